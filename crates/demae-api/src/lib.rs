@@ -1,0 +1,1 @@
+//! The HTTP surfaces: authentication, problem details, OpenAPI.

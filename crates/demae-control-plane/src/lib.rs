@@ -1,0 +1,1 @@
+//! Kaiten's domains, organizations and tokens: their rules and the events they cause.

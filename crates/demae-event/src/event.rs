@@ -1,0 +1,26 @@
+//! What happened: the value that travels from a transaction to an endpoint.
+
+use serde_json::value::RawValue;
+
+use crate::{EventId, OrganizationId, Timestamp};
+
+/// A committed (or about to be committed) event.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its identity, the same from the outbox row to the receiver.
+    pub id: EventId,
+    /// The tenant it belongs to.
+    pub organization_id: OrganizationId,
+    /// `CUSTOMER_CREATION`; for catalogue events always the seed's name.
+    pub name: String,
+    /// `com.kaiten.customer.v1.created`.
+    pub event_type: String,
+    /// The payload: a JSON object, kept as the text it was given in.
+    pub data: Box<RawValue>,
+    /// The producer's own headers, delivered as the envelope's `headers`; a JSON object.
+    pub headers: Option<Box<RawValue>>,
+    /// The W3C trace context of the request that caused it.
+    pub traceparent: Option<String>,
+    /// When it was written.
+    pub created_at: Timestamp,
+}

@@ -1,0 +1,177 @@
+//! Typed identifiers.
+//!
+//! Each is a UUID: that is what the database holds and what domain payloads carry. Those of the engine (endpoints,
+//! messages, attempts) are shown with a prefix and as a KSUID, the form that Svix clients expect; both forms are read.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use crate::{Timestamp, ksuid};
+
+/// The text is not an identifier of this kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a well-formed identifier")]
+pub struct ParseIdError;
+
+/// A new time-ordered UUID (RFC 9562, version 7) for something that began at `now`.
+pub fn new_uuid(now: Timestamp) -> Uuid {
+    let seconds = now.as_secs().max(0) as u64;
+    let nanos = (now.as_micros().rem_euclid(1_000_000) * 1_000) as u32;
+    thread_local! {
+        // Counts up within a millisecond, so that ids made by one thread sort in the order they were made.
+        static CONTEXT: uuid::ContextV7 = uuid::ContextV7::new().with_additional_precision();
+    }
+    CONTEXT.with(|context| Uuid::new_v7(uuid::Timestamp::from_unix(context, seconds, nanos)))
+}
+
+/// The Unix seconds inside a version 7 UUID; zero for other versions, which carry no time.
+fn unix_seconds(id: Uuid) -> i64 {
+    id.get_timestamp().map_or(0, |time| time.to_unix().0 as i64)
+}
+
+macro_rules! plain_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::try_parse(text).map(Self).map_err(|_| ParseIdError)
+            }
+        }
+    };
+}
+
+macro_rules! prefixed_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// A new identifier for something that begins at `now`.
+            pub fn new(now: Timestamp) -> Self {
+                Self(new_uuid(now))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}{}", $prefix, ksuid::encode(unix_seconds(self.0), self.0))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text.strip_prefix($prefix) {
+                    Some(rest) => ksuid::decode(rest).map(Self).ok_or(ParseIdError),
+                    None => Uuid::try_parse(text).map(Self).map_err(|_| ParseIdError),
+                }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+plain_id!(
+    /// A tenant. Every row has one.
+    OrganizationId
+);
+plain_id!(
+    /// An event's identity from the outbox row to the receiver.
+    EventId
+);
+prefixed_id!(
+    /// A webhook endpoint, shown as `ep_…`.
+    EndpointId,
+    "ep_"
+);
+prefixed_id!(
+    /// One attempt to deliver a message, shown as `atmpt_…`. It is also the lease under which the attempt is made.
+    AttemptId,
+    "atmpt_"
+);
+prefixed_id!(
+    /// A job whose progress can be asked, shown as `job_…`.
+    JobId,
+    "job_"
+);
+
+impl OrganizationId {
+    /// A new organization's identifier.
+    pub fn new(now: Timestamp) -> Self {
+        Self(new_uuid(now))
+    }
+}
+
+impl EventId {
+    /// A new event's identifier.
+    pub fn new(now: Timestamp) -> Self {
+        Self(new_uuid(now))
+    }
+
+    /// The identity of an event that its sender named `key`: the same for the same organization and key, so that a
+    /// repeated request is recognised, and unguessable from outside the organization's own keys (RFC 9562, version 5).
+    pub fn from_client_key(organization: OrganizationId, key: &str) -> Self {
+        Self(Uuid::new_v5(&organization.0, key.as_bytes()))
+    }
+
+    /// The identity of the message that carries this event to endpoints: `msg_…`, the value of the `webhook-id`
+    /// header. `created_at` is the event's own time, needed because not every event id holds one.
+    pub fn message_id(self, created_at: Timestamp) -> String {
+        format!("msg_{}", ksuid::encode(created_at.as_secs(), self.0))
+    }
+
+    /// Reads an event's identity from `msg_…` or from a plain UUID.
+    pub fn from_any(text: &str) -> Result<Self, ParseIdError> {
+        match text.strip_prefix("msg_") {
+            Some(rest) => ksuid::decode(rest).map(Self).ok_or(ParseIdError),
+            None => text.parse(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixed_ids_are_read_back_in_both_forms() {
+        let id = EndpointId::new(Timestamp::from_secs(1_790_000_000));
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.0.to_string().parse(), Ok(id));
+        assert_eq!("atmpt_123".parse::<EndpointId>(), Err(ParseIdError));
+    }
+
+    #[test]
+    fn message_ids_lead_back_to_the_event() {
+        let event = EventId::from_client_key(OrganizationId(Uuid::nil()), "order-17");
+        let text = event.message_id(Timestamp::from_secs(1_790_000_000));
+        assert_eq!(EventId::from_any(&text), Ok(event));
+        assert_eq!(text.len(), "msg_".len() + 27);
+    }
+}

@@ -1,0 +1,2 @@
+//! The Demae binary: command line, configuration, wiring and shutdown.
+fn main() {}
