@@ -1,0 +1,233 @@
+//! Opening the database.
+//!
+//! SQLite gets one connection for writing and a few for reading: it has one writer at a time anyway, and a queue in
+//! this process is fairer and quicker than its busy handler. Postgres gets two pools: one for ordinary queries, one for
+//! the engine, whose sessions are told not to plan whole-table joins (see [`engine_session`]).
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use sea_orm::{
+    DatabaseConnection, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    sqlx::{
+        ConnectOptions as _, PgPool,
+        postgres::{PgConnectOptions, PgPoolOptions},
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+    },
+};
+use tokio::sync::Notify;
+
+use crate::{Engine, StoreError, Transaction, Vault, engine, migration};
+
+/// How long a query waits for a free connection before it fails.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long SQLite waits for another process's write transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Read connections to SQLite.
+const SQLITE_READERS: u32 = 4;
+/// Statements kept prepared per connection: the engine's multi-row statements come in about a dozen lengths each.
+const STATEMENT_CACHE: usize = 256;
+
+/// Which database serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// The embedded store.
+    Sqlite,
+    /// The production store.
+    Postgres,
+}
+
+/// How to open the database.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// `sqlite:…` or `postgres://…`.
+    pub url: String,
+    /// Connections for ordinary queries on Postgres; the engine has [`StoreOptions::engine_connections`] more.
+    pub connections: u32,
+    /// Connections for the engine on Postgres.
+    pub engine_connections: u32,
+    /// Seals and opens secrets at rest.
+    pub vault: Vault,
+}
+
+impl StoreOptions {
+    /// The defaults for `url`.
+    pub fn new(url: impl Into<String>, vault: Vault) -> Self {
+        Self {
+            url: url.into(),
+            connections: 10,
+            engine_connections: 8,
+            vault,
+        }
+    }
+}
+
+/// An open database.
+#[derive(Clone)]
+pub struct Store {
+    backend: Backend,
+    write: DatabaseConnection,
+    read: DatabaseConnection,
+    engine: Arc<dyn Engine>,
+    outbox_wake: Arc<Notify>,
+    vault: Vault,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the database. An SQLite file that does not exist is created; nothing is migrated yet.
+    pub async fn connect(options: StoreOptions) -> Result<Self, StoreError> {
+        let outbox_wake = Arc::new(Notify::new());
+        if options.url.starts_with("sqlite:") {
+            let (write, read) = open_sqlite(&options.url).await?;
+            Ok(Self {
+                backend: Backend::Sqlite,
+                engine: Arc::new(engine::sqlite::SqliteEngine::new(
+                    write.clone(),
+                    read.clone(),
+                    outbox_wake.clone(),
+                )),
+                write: write.into(),
+                read: read.into(),
+                outbox_wake,
+                vault: options.vault,
+            })
+        } else if options.url.starts_with("postgres:") || options.url.starts_with("postgresql:") {
+            let (ordinary, hot) = open_postgres(&options).await?;
+            let connection = DatabaseConnection::from(ordinary);
+            Ok(Self {
+                backend: Backend::Postgres,
+                engine: Arc::new(engine::postgres::PostgresEngine::new(hot, outbox_wake.clone())),
+                write: connection.clone(),
+                read: connection,
+                outbox_wake,
+                vault: options.vault,
+            })
+        } else {
+            let scheme = options.url.split(':').next().unwrap_or_default();
+            Err(StoreError::UnsupportedUrl(format!(
+                "{scheme}: (sqlite: and postgres:// are known)"
+            )))
+        }
+    }
+
+    /// Brings the schema up to date. Safe to call from several processes at once: they take turns.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        migration::run(self.backend, &self.write).await
+    }
+
+    /// The names of the migrations that have not been applied yet.
+    pub async fn pending_migrations(&self) -> Result<Vec<String>, StoreError> {
+        migration::pending(&self.read).await
+    }
+
+    /// Begins a write transaction. On SQLite it holds the only writer until it ends: keep it short.
+    pub async fn begin(&self) -> Result<Transaction, StoreError> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let inner = match self.backend {
+            Backend::Sqlite => self.write.begin_with_options(options).await?,
+            Backend::Postgres => self.write.begin().await?,
+        };
+        Ok(Transaction::new(inner, self.outbox_wake.clone()))
+    }
+
+    /// For queries outside a transaction.
+    pub fn reader(&self) -> &DatabaseConnection {
+        &self.read
+    }
+
+    /// The hot path.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// Which database this is.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Seals and opens secrets.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// Asks the database for a sign of life.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.read.ping().await?)
+    }
+
+    /// Closes every connection, after the queries under way.
+    pub async fn close(&self) {
+        // An error here means that the connections are gone already, which is what was asked for.
+        let _ = self.write.close_by_ref().await;
+        let _ = self.read.close_by_ref().await;
+        self.engine.close().await;
+    }
+}
+
+async fn open_sqlite(url: &str) -> Result<(SqlitePool, SqlitePool), StoreError> {
+    let options = SqliteConnectOptions::from_str(url)?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // FULL: in WAL mode, NORMAL may lose the last commits when the power fails, and their answers are out.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .statement_cache_capacity(STATEMENT_CACHE)
+        .pragma("temp_store", "memory")
+        .pragma("cache_size", "-16000")
+        // A checkpoint writes each changed page once: fewer, larger checkpoints write hot index pages less often.
+        .pragma("wal_autocheckpoint", "4000")
+        .disable_statement_logging();
+    let write = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .connect_with(options.clone())
+        .await?;
+    let read = SqlitePoolOptions::new()
+        .max_connections(SQLITE_READERS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .connect_lazy_with(options.pragma("query_only", "true"));
+    Ok((write, read))
+}
+
+async fn open_postgres(options: &StoreOptions) -> Result<(PgPool, PgPool), StoreError> {
+    let connect = PgConnectOptions::from_str(&options.url)?
+        .application_name("demae")
+        .statement_cache_capacity(STATEMENT_CACHE)
+        .disable_statement_logging();
+    let pool = |max: u32| {
+        PgPoolOptions::new()
+            .max_connections(max)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+    };
+    let ordinary = pool(options.connections).connect_with(connect.clone()).await?;
+    let hot = pool(options.engine_connections).connect_lazy_with(engine_session(connect));
+    Ok((ordinary, hot))
+}
+
+/// Planner settings of the engine's sessions.
+///
+/// The engine joins a few hundred rows sent as arrays with tables of millions, always by index. The planner does not
+/// know how long the arrays are and, on a table that has grown since its last `ANALYZE`, may choose to read it whole;
+/// a cached plan of that kind would stay. Compiling such short statements (JIT) costs more than running them.
+fn engine_session(options: PgConnectOptions) -> PgConnectOptions {
+    options.options([
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
+    ])
+}

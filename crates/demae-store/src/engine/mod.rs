@@ -1,0 +1,363 @@
+//! The hot path of delivery, as a seam.
+//!
+//! ```text
+//!            append                route                     claim / hand-over            record
+//! request ──────────▶ outbox ──────────────▶ waiting ─────────────────────────▶ leased ────────────▶ succeeded
+//!                        │                      ▲                                 │ │                 failed
+//!                        └─ acknowledge         └──────── retry, lapsed lease ────┘ └──────────────▶ canceled
+//! ```
+//!
+//! # A delivery's states
+//!
+//! | from | to | when |
+//! |---|---|---|
+//! | (none) | waiting or leased | [`Engine::route`] writes it with its message; leased if the router takes it at once |
+//! | waiting | leased | [`Engine::claim`], due and asked for by a lane |
+//! | leased | succeeded, failed, canceled | [`Engine::record`] by the holder of the lease |
+//! | leased | waiting | [`Engine::record`] with a retry or a release; [`Engine::recover_leases`] when the lease lapsed or its worker is gone |
+//! | any but leased | waiting | a manual retry or a recovery (`repository::history`) |
+//!
+//! # Leases
+//!
+//! A lease is the id of the attempt made under it. Whoever holds it is the only one who may complete the delivery: every
+//! completion says which lease it holds, and changes nothing if that is no longer the one in the row. A worker that lost
+//! its lease (it slept, it was cut off) may therefore have sent a duplicate, but cannot overwrite what its successor
+//! recorded. Its attempt is kept in the history all the same: it happened.
+//!
+//! # Durability
+//!
+//! A call that returns `Ok` has committed. After `Err` the outcome is unknown; every method may be called again with the
+//! same arguments without harm.
+
+pub mod postgres;
+mod rows;
+pub mod sqlite;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use demae_event::{AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::StoreError;
+
+/// Where a delivery is. The numbers are those in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i16)]
+pub enum DeliveryState {
+    /// An attempt is planned for `due_at`.
+    Waiting = 0,
+    /// An attempt is under way until `due_at` at the latest.
+    Leased = 1,
+    /// An endpoint answered 2xx.
+    Succeeded = 2,
+    /// Given up.
+    Failed = 3,
+    /// Its endpoint was disabled or deleted before it could be made.
+    Canceled = 4,
+}
+
+impl DeliveryState {
+    /// From the number in the database.
+    pub fn from_number(number: i16) -> Result<Self, StoreError> {
+        match number {
+            0 => Ok(Self::Waiting),
+            1 => Ok(Self::Leased),
+            2 => Ok(Self::Succeeded),
+            3 => Ok(Self::Failed),
+            4 => Ok(Self::Canceled),
+            _ => Err(StoreError::Unreadable("unknown delivery state")),
+        }
+    }
+}
+
+/// How an attempt ended. The numbers are those in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i16)]
+pub enum AttemptStatus {
+    /// 2xx.
+    Success = 0,
+    /// Failed, and another attempt is planned.
+    Failing = 1,
+    /// Failed for good.
+    Failed = 2,
+    /// Not made: the endpoint was disabled or deleted.
+    Canceled = 3,
+}
+
+impl AttemptStatus {
+    /// From the number in the database.
+    pub fn from_number(number: i16) -> Result<Self, StoreError> {
+        match number {
+            0 => Ok(Self::Success),
+            1 => Ok(Self::Failing),
+            2 => Ok(Self::Failed),
+            3 => Ok(Self::Canceled),
+            _ => Err(StoreError::Unreadable("unknown attempt status")),
+        }
+    }
+}
+
+/// What became of an event offered to [`Engine::append`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// It was written.
+    New,
+    /// An event with this id exists already, waiting or routed; nothing was written.
+    Duplicate,
+}
+
+/// A message: a routed event, as it is delivered. Shared by all its deliveries.
+#[derive(Debug)]
+pub struct Message {
+    /// The event it carries.
+    pub event_id: EventId,
+    /// The tenant.
+    pub organization_id: OrganizationId,
+    /// The event's own (seed) name.
+    pub event_name: String,
+    /// The event's type.
+    pub event_type: String,
+    /// The payload's text.
+    pub data: Box<RawValue>,
+    /// The producer's headers.
+    pub headers: Option<Box<RawValue>>,
+    /// The trace it belongs to.
+    pub traceparent: Option<String>,
+    /// When the event was written.
+    pub created_at: Timestamp,
+}
+
+impl From<Event> for Message {
+    fn from(event: Event) -> Self {
+        Self {
+            event_id: event.id,
+            organization_id: event.organization_id,
+            event_name: event.name,
+            event_type: event.event_type,
+            data: event.data,
+            headers: event.headers,
+            traceparent: event.traceparent,
+            created_at: event.created_at,
+        }
+    }
+}
+
+/// A message and the endpoints it goes to, as the router decided.
+#[derive(Debug)]
+pub struct RoutedMessage {
+    /// The message.
+    pub message: Arc<Message>,
+    /// One per matching endpoint; may be empty.
+    pub deliveries: Vec<NewDelivery>,
+}
+
+/// One delivery of a [`RoutedMessage`].
+#[derive(Debug)]
+pub struct NewDelivery {
+    /// Where to.
+    pub endpoint_id: EndpointId,
+    /// The name form this endpoint receives.
+    pub delivered_name: String,
+    /// Leased to this worker at once if its lane has room; otherwise it waits in the table, due now.
+    pub lease: Option<AttemptId>,
+}
+
+/// In whose name and until when deliveries are leased.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseGrant {
+    /// The worker.
+    pub worker: Uuid,
+    /// Now.
+    pub now: Timestamp,
+    /// When the leases end.
+    pub until: Timestamp,
+}
+
+/// How many due deliveries a lane can take.
+#[derive(Debug, Clone, Copy)]
+pub struct LaneRequest {
+    /// The lane's endpoint.
+    pub endpoint_id: EndpointId,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A delivery that this worker may attempt now.
+#[derive(Debug, Clone)]
+pub struct LeasedDelivery {
+    /// Where to.
+    pub endpoint_id: EndpointId,
+    /// The attempt to make, which is the lease.
+    pub lease: AttemptId,
+    /// When the lease ends.
+    pub lease_until: Timestamp,
+    /// When the attempt was due: the difference to now is queueing.
+    pub due_at: Timestamp,
+    /// Attempts recorded before.
+    pub attempts: u32,
+    /// Scheduled attempts made before.
+    pub step: u32,
+    /// Asked for by a person.
+    pub manual: bool,
+    /// Where a failed manual attempt returns to: the state and, if that is waiting, its due time.
+    pub resume: Option<(DeliveryState, Timestamp)>,
+    /// The name form this endpoint receives.
+    pub delivered_name: String,
+    /// What to send.
+    pub message: Arc<Message>,
+}
+
+/// What becomes of a delivery after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// It is finished (succeeded, failed or canceled).
+    Finish(DeliveryState),
+    /// It waits until then for its next attempt.
+    Retry(Timestamp),
+}
+
+/// A finished attempt, ready to be recorded.
+#[derive(Debug)]
+pub struct AttemptRecord {
+    /// The attempt, which is the lease that allows it to be recorded.
+    pub id: AttemptId,
+    /// Whose.
+    pub organization_id: OrganizationId,
+    /// Where to.
+    pub endpoint_id: EndpointId,
+    /// What.
+    pub event_id: EventId,
+    /// The event's own (seed) name.
+    pub event_name: String,
+    /// 1 for the first attempt of a delivery.
+    pub number: u32,
+    /// Asked for by a person.
+    pub manual: bool,
+    /// How it ended.
+    pub status: AttemptStatus,
+    /// What becomes of the delivery.
+    pub disposition: Disposition,
+    /// Scheduled attempts made, this one included if it was one.
+    pub step: u32,
+    /// The URL it went to.
+    pub url: String,
+    /// The HTTP status, if there was an answer.
+    pub http_status: Option<u16>,
+    /// The kind of error (snake case), if there was one.
+    pub error_kind: Option<&'static str>,
+    /// What a person should read about the error.
+    pub error_detail: Option<String>,
+    /// JSON object of the headers that were sent; secrets already masked.
+    pub request_headers: String,
+    /// JSON object of the headers that came back, bounded.
+    pub response_headers: String,
+    /// The beginning of the body that came back.
+    pub response_body: String,
+    /// Milliseconds from the start of the exchange to its end.
+    pub duration_ms: u32,
+    /// When the exchange began.
+    pub started_at: Timestamp,
+}
+
+/// A lease given back without an attempt: the lane was full, or the process stops.
+#[derive(Debug, Clone, Copy)]
+pub struct Release {
+    /// The lease.
+    pub lease: AttemptId,
+    /// Its delivery.
+    pub endpoint_id: EndpointId,
+    /// Its delivery.
+    pub event_id: EventId,
+    /// When it is due again.
+    pub due_at: Timestamp,
+}
+
+/// The open work in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// Events in the outbox, not yet routed.
+    pub unrouted: u64,
+    /// Deliveries that wait, counted up to [`BACKLOG_COUNT_LIMIT`].
+    pub waiting: u64,
+    /// Deliveries under way.
+    pub leased: u64,
+    /// When the oldest unrouted event was written.
+    pub oldest_unrouted: Option<Timestamp>,
+    /// When the longest overdue delivery was due.
+    pub oldest_due: Option<Timestamp>,
+}
+
+/// Counting stops here: an exact million is not worth reading a million rows.
+pub const BACKLOG_COUNT_LIMIT: u64 = 1_000_000;
+
+/// The hot path. See the module's documentation for states, leases and durability.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Writes events that an application hands over with no change of its own, many callers' in one commit.
+    ///
+    /// Answers in the order of `events`. An id that occurs twice in `events` is new once and a duplicate after that.
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, StoreError>;
+
+    /// Waits until this process committed an event or another one said so; may return without a reason.
+    /// A reader must also look from time to time, for writers that tell nobody.
+    async fn outbox_changed(&self);
+
+    /// The oldest `limit` committed events that nobody acknowledged, in the order in which they were inserted.
+    ///
+    /// Rows that become visible late (a transaction that inserted early and committed late) appear in a later call: an
+    /// event is never passed over, because it stays until it is acknowledged by its id.
+    async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError>;
+
+    /// Forgets events that are routed. May be lost in a crash: they are then read and routed again, which
+    /// [`Engine::route`] recognises.
+    async fn acknowledge(&self, events: &[EventId]) -> Result<(), StoreError>;
+
+    /// Raised by every change of an endpoint, in the transaction of the change. A router that reads it before it fans
+    /// out sees every endpoint that was there when its events were committed.
+    async fn endpoints_version(&self) -> Result<i64, StoreError>;
+
+    /// Writes messages with their deliveries. Idempotent by event id: answers which messages were new; of one that was
+    /// there already nothing is written, and its leases are not granted.
+    async fn route(&self, messages: &[RoutedMessage], grant: LeaseGrant) -> Result<Vec<bool>, StoreError>;
+
+    /// Leases due deliveries, the longest due of each lane first. Rows another worker is claiming are skipped.
+    async fn claim(
+        &self,
+        lanes: &[LaneRequest],
+        grant: LeaseGrant,
+    ) -> Result<Vec<LeasedDelivery>, StoreError>;
+
+    /// Every endpoint with a waiting delivery, and when its next one is due. Costs grow with the number of such
+    /// endpoints, not of their deliveries.
+    async fn waiting_lanes(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError>;
+
+    /// Records attempts and moves their deliveries on. Answers which deliveries were moved; one that was not had lost
+    /// its lease. All attempts are kept either way.
+    async fn record(&self, attempts: &[AttemptRecord]) -> Result<Vec<bool>, StoreError>;
+
+    /// Gives leases back.
+    async fn release(&self, leases: &[Release]) -> Result<(), StoreError>;
+
+    /// Says that `worker` lives; the first call registers it.
+    async fn heartbeat(&self, worker: Uuid, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Makes due again what is leased but will not be completed: its lease ended before `now`, or its worker gave no
+    /// sign of life since `dead_before`. Answers how many, at most `limit`.
+    async fn recover_leases(
+        &self,
+        now: Timestamp,
+        dead_before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError>;
+
+    /// Signs a worker off; what it still leases is recovered by the others at once.
+    async fn retire(&self, worker: Uuid) -> Result<(), StoreError>;
+
+    /// The open work.
+    async fn backlog(&self, now: Timestamp) -> Result<Backlog, StoreError>;
+
+    /// Closes the connections of the hot path.
+    async fn close(&self);
+}

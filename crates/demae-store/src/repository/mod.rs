@@ -1,0 +1,1 @@
+//! Queries that are not hot, by subject.
