@@ -17,7 +17,10 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the wall clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that may read the wall clock"
+    )]
     fn now(&self) -> Timestamp {
         Timestamp::from(time::OffsetDateTime::now_utc())
     }

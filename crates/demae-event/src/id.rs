@@ -157,6 +157,8 @@ impl EventId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -173,5 +175,21 @@ mod tests {
         let text = event.message_id(Timestamp::from_secs(1_790_000_000));
         assert_eq!(EventId::from_any(&text), Ok(event));
         assert_eq!(text.len(), "msg_".len() + 27);
+    }
+
+    proptest! {
+        #[test]
+        fn identifiers_are_read_back(bytes in any::<[u8; 16]>(), seconds in any::<i64>()) {
+            let id = Uuid::from_bytes(bytes);
+            prop_assert_eq!(EndpointId(id).to_string().parse(), Ok(EndpointId(id)));
+            let message = EventId(id).message_id(Timestamp::from_secs(seconds));
+            prop_assert_eq!(EventId::from_any(&message), Ok(EventId(id)));
+        }
+
+        #[test]
+        fn reading_never_panics(text in "(ep_|msg_|)([0-9A-Za-z]{27}|\\PC{0,40})") {
+            let _ = text.parse::<EndpointId>();
+            let _ = EventId::from_any(&text);
+        }
     }
 }

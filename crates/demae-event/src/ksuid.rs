@@ -68,7 +68,13 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_ksuid() {
-        for text in ["", "0", "zzzzzzzzzzzzzzzzzzzzzzzzzzz", "00000000000000000000000000-", "0000000000000000000000000000"] {
+        for text in [
+            "",
+            "0",
+            "zzzzzzzzzzzzzzzzzzzzzzzzzzz",
+            "00000000000000000000000000-",
+            "0000000000000000000000000000",
+        ] {
             assert_eq!(decode(text), None, "{text}");
         }
     }

@@ -5,13 +5,19 @@
 //!
 //! This crate must not know any I/O, any database and any transport.
 
+pub mod catalogue;
 pub mod clock;
+pub mod envelope;
 pub mod event;
 pub mod id;
 mod ksuid;
+pub mod subscription;
 pub mod timestamp;
 
+pub use catalogue::EventDefinition;
 pub use clock::{Clock, SystemClock};
+pub use envelope::envelope;
 pub use event::Event;
 pub use id::{AttemptId, EndpointId, EventId, JobId, OrganizationId};
+pub use subscription::{Subscription, SubscriptionSet};
 pub use timestamp::Timestamp;
