@@ -1,0 +1,210 @@
+//! Opens connections, and is the one place where deliveries can be kept from leading inward.
+//!
+//! The order is fixed: find the addresses, ask the policy about each, connect to one of the addresses that passed.
+//! Nothing is resolved again between the check and the connect, so a name server that answers differently the second
+//! time (DNS rebinding) gains nothing. A host written as an address takes the same way as a name.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::Scheme;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tower::Service;
+
+use super::address::{AddressPolicy, AddressRefused};
+use super::resolver::{Resolve, ResolveError};
+use super::stream::Stream;
+
+/// Addresses of one host that are tried before giving up; a name may answer with hundreds.
+const ADDRESSES_TRIED: usize = 6;
+
+/// Why no connection could be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The URI names no host; an `EndpointUrl` always does.
+    #[error("the URI names no host")]
+    NoHost,
+    /// Every address of the host is refused; the first refusal is told.
+    #[error(transparent)]
+    Refused(#[from] AddressRefused),
+    /// The host has no addresses.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// TCP did not connect; the failure of the last address tried.
+    #[error("connecting to {address} failed")]
+    Tcp {
+        /// The address tried.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No connection within the connect timeout.
+    #[error("no connection within the connect timeout ({step})")]
+    Timeout {
+        /// What was under way.
+        step: &'static str,
+    },
+    /// The TLS handshake failed.
+    #[error("the TLS handshake failed")]
+    Tls(#[source] io::Error),
+    /// The host is no name that a certificate could carry.
+    #[error("the host is no valid TLS server name")]
+    ServerName,
+}
+
+/// The tower service that the HTTP client asks for connections.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    policy: AddressPolicy,
+    resolver: Arc<dyn Resolve>,
+    tls: TlsConnector,
+    timeout: Duration,
+}
+
+impl Connector {
+    /// `timeout` covers look-up, TCP and TLS together.
+    pub(crate) fn new(
+        policy: AddressPolicy,
+        resolver: Arc<dyn Resolve>,
+        tls: TlsConnector,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                policy,
+                resolver,
+                tls,
+                timeout,
+            }),
+        }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Stream>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { shared.connect(&uri).await.map(TokioIo::new) })
+    }
+}
+
+impl Shared {
+    async fn connect(&self, uri: &Uri) -> Result<Stream, ConnectError> {
+        let deadline = Instant::now() + self.timeout;
+        let host = uri.host().ok_or(ConnectError::NoHost)?;
+        let encrypted = uri.scheme() == Some(&Scheme::HTTPS);
+        let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
+
+        let found = timeout_at(deadline, self.find(host))
+            .await
+            .map_err(|_| ConnectError::Timeout { step: "name look-up" })??;
+        let checked = self.checked(&found)?;
+        let tcp = connect_to_one(&checked, port, deadline).await?;
+        if !encrypted {
+            return Ok(Stream::Clear(tcp));
+        }
+        let handshake = self.tls.connect(server_name(host)?, tcp);
+        let tls = timeout_at(deadline, handshake)
+            .await
+            .map_err(|_| ConnectError::Timeout {
+                step: "TLS handshake",
+            })?
+            .map_err(ConnectError::Tls)?;
+        Ok(Stream::Tls(Box::new(tls)))
+    }
+
+    async fn find(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        match literal(host) {
+            Some(address) => Ok(vec![address]),
+            None => self.resolver.resolve(host).await,
+        }
+    }
+
+    /// The addresses that may be connected to, at most [`ADDRESSES_TRIED`]; an error if there is none.
+    fn checked(&self, found: &[IpAddr]) -> Result<Vec<IpAddr>, ConnectError> {
+        let mut checked = Vec::with_capacity(found.len().min(ADDRESSES_TRIED));
+        let mut refused = None;
+        for address in found {
+            match self.policy.check(*address) {
+                Ok(()) if checked.len() < ADDRESSES_TRIED => checked.push(*address),
+                Ok(()) => break,
+                Err(refusal) => refused = refused.or(Some(refusal)),
+            }
+        }
+        match (checked.is_empty(), refused) {
+            (false, _) => Ok(checked),
+            (true, Some(refusal)) => Err(refusal.into()),
+            (true, None) => Err(ResolveError::NotFound.into()),
+        }
+    }
+}
+
+/// Tries the addresses in turn. Each gets an equal share of the time that is left, so that one silent address does
+/// not use up the time of a working one behind it.
+async fn connect_to_one(
+    addresses: &[IpAddr],
+    port: u16,
+    deadline: Instant,
+) -> Result<TcpStream, ConnectError> {
+    let mut last = ConnectError::Timeout { step: "TCP" };
+    for (tried, address) in addresses.iter().enumerate() {
+        let address = SocketAddr::new(*address, port);
+        let now = Instant::now();
+        let share = deadline.saturating_duration_since(now) / (addresses.len() - tried) as u32;
+        last = match timeout_at(now + share, connect_tcp(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(source)) => ConnectError::Tcp { address, source },
+            Err(_) => ConnectError::Timeout { step: "TCP" },
+        };
+    }
+    Err(last)
+}
+
+async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A request is written in one piece and answered before the next: waiting to fill packets only adds latency.
+    socket.set_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    socket.connect(address).await
+}
+
+/// The address a URI's host is written as, if it is one. IPv6 stands in brackets (RFC 3986 section 3.2.2).
+fn literal(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(v6) => v6.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    }
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, ConnectError> {
+    if let Some(address) = literal(host) {
+        return Ok(ServerName::IpAddress(address.into()));
+    }
+    // Certificates carry names without the trailing dot of an absolute name (RFC 6066 section 3).
+    let name = host.strip_suffix('.').unwrap_or(host);
+    ServerName::try_from(name.to_owned()).map_err(|_| ConnectError::ServerName)
+}

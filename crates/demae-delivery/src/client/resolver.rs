@@ -1,0 +1,172 @@
+//! From a host name to addresses.
+//!
+//! A resolver only answers; it never judges. Whether an answer may be connected to is decided afterwards by the
+//! connector, for every connect, so a resolver that lies or changes its mind cannot lead a delivery inward.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hickory_resolver::config::{LookupIpStrategy, ResolveHosts, ResolverConfig};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::{Hosts, TokioResolver};
+
+/// Finds the addresses of a host. A trait so that tests can script answers, changing ones included.
+///
+/// Asked once per connect and not once per request, so the boxed future costs nothing that counts.
+#[async_trait]
+pub trait Resolve: Send + Sync + 'static {
+    /// The addresses of `host`, in the order in which they should be tried; never an empty list.
+    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError>;
+}
+
+/// Why a name has no addresses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// The name is not a host name.
+    #[error("the host name is not valid")]
+    InvalidName,
+    /// The name does not exist or has no address.
+    #[error("the host name has no address")]
+    NotFound,
+    /// No name server answered in time.
+    #[error("the name service did not answer in time")]
+    Timeout,
+    /// The name service failed or none is configured.
+    #[error("the name service failed: {0}")]
+    Failed(String),
+}
+
+/// Names kept in the cache, found and not found together.
+const CACHED_NAMES: u64 = 8_192;
+
+/// Bounds on how long an answer is believed, whatever its TTL says: at least this long, so that a TTL of 0 does not
+/// cost a query for every connect, and at most this long, so that a moved receiver is found again.
+const FOUND_TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
+
+/// The same for names that were not found; short, since the usual cause is a record being set up just now.
+const NOT_FOUND_TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How long one query to one name server may take.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Queries in flight on one name-server connection; after a restart every endpoint's name is asked for at once.
+const CONCURRENT_QUERIES: usize = 1_024;
+
+/// Asks the hosts file, then the name servers the system is configured with; caches within the TTL.
+///
+/// Names are taken as absolute: the system's search domains are not tried, since an endpoint `internal` must not turn
+/// into `internal.corp.example`. `localhost` and names below it are loopback without a query (RFC 6761 section 6.3).
+/// Works without `/etc/resolv.conf`: then only the hosts file and `localhost` answer.
+pub struct SystemResolver {
+    hosts: Hosts,
+    dns: TokioResolver,
+}
+
+impl SystemResolver {
+    /// Reads the system's configuration once; a later change of it needs a restart.
+    pub fn from_system() -> Result<Self, ResolveError> {
+        let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
+            tracing::warn!(%error, "no usable name server configuration; only the hosts file will answer");
+            let nowhere = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
+            TokioResolver::builder_with_config(nowhere, TokioRuntimeProvider::default())
+        });
+        let options = builder.options_mut();
+        options.cache_size = CACHED_NAMES;
+        (options.positive_min_ttl, options.positive_max_ttl) = (Some(FOUND_TTL.0), Some(FOUND_TTL.1));
+        (options.negative_min_ttl, options.negative_max_ttl) = (Some(NOT_FOUND_TTL.0), Some(NOT_FOUND_TTL.1));
+        options.timeout = QUERY_TIMEOUT;
+        options.attempts = 1;
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.max_active_requests = CONCURRENT_QUERIES;
+        options.preserve_intermediates = false;
+        // Asked separately below: a name with only an IPv4 line in the hosts file must not wait for the name server's
+        // word on IPv6.
+        options.use_hosts_file = ResolveHosts::Never;
+        let dns = builder
+            .build()
+            .map_err(|error| ResolveError::Failed(error.to_string()))?;
+        Ok(Self {
+            hosts: Hosts::from_system().unwrap_or_default(),
+            dns,
+        })
+    }
+
+    fn known_locally(&self, name: &Name) -> Vec<IpAddr> {
+        let in_hosts_file = [RecordType::A, RecordType::AAAA]
+            .into_iter()
+            .filter_map(|kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind)))
+            .flat_map(|lookup| {
+                lookup
+                    .answers()
+                    .iter()
+                    .filter_map(|record| record.data.ip_addr())
+                    .collect::<Vec<_>>()
+            })
+            .collect::<Vec<_>>();
+        if in_hosts_file.is_empty() && is_localhost(name) {
+            return vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        }
+        in_hosts_file
+    }
+}
+
+#[async_trait]
+impl Resolve for SystemResolver {
+    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let mut name = Name::from_ascii(host)
+            .map_err(|_| ResolveError::InvalidName)?
+            .to_lowercase();
+        name.set_fqdn(true);
+        let local = self.known_locally(&name);
+        if !local.is_empty() {
+            return Ok(local);
+        }
+        let found = self.dns.lookup_ip(name).await.map_err(|error| from_dns(&error))?;
+        let addresses: Vec<IpAddr> = found.iter().collect();
+        if addresses.is_empty() {
+            Err(ResolveError::NotFound)
+        } else {
+            Ok(addresses)
+        }
+    }
+}
+
+fn is_localhost(name: &Name) -> bool {
+    name.iter().next_back().is_some_and(|label| label == b"localhost")
+}
+
+fn from_dns(error: &NetError) -> ResolveError {
+    match error {
+        NetError::Timeout => ResolveError::Timeout,
+        error if error.is_no_records_found() || error.is_nx_domain() => ResolveError::NotFound,
+        error => ResolveError::Failed(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn localhost_is_known_without_a_name_server() {
+        let resolver = SystemResolver::from_system().unwrap();
+        for name in ["localhost", "LOCALHOST.", "inbox.localhost"] {
+            let found = resolver.resolve(name).await.unwrap();
+            assert!(found.iter().all(IpAddr::is_loopback), "{name}: {found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_host_name_is_not_asked_for() {
+        let resolver = SystemResolver::from_system().unwrap();
+        let label_too_long = "a".repeat(64);
+        assert_eq!(
+            resolver.resolve(&label_too_long).await,
+            Err(ResolveError::InvalidName)
+        );
+    }
+}

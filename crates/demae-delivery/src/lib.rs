@@ -1,0 +1,3 @@
+//! The delivery engine: router, scheduler, sender and recorder.
+
+pub mod client;
