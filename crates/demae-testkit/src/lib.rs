@@ -1,0 +1,11 @@
+//! What the tests share: private servers, receivers, fault proxies and oracles.
+
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod proxy;
+pub mod receiver;
+pub mod sdk;
+pub mod sqlite;
+mod tools;
+pub mod verifiers;

@@ -1,0 +1,5 @@
+// Verifies the delivery on standard input with the `standardwebhooks` package.
+
+import { verifyWith } from "./verdict.mjs";
+
+verifyWith("standardwebhooks");
