@@ -1,0 +1,459 @@
+//! Endpoints.
+//!
+//! Secrets and own headers are sealed here, with the endpoint's id as their owner, and leave the database only as an
+//! [`Endpoint`]. Every change that a router must know of raises the counter that [`crate::Engine::endpoints_version`]
+//! shows, in the transaction of the change. What the recorder notes about an endpoint's health does not: it happens
+//! often, and only the recorder asks for it.
+
+use std::{collections::BTreeMap, fmt};
+
+use demae_event::{EndpointId, OrganizationId, Timestamp};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    sea_query::{Expr, ExprTrait as _},
+};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{Listing, Page, from_json, to_json};
+use crate::{
+    StoreError, Transaction, Vault,
+    entity::{
+        counter,
+        endpoint::{ActiveModel, Column, Entity, Model},
+    },
+};
+
+/// How many endpoints [`load_active`] reads per query.
+const LOAD_CHUNK: u64 = 1_000;
+
+/// An endpoint with its secrets in the clear.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its identity.
+    pub id: EndpointId,
+    /// The tenant.
+    pub organization_id: OrganizationId,
+    /// Where to.
+    pub url: String,
+    /// Subscriptions, as the caller wrote them.
+    pub event_names: Vec<String>,
+    /// What people call it; may be empty.
+    pub name: String,
+    /// What it is for; may be empty.
+    pub description: String,
+    /// Own headers sent with every delivery.
+    pub headers: BTreeMap<String, String>,
+    /// Deliveries per second at most.
+    pub rate_limit: Option<u32>,
+    /// How long an exchange may take, in seconds.
+    pub timeout_seconds: u32,
+    /// Seconds between attempts; `None` for the default schedule.
+    pub retry_schedule: Option<Vec<u32>>,
+    /// Whether anything is delivered.
+    pub enabled: bool,
+    /// How it is spoken to.
+    pub dialect: String,
+    /// The owner's own notes.
+    pub metadata: BTreeMap<String, String>,
+    /// The current signing key, `whsec_…` or `whsk_…`.
+    pub secret: Zeroizing<String>,
+    /// Keys that still sign during a rotation, newest first.
+    pub previous_secrets: Vec<PreviousSecret>,
+    /// Since when there has been nothing but failure.
+    pub failing_since: Option<Timestamp>,
+    /// When its owner was told so.
+    pub failing_notified_at: Option<Timestamp>,
+    /// Why Demae disabled it; `None` if it did not.
+    pub disabled_reason: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its owner, or Demae, last changed it.
+    pub updated_at: Timestamp,
+}
+
+/// A signing key on its way out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PreviousSecret {
+    /// `whsec_…` or `whsk_…`.
+    pub secret: Zeroizing<String>,
+    /// When it stops signing.
+    pub expires_at: Timestamp,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("id", &self.id)
+            .field("organization_id", &self.organization_id)
+            .field("url", &self.url)
+            .field("event_names", &self.event_names)
+            .field("enabled", &self.enabled)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PreviousSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PreviousSecret")
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Writes a new endpoint unless its organization has `limit` of them already, which it answers with `false`.
+pub async fn insert(
+    transaction: &mut Transaction,
+    vault: &Vault,
+    endpoint: &Endpoint,
+    limit: u64,
+) -> Result<bool, StoreError> {
+    // First of all: it makes concurrent inserts take turns, so that the count below is exact.
+    raise_version(transaction).await?;
+    if count(transaction.connection(), endpoint.organization_id).await? >= limit {
+        return Ok(false);
+    }
+    let row = ActiveModel::from(seal(vault, endpoint));
+    Entity::insert(row)
+        .exec_without_returning(transaction.connection())
+        .await?;
+    Ok(true)
+}
+
+/// Overwrites everything about an endpoint but its identity, its organization and the time of its making.
+pub async fn update(
+    transaction: &mut Transaction,
+    vault: &Vault,
+    endpoint: &Endpoint,
+) -> Result<bool, StoreError> {
+    let row = seal(vault, endpoint);
+    let result = Entity::update_many()
+        .col_expr(Column::Url, Expr::value(row.url))
+        .col_expr(Column::EventNames, Expr::value(row.event_names))
+        .col_expr(Column::Name, Expr::value(row.name))
+        .col_expr(Column::Description, Expr::value(row.description))
+        .col_expr(Column::Headers, Expr::value(row.headers))
+        .col_expr(Column::RateLimit, Expr::value(row.rate_limit))
+        .col_expr(Column::TimeoutSeconds, Expr::value(row.timeout_seconds))
+        .col_expr(Column::RetrySchedule, Expr::value(row.retry_schedule))
+        .col_expr(Column::Enabled, Expr::value(row.enabled))
+        .col_expr(Column::Dialect, Expr::value(row.dialect))
+        .col_expr(Column::Metadata, Expr::value(row.metadata))
+        .col_expr(Column::Secret, Expr::value(row.secret))
+        .col_expr(Column::PreviousSecrets, Expr::value(row.previous_secrets))
+        .col_expr(Column::FailingSince, Expr::value(row.failing_since))
+        .col_expr(Column::FailingNotifiedAt, Expr::value(row.failing_notified_at))
+        .col_expr(Column::DisabledReason, Expr::value(row.disabled_reason))
+        .col_expr(Column::UpdatedAt, Expr::value(row.updated_at))
+        .filter(Column::OrganizationId.eq(row.organization_id))
+        .filter(Column::Id.eq(row.id))
+        .filter(Column::DeletedAt.is_null())
+        .exec(transaction.connection())
+        .await?;
+    raise_version(transaction).await?;
+    Ok(result.rows_affected == 1)
+}
+
+/// Hides an endpoint from everything but the history of what went to it.
+pub async fn delete(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    id: EndpointId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let result = Entity::update_many()
+        .col_expr(Column::DeletedAt, Expr::value(now.as_micros()))
+        .col_expr(Column::Enabled, Expr::value(false))
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.eq(id.0))
+        .filter(Column::DeletedAt.is_null())
+        .exec(transaction.connection())
+        .await?;
+    raise_version(transaction).await?;
+    Ok(result.rows_affected == 1)
+}
+
+/// An endpoint that is not deleted.
+pub async fn find(
+    connection: &impl ConnectionTrait,
+    vault: &Vault,
+    organization: OrganizationId,
+    id: EndpointId,
+) -> Result<Option<Endpoint>, StoreError> {
+    let row = live(organization)
+        .filter(Column::Id.eq(id.0))
+        .one(connection)
+        .await?;
+    row.map(|row| open(vault, row)).transpose()
+}
+
+/// The same, and nobody else changes it until the transaction ends.
+pub async fn find_for_update(
+    transaction: &mut Transaction,
+    vault: &Vault,
+    organization: OrganizationId,
+    id: EndpointId,
+) -> Result<Option<Endpoint>, StoreError> {
+    let query = live(organization).filter(Column::Id.eq(id.0)).lock_exclusive();
+    query
+        .one(transaction.connection())
+        .await?
+        .map(|row| open(vault, row))
+        .transpose()
+}
+
+/// The endpoints of an organization, oldest first.
+pub async fn list(
+    connection: &impl ConnectionTrait,
+    vault: &Vault,
+    organization: OrganizationId,
+    page: Page<EndpointId>,
+) -> Result<Listing<Endpoint, EndpointId>, StoreError> {
+    let mut query = live(organization).order_by_asc(Column::Id).limit(page.rows());
+    if let Some(after) = page.after {
+        query = query.filter(Column::Id.gt(after.0));
+    }
+    let rows = query.all(connection).await?;
+    Listing::cut(rows, &page, |row| EndpointId(row.id)).try_map(|row| open(vault, row))
+}
+
+/// How many endpoints an organization has, deleted ones aside.
+pub async fn count(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+) -> Result<u64, StoreError> {
+    Ok(live(organization).count(connection).await?)
+}
+
+/// Every endpoint that is not deleted, of one organization or of all, disabled ones included.
+///
+/// Fails as a whole if one cannot be opened: a router that did without it would lose its deliveries for good.
+pub async fn load_active(
+    connection: &impl ConnectionTrait,
+    vault: &Vault,
+    organization: Option<OrganizationId>,
+) -> Result<Vec<Endpoint>, StoreError> {
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    loop {
+        let mut query = Entity::find()
+            .filter(Column::DeletedAt.is_null())
+            .order_by_asc(Column::Id)
+            .limit(LOAD_CHUNK);
+        if let Some(organization) = organization {
+            query = query.filter(Column::OrganizationId.eq(organization.0));
+        }
+        if let Some(last) = endpoints.last() {
+            query = query.filter(Column::Id.gt(last.id.0));
+        }
+        let rows = query.all(connection).await?;
+        let complete = (rows.len() as u64) < LOAD_CHUNK;
+        for row in rows {
+            let id = EndpointId(row.id);
+            let endpoint = open(vault, row).inspect_err(
+                |error| tracing::error!(endpoint = %id, %error, "an endpoint cannot be opened"),
+            )?;
+            endpoints.push(endpoint);
+        }
+        if complete {
+            return Ok(endpoints);
+        }
+    }
+}
+
+/// What [`note_failing`] finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failing {
+    /// Since when there has been nothing but failure.
+    pub since: Timestamp,
+    /// When its owner was told so.
+    pub notified_at: Option<Timestamp>,
+}
+
+/// Notes that an attempt at `at` failed, unless a failure is noted already. `None` if the endpoint is deleted or
+/// disabled.
+pub async fn note_failing(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    id: EndpointId,
+    at: Timestamp,
+) -> Result<Option<Failing>, StoreError> {
+    let connection = transaction.connection();
+    Entity::update_many()
+        .col_expr(Column::FailingSince, Expr::value(at.as_micros()))
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.eq(id.0))
+        .filter(Column::FailingSince.is_null())
+        .exec(connection)
+        .await?;
+    let row = live(organization)
+        .filter(Column::Id.eq(id.0))
+        .filter(Column::Enabled.eq(true))
+        .one(connection)
+        .await?;
+    Ok(row.and_then(|row| {
+        Some(Failing {
+            since: Timestamp::from_micros(row.failing_since?),
+            notified_at: row.failing_notified_at.map(Timestamp::from_micros),
+        })
+    }))
+}
+
+/// Notes a success: whatever failed before is over. Answers whether anything had.
+pub async fn note_success(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    id: EndpointId,
+) -> Result<bool, StoreError> {
+    let result = Entity::update_many()
+        .col_expr(Column::FailingSince, Expr::value(None::<i64>))
+        .col_expr(Column::FailingNotifiedAt, Expr::value(None::<i64>))
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.eq(id.0))
+        .filter(Column::FailingSince.is_not_null())
+        .exec(transaction.connection())
+        .await?;
+    Ok(result.rows_affected == 1)
+}
+
+/// Notes that the owner is told of a failure that began at `since`; `false` if they were told already, or if it ended.
+pub async fn mark_notified(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    id: EndpointId,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let result = Entity::update_many()
+        .col_expr(Column::FailingNotifiedAt, Expr::value(now.as_micros()))
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.eq(id.0))
+        .filter(Column::FailingSince.eq(since.as_micros()))
+        .filter(Column::FailingNotifiedAt.is_null())
+        .filter(Column::Enabled.eq(true))
+        .exec(transaction.connection())
+        .await?;
+    Ok(result.rows_affected == 1)
+}
+
+/// Disables an endpoint on Demae's own account; `false` if it is disabled or deleted already.
+pub async fn disable(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    id: EndpointId,
+    reason: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let result = Entity::update_many()
+        .col_expr(Column::Enabled, Expr::value(false))
+        .col_expr(Column::DisabledReason, Expr::value(reason))
+        .col_expr(Column::UpdatedAt, Expr::value(now.as_micros()))
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.eq(id.0))
+        .filter(Column::Enabled.eq(true))
+        .filter(Column::DeletedAt.is_null())
+        .exec(transaction.connection())
+        .await?;
+    raise_version(transaction).await?;
+    Ok(result.rows_affected == 1)
+}
+
+fn live(organization: OrganizationId) -> Select<Entity> {
+    Entity::find()
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::DeletedAt.is_null())
+}
+
+async fn raise_version(transaction: &mut Transaction) -> Result<(), StoreError> {
+    counter::Entity::update_many()
+        .col_expr(counter::Column::Value, Expr::col(counter::Column::Value).add(1))
+        .filter(counter::Column::Name.eq("endpoints"))
+        .exec(transaction.connection())
+        .await?;
+    Ok(())
+}
+
+/// The sealed form of [`PreviousSecret`].
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredSecret {
+    secret: Zeroizing<String>,
+    /// Microseconds.
+    expires_at: i64,
+}
+
+fn seal(vault: &Vault, endpoint: &Endpoint) -> Model {
+    let owner = endpoint.id.0.as_bytes();
+    let previous: Vec<_> = endpoint
+        .previous_secrets
+        .iter()
+        .map(|previous| StoredSecret {
+            secret: previous.secret.clone(),
+            expires_at: previous.expires_at.as_micros(),
+        })
+        .collect();
+    Model {
+        id: endpoint.id.0,
+        organization_id: endpoint.organization_id.0,
+        url: endpoint.url.clone(),
+        event_names: to_json(&endpoint.event_names),
+        name: endpoint.name.clone(),
+        description: endpoint.description.clone(),
+        headers: vault.seal(owner, Zeroizing::new(to_json(&endpoint.headers)).as_bytes()),
+        rate_limit: endpoint.rate_limit.map(|limit| limit as i32),
+        timeout_seconds: endpoint.timeout_seconds as i32,
+        retry_schedule: endpoint.retry_schedule.as_ref().map(to_json),
+        enabled: endpoint.enabled,
+        dialect: endpoint.dialect.clone(),
+        metadata: to_json(&endpoint.metadata),
+        secret: vault.seal(owner, endpoint.secret.as_bytes()),
+        previous_secrets: vault.seal(owner, Zeroizing::new(to_json(&previous)).as_bytes()),
+        failing_since: endpoint.failing_since.map(Timestamp::as_micros),
+        failing_notified_at: endpoint.failing_notified_at.map(Timestamp::as_micros),
+        disabled_reason: endpoint.disabled_reason.clone(),
+        created_at: endpoint.created_at.as_micros(),
+        updated_at: endpoint.updated_at.as_micros(),
+        deleted_at: None,
+    }
+}
+
+fn open(vault: &Vault, row: Model) -> Result<Endpoint, StoreError> {
+    let open_text = |sealed: &[u8]| {
+        let bytes = vault.open(row.id.as_bytes(), sealed)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| StoreError::Unreadable("a secret is not text"))?;
+        Ok::<_, StoreError>(Zeroizing::new(text.to_owned()))
+    };
+    let previous: Vec<StoredSecret> =
+        from_json(&open_text(&row.previous_secrets)?, "an endpoint's old secrets")?;
+    Ok(Endpoint {
+        id: EndpointId(row.id),
+        organization_id: OrganizationId(row.organization_id),
+        event_names: from_json(&row.event_names, "an endpoint's event names")?,
+        headers: from_json(&open_text(&row.headers)?, "an endpoint's headers")?,
+        rate_limit: row.rate_limit.map(i32::unsigned_abs),
+        timeout_seconds: row.timeout_seconds.unsigned_abs(),
+        retry_schedule: row
+            .retry_schedule
+            .as_deref()
+            .map(|text| from_json(text, "an endpoint's retry schedule"))
+            .transpose()?,
+        metadata: from_json(&row.metadata, "an endpoint's metadata")?,
+        secret: open_text(&row.secret)?,
+        previous_secrets: previous
+            .into_iter()
+            .map(|stored| PreviousSecret {
+                secret: stored.secret,
+                expires_at: Timestamp::from_micros(stored.expires_at),
+            })
+            .collect(),
+        url: row.url,
+        name: row.name,
+        description: row.description,
+        enabled: row.enabled,
+        dialect: row.dialect,
+        failing_since: row.failing_since.map(Timestamp::from_micros),
+        failing_notified_at: row.failing_notified_at.map(Timestamp::from_micros),
+        disabled_reason: row.disabled_reason,
+        created_at: Timestamp::from_micros(row.created_at),
+        updated_at: Timestamp::from_micros(row.updated_at),
+    })
+}

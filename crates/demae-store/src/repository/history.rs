@@ -1,0 +1,425 @@
+//! The history: every attempt that was made, and those being made.
+//!
+//! Finished attempts are read by the primary key `(organization_id, id)`, newest first; ids are time-ordered. Filters
+//! other than endpoint and event have no index: a page looks at [`SCAN_LIMIT`] rows at most and may therefore be short
+//! and still have a next one. Attempts under way are the leased deliveries: few, and shown on the first page only, with
+//! their lease as their id, under which they are found again when they are finished.
+
+use std::{collections::HashMap, time::Duration};
+
+use demae_event::{AttemptId, EndpointId, EventId, OrganizationId, Timestamp};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use uuid::Uuid;
+
+use super::{Listing, Page};
+use crate::{
+    StoreError,
+    engine::{AttemptStatus, DeliveryState},
+    entity::{
+        attempt::{Column, Entity, Model},
+        delivery, endpoint, message,
+    },
+};
+
+/// How many rows a page of a filtered history looks at before it stops with what it has.
+pub const SCAN_LIMIT: u64 = 10_000;
+
+/// How much earlier or later than its `started_at` an attempt's id can have been made: ids are given with the lease.
+pub(super) const ID_TIME_SLACK: Duration = Duration::from_hours(1);
+
+/// How an attempt went, or that it still goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HistoryStatus {
+    /// Under way.
+    Sending,
+    /// Finished like this.
+    Finished(AttemptStatus),
+}
+
+/// Which attempts are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct HistoryFilter {
+    /// Those in one of these; `None` for any.
+    pub statuses: Option<Vec<HistoryStatus>>,
+    /// Those of events with one of these (seed) names; `None` for any.
+    pub event_names: Option<Vec<String>>,
+    /// Those of this event.
+    pub event_id: Option<EventId>,
+    /// Those to this endpoint.
+    pub endpoint_id: Option<EndpointId>,
+    /// Begun then or later.
+    pub since: Option<Timestamp>,
+    /// Begun before.
+    pub until: Option<Timestamp>,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// The attempt.
+    pub id: AttemptId,
+    /// Where to.
+    pub endpoint_id: EndpointId,
+    /// What.
+    pub event_id: EventId,
+    /// The event's own (seed) name.
+    pub event_name: String,
+    /// The event's type; `None` once its message is gone.
+    pub event_type: Option<String>,
+    /// When the event was written; `None` once its message is gone.
+    pub event_created_at: Option<Timestamp>,
+    /// How it went.
+    pub status: HistoryStatus,
+    /// 1 for the first attempt of a delivery.
+    pub number: u32,
+    /// Asked for by a person.
+    pub manual: bool,
+    /// The URL it went to.
+    pub url: String,
+    /// When the next attempt is due, if one is planned.
+    pub next_attempt_at: Option<Timestamp>,
+    /// When the exchange began; for one under way, when the delivery was written or last planned.
+    pub started_at: Timestamp,
+    /// What came back; `None` while it is under way.
+    pub outcome: Option<Outcome>,
+}
+
+/// What came of a finished attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The HTTP status, if there was an answer.
+    pub http_status: Option<u16>,
+    /// The kind of error (snake case), if there was one.
+    pub error_kind: Option<String>,
+    /// What a person should read about the error.
+    pub error_detail: Option<String>,
+    /// JSON object of the headers that were sent, secrets masked.
+    pub request_headers: String,
+    /// JSON object of the headers that came back.
+    pub response_headers: String,
+    /// The beginning of the body that came back.
+    pub response_body: String,
+    /// Milliseconds from the start of the exchange to its end.
+    pub duration_ms: u32,
+}
+
+/// A page of the history, newest first.
+///
+/// The first page begins with the attempts under way, if they are wanted.
+pub async fn list(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    filter: &HistoryFilter,
+    page: Page<AttemptId>,
+) -> Result<Listing<HistoryEntry, AttemptId>, StoreError> {
+    let limit = page.bounded();
+    let mut items = Vec::new();
+    if page.after.is_none() && filter.wants(HistoryStatus::Sending) {
+        items = sending(connection, organization, filter, limit as u64).await?;
+    }
+    let finished = filter.finished_statuses();
+    let mut next = None;
+    if items.len() >= limit {
+        // No room for finished ones: the next page begins with the newest of them.
+        next = finished
+            .as_ref()
+            .is_none_or(|wanted| !wanted.is_empty())
+            .then_some(AttemptId(Uuid::max()));
+    } else if finished.as_ref().is_none_or(|wanted| !wanted.is_empty()) {
+        let rest = Page {
+            limit: (limit - items.len()) as u32,
+            after: page.after,
+        };
+        let listing = attempts(connection, organization, filter, finished, rest).await?;
+        next = listing.next;
+        items.extend(listing.items);
+    }
+    add_messages(connection, organization, &mut items).await?;
+    Ok(Listing { items, next })
+}
+
+/// One attempt, finished or under way.
+pub async fn find(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    id: AttemptId,
+) -> Result<Option<HistoryEntry>, StoreError> {
+    let finished = Entity::find_by_id((organization.0, id.0)).one(connection).await?;
+    let mut found = if let Some(row) = finished {
+        vec![entry(row)?]
+    } else {
+        // Only the leased deliveries are looked through; their index holds no others.
+        let query = leased(organization)
+            .filter(delivery::Column::Lease.eq(id.0))
+            .limit(1);
+        under_way(connection, organization, query.all(connection).await?).await?
+    };
+    add_messages(connection, organization, &mut found).await?;
+    Ok(found.pop())
+}
+
+impl HistoryFilter {
+    fn wants(&self, status: HistoryStatus) -> bool {
+        self.statuses
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(&status))
+    }
+
+    /// The statuses of finished attempts that are wanted; `None` for all.
+    fn finished_statuses(&self) -> Option<Vec<i16>> {
+        let wanted = self.statuses.as_ref()?.iter().filter_map(|status| match status {
+            HistoryStatus::Sending => None,
+            HistoryStatus::Finished(status) => Some(*status as i16),
+        });
+        Some(wanted.collect())
+    }
+
+    fn needs_scan(&self) -> bool {
+        self.statuses.is_some() || self.event_names.is_some()
+    }
+}
+
+async fn attempts(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    filter: &HistoryFilter,
+    statuses: Option<Vec<i16>>,
+    page: Page<AttemptId>,
+) -> Result<Listing<HistoryEntry, AttemptId>, StoreError> {
+    let range = range(organization, filter, page.after);
+    let floor = if filter.needs_scan() {
+        nth(connection, &range, SCAN_LIMIT).await?
+    } else {
+        None
+    };
+    let mut query = range.limit(page.rows());
+    if let Some(floor) = floor {
+        query = query.filter(Column::Id.gte(floor.0));
+    }
+    if let Some(statuses) = statuses {
+        query = query.filter(Column::Status.is_in(statuses));
+    }
+    if let Some(names) = &filter.event_names {
+        query = query.filter(Column::EventName.is_in(names.iter().map(String::as_str)));
+    }
+    let rows = query.all(connection).await?;
+    let mut listing = Listing::cut(rows, &page, |row| AttemptId(row.id));
+    listing.next = listing.next.or(floor);
+    listing.try_map(entry)
+}
+
+fn range(organization: OrganizationId, filter: &HistoryFilter, after: Option<AttemptId>) -> Select<Entity> {
+    let mut query = Entity::find()
+        .filter(Column::OrganizationId.eq(organization.0))
+        .order_by_desc(Column::Id);
+    if let Some(after) = after {
+        query = query.filter(Column::Id.lt(after.0));
+    }
+    if let Some(endpoint) = filter.endpoint_id {
+        query = query.filter(Column::EndpointId.eq(endpoint.0));
+    }
+    if let Some(event) = filter.event_id {
+        query = query.filter(Column::EventId.eq(event.0));
+    }
+    if let Some(since) = filter.since {
+        query = query
+            .filter(Column::Id.gte(first_id_at(since - ID_TIME_SLACK)))
+            .filter(Column::StartedAt.gte(since.as_micros()));
+    }
+    if let Some(until) = filter.until {
+        query = query
+            .filter(Column::Id.lt(first_id_at(until + ID_TIME_SLACK)))
+            .filter(Column::StartedAt.lt(until.as_micros()));
+    }
+    query
+}
+
+/// The `n`th attempt of the range, if it has so many.
+async fn nth(
+    connection: &impl ConnectionTrait,
+    range: &Select<Entity>,
+    n: u64,
+) -> Result<Option<AttemptId>, StoreError> {
+    let found: Option<Uuid> = range
+        .clone()
+        .select_only()
+        .column(Column::Id)
+        .offset(n.saturating_sub(1))
+        .limit(1)
+        .into_tuple()
+        .one(connection)
+        .await?;
+    Ok(found.map(AttemptId))
+}
+
+fn leased(organization: OrganizationId) -> Select<delivery::Entity> {
+    delivery::Entity::find()
+        .filter(delivery::Column::State.eq(DeliveryState::Leased as i16))
+        .filter(delivery::Column::OrganizationId.eq(organization.0))
+        .order_by_desc(delivery::Column::DueAt)
+}
+
+async fn sending(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    filter: &HistoryFilter,
+    limit: u64,
+) -> Result<Vec<HistoryEntry>, StoreError> {
+    let mut query = leased(organization).limit(limit);
+    if let Some(endpoint) = filter.endpoint_id {
+        query = query.filter(delivery::Column::EndpointId.eq(endpoint.0));
+    }
+    if let Some(event) = filter.event_id {
+        query = query.filter(delivery::Column::EventId.eq(event.0));
+    }
+    let mut found = under_way(connection, organization, query.all(connection).await?).await?;
+    found.retain(|entry| {
+        filter
+            .event_names
+            .as_ref()
+            .is_none_or(|names| names.contains(&entry.event_name))
+            && filter.since.is_none_or(|since| entry.started_at >= since)
+            && filter.until.is_none_or(|until| entry.started_at < until)
+    });
+    found.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.id));
+    Ok(found)
+}
+
+/// Leased deliveries as attempts that are under way.
+async fn under_way(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    rows: Vec<delivery::Model>,
+) -> Result<Vec<HistoryEntry>, StoreError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let urls: HashMap<Uuid, String> = endpoint::Entity::find()
+        .select_only()
+        .column(endpoint::Column::Id)
+        .column(endpoint::Column::Url)
+        .filter(endpoint::Column::Id.is_in(rows.iter().map(|row| row.endpoint_id)))
+        .filter(endpoint::Column::OrganizationId.eq(organization.0))
+        .into_tuple::<(Uuid, String)>()
+        .all(connection)
+        .await?
+        .into_iter()
+        .collect();
+    let names: HashMap<Uuid, String> = message::Entity::find()
+        .select_only()
+        .column(message::Column::EventId)
+        .column(message::Column::EventName)
+        .filter(message::Column::EventId.is_in(rows.iter().map(|row| row.event_id)))
+        .filter(message::Column::OrganizationId.eq(organization.0))
+        .into_tuple::<(Uuid, String)>()
+        .all(connection)
+        .await?
+        .into_iter()
+        .collect();
+    let entries = rows.into_iter().filter_map(|row| {
+        let lease = row.lease?;
+        Some(HistoryEntry {
+            id: AttemptId(lease),
+            endpoint_id: EndpointId(row.endpoint_id),
+            event_id: EventId(row.event_id),
+            event_name: names.get(&row.event_id).cloned().unwrap_or(row.delivered_name),
+            event_type: None,
+            event_created_at: None,
+            status: HistoryStatus::Sending,
+            number: row.attempts.unsigned_abs() + 1,
+            manual: row.manual,
+            url: urls.get(&row.endpoint_id).cloned().unwrap_or_default(),
+            next_attempt_at: None,
+            started_at: began_at(lease).unwrap_or(Timestamp::from_micros(row.created_at)),
+            outcome: None,
+        })
+    });
+    Ok(entries.collect())
+}
+
+/// Fills in what only the messages know.
+async fn add_messages(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    entries: &mut [HistoryEntry],
+) -> Result<(), StoreError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let messages: HashMap<Uuid, (String, i64)> = message::Entity::find()
+        .select_only()
+        .column(message::Column::EventId)
+        .column(message::Column::EventType)
+        .column(message::Column::CreatedAt)
+        .filter(message::Column::EventId.is_in(entries.iter().map(|entry| entry.event_id.0)))
+        .filter(message::Column::OrganizationId.eq(organization.0))
+        .into_tuple::<(Uuid, String, i64)>()
+        .all(connection)
+        .await?
+        .into_iter()
+        .map(|(id, event_type, created_at)| (id, (event_type, created_at)))
+        .collect();
+    for entry in entries {
+        if let Some((event_type, created_at)) = messages.get(&entry.event_id.0) {
+            entry.event_type = Some(event_type.clone());
+            entry.event_created_at = Some(Timestamp::from_micros(*created_at));
+        }
+    }
+    Ok(())
+}
+
+fn entry(row: Model) -> Result<HistoryEntry, StoreError> {
+    Ok(HistoryEntry {
+        id: AttemptId(row.id),
+        endpoint_id: EndpointId(row.endpoint_id),
+        event_id: EventId(row.event_id),
+        event_name: row.event_name,
+        event_type: None,
+        event_created_at: None,
+        status: HistoryStatus::Finished(AttemptStatus::from_number(row.status)?),
+        number: row.number.unsigned_abs(),
+        manual: row.manual,
+        url: row.url,
+        next_attempt_at: row.next_attempt_at.map(Timestamp::from_micros),
+        started_at: Timestamp::from_micros(row.started_at),
+        outcome: Some(Outcome {
+            http_status: row.http_status.and_then(|status| u16::try_from(status).ok()),
+            error_kind: row.error_kind,
+            error_detail: row.error_detail,
+            request_headers: row.request_headers,
+            response_headers: row.response_headers,
+            response_body: row.response_body,
+            duration_ms: row.duration_ms.unsigned_abs(),
+        }),
+    })
+}
+
+/// The smallest version 7 UUID of a moment (RFC 9562, section 5.7: milliseconds in the first 48 bits).
+pub(super) fn first_id_at(moment: Timestamp) -> Uuid {
+    let millis = moment.as_micros().div_euclid(1_000).clamp(0, (1 << 48) - 1) as u128;
+    Uuid::from_u128(millis << 80)
+}
+
+/// When a lease was given.
+fn began_at(lease: Uuid) -> Option<Timestamp> {
+    let (seconds, nanos) = lease.get_timestamp()?.to_unix();
+    Some(Timestamp::from_micros(
+        seconds as i64 * 1_000_000 + i64::from(nanos / 1_000),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_a_moment_are_at_or_above_its_bound() {
+        let moment = Timestamp::from_micros(1_790_000_000_123_456);
+        let id = AttemptId::new(moment).0;
+        assert!(id >= first_id_at(moment));
+        assert!(id < first_id_at(moment + Duration::from_millis(1)));
+        assert_eq!(first_id_at(Timestamp::from_secs(-1)), Uuid::nil());
+        let began = began_at(id).unwrap();
+        assert_eq!(began.as_micros() / 1_000, moment.as_micros() / 1_000);
+    }
+}

@@ -1,0 +1,319 @@
+//! Messages: routed events, and those still in the outbox.
+
+use demae_event::{EndpointId, Event, EventId, OrganizationId, Timestamp};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait, Select, Statement,
+    sea_query::{Expr, ExprTrait as _, OnConflict},
+};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::{Listing, Page};
+use crate::{
+    StoreError, Transaction,
+    engine::{DeliveryState, Message},
+    entity::{
+        delivery, endpoint,
+        message::{ActiveModel, Column, Entity, Model},
+    },
+};
+
+/// How many rows a page of a filtered list looks at before it stops with what it has.
+pub const SCAN_LIMIT: u64 = 10_000;
+
+/// A place in the list of messages: after this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageCursor {
+    /// When the event was written.
+    pub created_at: Timestamp,
+    /// The event.
+    pub event_id: EventId,
+}
+
+/// Which messages are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct MessageFilter {
+    /// Those with one of these (seed) names; `None` for any.
+    pub event_names: Option<Vec<String>>,
+    /// Those of this type.
+    pub event_type: Option<String>,
+    /// Written then or later.
+    pub since: Option<Timestamp>,
+    /// Written before.
+    pub until: Option<Timestamp>,
+}
+
+impl MessageFilter {
+    fn is_selective(&self) -> bool {
+        self.event_names.is_some() || self.event_type.is_some()
+    }
+}
+
+/// Where a message is going.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageDelivery {
+    /// The message's event.
+    pub event_id: EventId,
+    /// The endpoint.
+    pub endpoint_id: EndpointId,
+    /// How far it is.
+    pub state: DeliveryState,
+    /// Attempts recorded.
+    pub attempts: u32,
+    /// When the next attempt is due, if it waits.
+    pub due_at: Timestamp,
+    /// The name form that the endpoint receives.
+    pub delivered_name: String,
+}
+
+/// Writes a message that is not routed by a router; `false` if there is one of this event.
+pub async fn insert(transaction: &mut Transaction, event: &Event) -> Result<bool, StoreError> {
+    let row = ActiveModel::from(Model {
+        event_id: event.id.0,
+        organization_id: event.organization_id.0,
+        event_name: event.name.clone(),
+        event_type: event.event_type.clone(),
+        payload: event.data.get().to_owned(),
+        headers: event.headers.as_ref().map(|headers| headers.get().to_owned()),
+        traceparent: event.traceparent.clone(),
+        created_at: event.created_at.as_micros(),
+    });
+    let written = Entity::insert(row)
+        .on_conflict(OnConflict::new().do_nothing().to_owned())
+        .exec_without_returning(transaction.connection())
+        .await?;
+    Ok(written == 1)
+}
+
+/// The message that carries an event.
+pub async fn find(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    event: EventId,
+) -> Result<Option<Message>, StoreError> {
+    let row = Entity::find_by_id(event.0)
+        .filter(Column::OrganizationId.eq(organization.0))
+        .one(connection)
+        .await?;
+    row.map(message).transpose()
+}
+
+/// Those of `events` that are messages, in no order.
+pub async fn find_many(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    events: &[EventId],
+) -> Result<Vec<Message>, StoreError> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = Entity::find()
+        .filter(Column::EventId.is_in(events.iter().map(|event| event.0)))
+        .filter(Column::OrganizationId.eq(organization.0))
+        .all(connection)
+        .await?;
+    rows.into_iter().map(message).collect()
+}
+
+/// An event that is written but not routed yet. (A moment later it is a message; ask for that once more.)
+pub async fn find_unrouted(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    event: EventId,
+) -> Result<Option<Message>, StoreError> {
+    let backend = connection.get_database_backend();
+    // Writers in other languages may have left an id as text in SQLite.
+    let (sql, ids): (_, Vec<sea_orm::Value>) = if backend == DbBackend::Postgres {
+        (
+            "SELECT id AS event_id, organization_id, event_name, event_type, payload::text AS payload, \
+             headers::text AS headers, traceparent, (extract(epoch FROM created_at) * 1e6)::bigint AS created_at \
+             FROM outbox_events WHERE id = $1 AND organization_id = $2",
+            vec![event.0.into(), organization.0.into()],
+        )
+    } else {
+        (
+            "SELECT ?1 AS event_id, ?2 AS organization_id, event_name, event_type, payload, headers, traceparent, \
+             COALESCE(CAST(unixepoch(created_at, 'subsec') * 1000000 AS INTEGER), 0) AS created_at \
+             FROM outbox_events WHERE id IN (?1, ?3) AND organization_id IN (?2, ?4)",
+            vec![
+                event.0.into(),
+                organization.0.into(),
+                event.0.to_string().into(),
+                organization.0.to_string().into(),
+            ],
+        )
+    };
+    let row = Model::find_by_statement(Statement::from_sql_and_values(backend, sql, ids))
+        .one(connection)
+        .await?;
+    row.map(message).transpose()
+}
+
+/// The messages of an organization, newest first.
+pub async fn list(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    filter: &MessageFilter,
+    page: Page<MessageCursor>,
+) -> Result<Listing<Message, MessageCursor>, StoreError> {
+    let range = range(organization, filter, page.after);
+    let floor = if filter.is_selective() {
+        nth(connection, &range, SCAN_LIMIT).await?
+    } else {
+        None
+    };
+    let mut query = range.limit(page.rows());
+    if let Some(floor) = floor {
+        query = query.filter(place().gte(tuple(floor)));
+    }
+    if let Some(names) = &filter.event_names {
+        query = query.filter(Column::EventName.is_in(names.iter().map(String::as_str)));
+    }
+    if let Some(event_type) = &filter.event_type {
+        query = query.filter(Column::EventType.eq(event_type.as_str()));
+    }
+    let rows = query.all(connection).await?;
+    let mut listing = Listing::cut(rows, &page, cursor);
+    listing.next = listing.next.or(floor);
+    listing.try_map(message)
+}
+
+/// The next `limit` messages after `after`, oldest first, written within `[since, until)`. They stay until the
+/// transaction ends.
+pub async fn walk(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    (since, until): (Timestamp, Timestamp),
+    after: Option<MessageCursor>,
+    limit: u64,
+) -> Result<Vec<Message>, StoreError> {
+    let mut query = Entity::find()
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::CreatedAt.gte(since.as_micros()))
+        .filter(Column::CreatedAt.lt(until.as_micros()))
+        .order_by_asc(Column::CreatedAt)
+        .order_by_asc(Column::EventId)
+        .limit(limit)
+        .lock_shared();
+    if let Some(after) = after {
+        query = query.filter(place().gt(tuple(after)));
+    }
+    query
+        .all(transaction.connection())
+        .await?
+        .into_iter()
+        .map(message)
+        .collect()
+}
+
+/// Where these messages are going, or went.
+pub async fn deliveries(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    events: &[EventId],
+) -> Result<Vec<MessageDelivery>, StoreError> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Deliveries are found by endpoint and event, and an organization's endpoints are few.
+    let endpoints = endpoint::Entity::find()
+        .select_only()
+        .column(endpoint::Column::Id)
+        .filter(endpoint::Column::OrganizationId.eq(organization.0))
+        .into_query();
+    let rows = delivery::Entity::find()
+        .filter(delivery::Column::EndpointId.in_subquery(endpoints))
+        .filter(delivery::Column::EventId.is_in(events.iter().map(|event| event.0)))
+        .order_by_asc(delivery::Column::EventId)
+        .order_by_asc(delivery::Column::EndpointId)
+        .all(connection)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(MessageDelivery {
+                event_id: EventId(row.event_id),
+                endpoint_id: EndpointId(row.endpoint_id),
+                state: DeliveryState::from_number(row.state)?,
+                attempts: row.attempts.unsigned_abs(),
+                due_at: Timestamp::from_micros(row.due_at),
+                delivered_name: row.delivered_name,
+            })
+        })
+        .collect()
+}
+
+fn range(
+    organization: OrganizationId,
+    filter: &MessageFilter,
+    after: Option<MessageCursor>,
+) -> Select<Entity> {
+    let mut query = Entity::find()
+        .filter(Column::OrganizationId.eq(organization.0))
+        .order_by_desc(Column::CreatedAt)
+        .order_by_desc(Column::EventId);
+    if let Some(since) = filter.since {
+        query = query.filter(Column::CreatedAt.gte(since.as_micros()));
+    }
+    if let Some(until) = filter.until {
+        query = query.filter(Column::CreatedAt.lt(until.as_micros()));
+    }
+    if let Some(after) = after {
+        query = query.filter(place().lt(tuple(after)));
+    }
+    query
+}
+
+/// The `n`th message of the range, if it has so many.
+async fn nth(
+    connection: &impl ConnectionTrait,
+    range: &Select<Entity>,
+    n: u64,
+) -> Result<Option<MessageCursor>, StoreError> {
+    let found: Option<(i64, Uuid)> = range
+        .clone()
+        .select_only()
+        .column(Column::CreatedAt)
+        .column(Column::EventId)
+        .offset(n.saturating_sub(1))
+        .limit(1)
+        .into_tuple()
+        .one(connection)
+        .await?;
+    Ok(found.map(|(created_at, event_id)| MessageCursor {
+        created_at: Timestamp::from_micros(created_at),
+        event_id: EventId(event_id),
+    }))
+}
+
+fn place() -> Expr {
+    Expr::tuple([Expr::col(Column::CreatedAt), Expr::col(Column::EventId)])
+}
+
+fn tuple(cursor: MessageCursor) -> Expr {
+    Expr::tuple([
+        Expr::value(cursor.created_at.as_micros()),
+        Expr::value(cursor.event_id.0),
+    ])
+}
+
+fn cursor(row: &Model) -> MessageCursor {
+    MessageCursor {
+        created_at: Timestamp::from_micros(row.created_at),
+        event_id: EventId(row.event_id),
+    }
+}
+
+fn message(row: Model) -> Result<Message, StoreError> {
+    let raw = |text| RawValue::from_string(text).map_err(|_| StoreError::Unreadable("a payload is not JSON"));
+    Ok(Message {
+        event_id: EventId(row.event_id),
+        organization_id: OrganizationId(row.organization_id),
+        event_name: row.event_name,
+        event_type: row.event_type,
+        data: raw(row.payload)?,
+        headers: row.headers.map(raw).transpose()?,
+        traceparent: row.traceparent,
+        created_at: Timestamp::from_micros(row.created_at),
+    })
+}

@@ -1,0 +1,105 @@
+//! Lists in pages.
+
+/// No page is longer, whatever its caller asks for.
+pub const MAX_PAGE: u32 = 1_000;
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page<C> {
+    /// At most so many items; 1 to [`MAX_PAGE`].
+    pub limit: u32,
+    /// The end of the page before this one: [`Listing::next`] of the last call.
+    pub after: Option<C>,
+}
+
+impl<C> Page<C> {
+    /// The first page.
+    pub fn first(limit: u32) -> Self {
+        Self { limit, after: None }
+    }
+
+    /// The limit within its bounds.
+    pub(super) fn bounded(&self) -> usize {
+        self.limit.clamp(1, MAX_PAGE) as usize
+    }
+
+    /// How many rows to read: one more than are shown, which tells whether there is another page.
+    pub(super) fn rows(&self) -> u64 {
+        self.bounded() as u64 + 1
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing<T, C> {
+    /// The items, in the order of the list.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` at the end of the list. A page may be short, or even empty, and still have a
+    /// next one: a filtered list looks at a bounded number of rows per page.
+    pub next: Option<C>,
+}
+
+impl<T, C> Listing<T, C> {
+    /// From the rows read with [`Page::rows`].
+    pub(super) fn cut(mut items: Vec<T>, page: &Page<C>, cursor: impl FnOnce(&T) -> C) -> Self {
+        let more = items.len() > page.bounded();
+        items.truncate(page.bounded());
+        let next = if more { items.last().map(cursor) } else { None };
+        Self { items, next }
+    }
+
+    /// The same page of other items.
+    pub fn map<U>(self, convert: impl FnMut(T) -> U) -> Listing<U, C> {
+        Listing {
+            items: self.items.into_iter().map(convert).collect(),
+            next: self.next,
+        }
+    }
+
+    /// The same page of items whose making can fail.
+    pub fn try_map<U, E>(self, convert: impl FnMut(T) -> Result<U, E>) -> Result<Listing<U, C>, E> {
+        let items = self.items.into_iter().map(convert).collect::<Result<_, _>>()?;
+        Ok(Listing {
+            items,
+            next: self.next,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extra_row_is_not_shown_but_tells_of_a_next_page() {
+        let page = Page {
+            limit: 2,
+            after: None,
+        };
+        let cut = |items: Vec<u32>| Listing::cut(items, &page, |item| *item);
+        assert_eq!(page.rows(), 3);
+        assert_eq!(
+            cut(vec![]),
+            Listing {
+                items: vec![],
+                next: None
+            }
+        );
+        assert_eq!(
+            cut(vec![1, 2]),
+            Listing {
+                items: vec![1, 2],
+                next: None
+            }
+        );
+        assert_eq!(
+            cut(vec![1, 2, 3]),
+            Listing {
+                items: vec![1, 2],
+                next: Some(2)
+            }
+        );
+        assert_eq!(Page::<u32>::first(0).rows(), 2);
+        assert_eq!(Page::<u32>::first(u32::MAX).rows(), u64::from(MAX_PAGE) + 1);
+    }
+}

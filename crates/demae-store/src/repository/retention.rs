@@ -1,0 +1,235 @@
+//! Forgetting what is old, in small transactions.
+//!
+//! Each function does one bounded piece and says whether there is more. Whoever calls them repeats them, one
+//! organization after the other, and commits after each piece, so that nobody waits for a long delete.
+
+use demae_event::{OrganizationId, Timestamp};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Statement,
+    sea_query::{Expr, ExprTrait as _, Query, SelectStatement},
+};
+use uuid::Uuid;
+
+use super::{history::first_id_at, messages::MessageCursor};
+use crate::{
+    StoreError, Transaction,
+    engine::DeliveryState,
+    entity::{attempt, delivery, endpoint, idempotency_key, job, message},
+};
+
+/// Removes up to `limit` of an organization's attempts begun before `before`; answers how many.
+pub async fn attempts(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    before: Timestamp,
+    limit: u64,
+) -> Result<u64, StoreError> {
+    use attempt::Column;
+    let oldest = attempt::Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.lt(first_id_at(before)))
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .into_query();
+    let result = attempt::Entity::delete_many()
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.in_subquery(oldest))
+        .exec(transaction.connection())
+        .await?;
+    Ok(result.rows_affected)
+}
+
+/// What a piece of work on an organization's messages did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Messages removed.
+    pub removed: u64,
+    /// Where to go on; `None` at the end.
+    pub next: Option<MessageCursor>,
+}
+
+/// Removes messages of an organization written before `before`, with their finished deliveries: looks at `limit` of
+/// them after `after`, oldest first, and keeps those that still have an open delivery.
+pub async fn messages(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    before: Timestamp,
+    after: Option<MessageCursor>,
+    limit: u64,
+) -> Result<Swept, StoreError> {
+    let old = super::messages::walk(
+        transaction,
+        organization,
+        (Timestamp::from_micros(i64::MIN), before),
+        after,
+        limit,
+    )
+    .await?;
+    let next = (old.len() as u64 == limit)
+        .then(|| old.last())
+        .flatten()
+        .map(|message| MessageCursor {
+            created_at: message.created_at,
+            event_id: message.event_id,
+        });
+    let ids: Vec<_> = old.iter().map(|message| message.event_id).collect();
+    let open: std::collections::HashSet<_> =
+        super::messages::deliveries(transaction.connection(), organization, &ids)
+            .await?
+            .into_iter()
+            .filter(|delivery| matches!(delivery.state, DeliveryState::Waiting | DeliveryState::Leased))
+            .map(|delivery| delivery.event_id)
+            .collect();
+    let finished: Vec<Uuid> = ids
+        .iter()
+        .filter(|id| !open.contains(id))
+        .map(|id| id.0)
+        .collect();
+    if finished.is_empty() {
+        return Ok(Swept { removed: 0, next });
+    }
+    let connection = transaction.connection();
+    delivery::Entity::delete_many()
+        .filter(delivery::Column::EndpointId.in_subquery(endpoints_of(organization)))
+        .filter(delivery::Column::EventId.is_in(finished.iter().copied()))
+        .filter(delivery::Column::State.gte(DeliveryState::Succeeded as i16))
+        .exec(connection)
+        .await?;
+    // A delivery that somebody asked for again meanwhile was not deleted above, and keeps its message here.
+    let reopened = Query::select()
+        .expr(Expr::value(1))
+        .from(delivery::Entity)
+        .and_where(delivery::Column::EndpointId.in_subquery(endpoints_of(organization)))
+        .and_where(
+            Expr::col((delivery::Entity, delivery::Column::EventId))
+                .equals((message::Entity, message::Column::EventId)),
+        )
+        .to_owned();
+    let result = message::Entity::delete_many()
+        .filter(message::Column::EventId.is_in(finished))
+        .filter(message::Column::OrganizationId.eq(organization.0))
+        .filter(Expr::exists(reopened).not())
+        .exec(connection)
+        .await?;
+    Ok(Swept {
+        removed: result.rows_affected,
+        next,
+    })
+}
+
+/// Removes up to `limit` of an organization's deleted endpoints, deleted before `before` and without deliveries or
+/// attempts left; answers how many.
+pub async fn endpoints(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    before: Timestamp,
+    limit: u64,
+) -> Result<u64, StoreError> {
+    use endpoint::Column;
+    let delivered = Query::select()
+        .expr(Expr::value(1))
+        .from(delivery::Entity)
+        .and_where(
+            Expr::col((delivery::Entity, delivery::Column::EndpointId))
+                .equals((endpoint::Entity, Column::Id)),
+        )
+        .to_owned();
+    let attempted = Query::select()
+        .expr(Expr::value(1))
+        .from(attempt::Entity)
+        .and_where(
+            Expr::col((attempt::Entity, attempt::Column::EndpointId)).equals((endpoint::Entity, Column::Id)),
+        )
+        .to_owned();
+    let gone: Vec<Uuid> = endpoint::Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::DeletedAt.lt(before.as_micros()))
+        .filter(Expr::exists(delivered).not())
+        .filter(Expr::exists(attempted).not())
+        .limit(limit)
+        .into_tuple()
+        .all(transaction.connection())
+        .await?;
+    let result = endpoint::Entity::delete_many()
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.is_in(gone))
+        .exec(transaction.connection())
+        .await?;
+    Ok(result.rows_affected)
+}
+
+/// Removes up to `limit` of an organization's jobs made before `before` that are not running; answers how many.
+pub async fn jobs(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    before: Timestamp,
+    limit: u64,
+) -> Result<u64, StoreError> {
+    use job::Column;
+    let oldest = job::Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.lt(first_id_at(before)))
+        .filter(Column::Status.ne(super::jobs::JobStatus::Running.as_str()))
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .into_query();
+    let result = job::Entity::delete_many()
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.in_subquery(oldest))
+        .exec(transaction.connection())
+        .await?;
+    Ok(result.rows_affected)
+}
+
+/// Removes up to `limit` expired idempotency keys of any organization; answers how many.
+pub async fn idempotency_keys(
+    transaction: &mut Transaction,
+    now: Timestamp,
+    limit: u64,
+) -> Result<u64, StoreError> {
+    use idempotency_key::Column;
+    let expired: Vec<(Uuid, Vec<u8>)> = idempotency_key::Entity::find()
+        .select_only()
+        .column(Column::OrganizationId)
+        .column(Column::KeyDigest)
+        .filter(Column::ExpiresAt.lte(now.as_micros()))
+        .order_by_asc(Column::ExpiresAt)
+        .limit(limit)
+        .into_tuple()
+        .all(transaction.connection())
+        .await?;
+    if expired.is_empty() {
+        return Ok(0);
+    }
+    let key = Expr::tuple([Expr::col(Column::OrganizationId), Expr::col(Column::KeyDigest)]);
+    let result = idempotency_key::Entity::delete_many()
+        .filter(key.in_tuples(expired))
+        // Renewed meanwhile by a request that found it expired.
+        .filter(Column::ExpiresAt.lte(now.as_micros()))
+        .exec(transaction.connection())
+        .await?;
+    Ok(result.rows_affected)
+}
+
+/// Removes workers that gave no sign of life since `before`; answers how many. Their leases must be recovered first.
+pub async fn workers(transaction: &mut Transaction, before: Timestamp) -> Result<u64, StoreError> {
+    let connection = transaction.connection();
+    let backend = connection.get_database_backend();
+    let sql = "DELETE FROM workers WHERE heartbeat_at < $1";
+    let statement = Statement::from_sql_and_values(backend, sql, [before.as_micros().into()]);
+    Ok(connection.execute_raw(statement).await?.rows_affected())
+}
+
+fn endpoints_of(organization: OrganizationId) -> SelectStatement {
+    endpoint::Entity::find()
+        .select_only()
+        .column(endpoint::Column::Id)
+        .filter(endpoint::Column::OrganizationId.eq(organization.0))
+        .into_query()
+}

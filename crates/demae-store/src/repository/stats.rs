@@ -1,0 +1,123 @@
+//! How an endpoint fares.
+
+use demae_event::{EndpointId, OrganizationId, Timestamp};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    sea_query::{Alias, Asterisk, Expr, ExprTrait as _, Query, SelectStatement},
+};
+
+use super::history::{ID_TIME_SLACK, first_id_at};
+use crate::{
+    StoreError,
+    engine::{AttemptStatus, DeliveryState},
+    entity::{attempt, delivery},
+};
+
+/// Counting stops here, per kind; see [`EndpointStats::complete`].
+pub const COUNT_LIMIT: u64 = 100_000;
+
+/// Attempts of an endpoint within a window, and its open deliveries now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EndpointStats {
+    /// Answered 2xx.
+    pub success: u64,
+    /// Failed, with another attempt planned then.
+    pub failing: u64,
+    /// Failed for good.
+    pub failed: u64,
+    /// Not made.
+    pub canceled: u64,
+    /// Deliveries that wait for an attempt, now.
+    pub waiting: u64,
+    /// Attempts under way, now.
+    pub sending: u64,
+    /// Whether everything was counted; otherwise the newest [`COUNT_LIMIT`] attempts were.
+    pub complete: bool,
+}
+
+/// Counts the attempts begun within `[since, until)`.
+pub async fn of_endpoint(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    endpoint: EndpointId,
+    (since, until): (Timestamp, Timestamp),
+) -> Result<EndpointStats, StoreError> {
+    let mut stats = EndpointStats::default();
+    let mut counted = 0;
+    for (status, count) in attempts(connection, organization, endpoint, (since, until)).await? {
+        counted += count;
+        match AttemptStatus::from_number(status)? {
+            AttemptStatus::Success => stats.success = count,
+            AttemptStatus::Failing => stats.failing = count,
+            AttemptStatus::Failed => stats.failed = count,
+            AttemptStatus::Canceled => stats.canceled = count,
+        }
+    }
+    stats.waiting = open(connection, organization, endpoint, DeliveryState::Waiting).await?;
+    stats.sending = open(connection, organization, endpoint, DeliveryState::Leased).await?;
+    stats.complete = counted < COUNT_LIMIT && stats.waiting < COUNT_LIMIT;
+    Ok(stats)
+}
+
+async fn attempts(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    endpoint: EndpointId,
+    (since, until): (Timestamp, Timestamp),
+) -> Result<Vec<(i16, u64)>, StoreError> {
+    use attempt::Column;
+    let newest = attempt::Entity::find()
+        .select_only()
+        .column(Column::Status)
+        .filter(Column::EndpointId.eq(endpoint.0))
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.gte(first_id_at(since - ID_TIME_SLACK)))
+        .filter(Column::Id.lt(first_id_at(until + ID_TIME_SLACK)))
+        .filter(Column::StartedAt.gte(since.as_micros()))
+        .filter(Column::StartedAt.lt(until.as_micros()))
+        .order_by_desc(Column::Id)
+        .limit(COUNT_LIMIT)
+        .into_query();
+    let counts = Query::select()
+        .column(Alias::new("status"))
+        .expr_as(Expr::col(Asterisk).count(), Alias::new("count"))
+        .from_subquery(newest, Alias::new("newest"))
+        .group_by_col(Alias::new("status"))
+        .to_owned();
+    let rows = connection.query_all(&counts).await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                row.try_get("", "status")?,
+                row.try_get::<i64>("", "count")?.unsigned_abs(),
+            ))
+        })
+        .collect()
+}
+
+async fn open(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    endpoint: EndpointId,
+    state: DeliveryState,
+) -> Result<u64, StoreError> {
+    use delivery::Column;
+    let some = delivery::Entity::find()
+        .select_only()
+        .column(Column::State)
+        .filter(Column::EndpointId.eq(endpoint.0))
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::State.eq(state as i16))
+        .limit(COUNT_LIMIT)
+        .into_query();
+    let count: SelectStatement = Query::select()
+        .expr_as(Expr::col(Asterisk).count(), Alias::new("count"))
+        .from_subquery(some, Alias::new("some"))
+        .to_owned();
+    let row = connection.query_one(&count).await?;
+    Ok(row
+        .map(|row| row.try_get::<i64>("", "count"))
+        .transpose()?
+        .unwrap_or_default()
+        .unsigned_abs())
+}
