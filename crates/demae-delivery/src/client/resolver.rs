@@ -3,16 +3,18 @@
 //! A resolver only answers; it never judges. Whether an answer may be connected to is decided afterwards by the
 //! connector, for every connect, so a resolver that lies or changes its mind cannot lead a delivery inward.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hickory_resolver::config::{LookupIpStrategy, ResolveHosts, ResolverConfig};
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
+};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
-use hickory_resolver::{Hosts, TokioResolver};
+use hickory_resolver::{Hosts, ResolverBuilder, TokioResolver};
 
 /// Finds the addresses of a host. A trait so that tests can script answers, changing ones included.
 ///
@@ -69,11 +71,27 @@ pub struct SystemResolver {
 impl SystemResolver {
     /// Reads the system's configuration once; a later change of it needs a restart.
     pub fn from_system() -> Result<Self, ResolveError> {
-        let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
+        let builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
             tracing::warn!(%error, "no usable name server configuration; only the hosts file will answer");
-            let nowhere = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
-            TokioResolver::builder_with_config(nowhere, TokioRuntimeProvider::default())
+            asking(Vec::new())
         });
+        Self::build(builder)
+    }
+
+    /// Asks these name servers, by UDP and after a cut-off answer by TCP, instead of the system's.
+    pub fn with_name_servers(servers: &[SocketAddr]) -> Result<Self, ResolveError> {
+        let servers = servers.iter().map(|server| {
+            let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
+            let at_port = connections.into_iter().map(|mut connection| {
+                connection.port = server.port();
+                connection
+            });
+            NameServerConfig::new(server.ip(), true, at_port.collect())
+        });
+        Self::build(asking(servers.collect()))
+    }
+
+    fn build(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> Result<Self, ResolveError> {
         let options = builder.options_mut();
         options.cache_size = CACHED_NAMES;
         (options.positive_min_ttl, options.positive_max_ttl) = (Some(FOUND_TTL.0), Some(FOUND_TTL.1));
@@ -135,6 +153,11 @@ impl Resolve for SystemResolver {
     }
 }
 
+fn asking(servers: Vec<NameServerConfig>) -> ResolverBuilder<TokioRuntimeProvider> {
+    let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+}
+
 fn is_localhost(name: &Name) -> bool {
     name.iter().next_back().is_some_and(|label| label == b"localhost")
 }
@@ -149,7 +172,101 @@ fn from_dns(error: &NetError) -> ResolveError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use hickory_resolver::proto::op::{Message, ResponseCode};
+    use hickory_resolver::proto::rr::rdata::{A, SOA};
+    use hickory_resolver::proto::rr::{RData, Record};
+    use tokio::net::UdpSocket;
+    use tokio_util::task::AbortOnDropHandle;
+
     use super::*;
+
+    /// A name server that knows `hooks.example.com.` at 192.0.2.7 and counts what it is asked.
+    struct NameServer {
+        address: SocketAddr,
+        queries: Arc<AtomicUsize>,
+        _task: AbortOnDropHandle<()>,
+    }
+
+    impl NameServer {
+        async fn start() -> Self {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let address = socket.local_addr().unwrap();
+            let queries = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&queries);
+            let task = tokio::spawn(async move {
+                let mut buffer = [0; 1_500];
+                while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    let query = Message::from_vec(&buffer[..length]).unwrap();
+                    socket
+                        .send_to(&answer(query).to_vec().unwrap(), from)
+                        .await
+                        .unwrap();
+                }
+            });
+            Self {
+                address,
+                queries,
+                _task: AbortOnDropHandle::new(task),
+            }
+        }
+    }
+
+    fn answer(query: Message) -> Message {
+        let mut answer = query.into_response();
+        let asked = answer.queries[0].clone();
+        let known = asked.name().to_ascii() == "hooks.example.com.";
+        if known && asked.query_type() == RecordType::A {
+            let address = RData::A(A(Ipv4Addr::new(192, 0, 2, 7)));
+            answer.add_answer(Record::from_rdata(asked.name().clone(), 300, address));
+        } else {
+            let zone = Name::from_ascii("example.com.").unwrap();
+            let soa = SOA::new(zone.clone(), zone.clone(), 1, 60, 60, 60, 60);
+            answer.add_authority(Record::from_rdata(zone, 60, RData::SOA(soa)));
+        }
+        if !known {
+            answer.metadata.response_code = ResponseCode::NXDomain;
+        }
+        answer
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_believed_for_its_ttl() {
+        let server = NameServer::start().await;
+        let resolver = SystemResolver::with_name_servers(&[server.address]).unwrap();
+        for _ in 0..10 {
+            let found = resolver.resolve("hooks.example.com").await.unwrap();
+            assert_eq!(found, [IpAddr::from([192, 0, 2, 7])]);
+        }
+        assert_eq!(
+            server.queries.load(Ordering::SeqCst),
+            2,
+            "one for each family of addresses"
+        );
+    }
+
+    #[tokio::test]
+    async fn that_a_name_does_not_exist_is_remembered() {
+        let server = NameServer::start().await;
+        let resolver = SystemResolver::with_name_servers(&[server.address]).unwrap();
+        for _ in 0..10 {
+            assert_eq!(
+                resolver.resolve("gone.example.com").await,
+                Err(ResolveError::NotFound)
+            );
+        }
+        assert_eq!(server.queries.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn without_a_name_server_a_name_fails_at_once() {
+        let resolver = SystemResolver::with_name_servers(&[]).unwrap();
+        assert!(resolver.resolve("hooks.example.com").await.is_err());
+        assert!(resolver.resolve("localhost").await.is_ok());
+    }
 
     #[tokio::test]
     async fn localhost_is_known_without_a_name_server() {
