@@ -1,0 +1,116 @@
+//! What has to be done from time to time: signs of life, lapsed leases, figures, retention, jobs.
+
+use std::{sync::Arc, time::Duration};
+
+use demae_event::{Clock, Timestamp};
+use demae_store::{Store, StoreError};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::metric;
+use crate::management::{self, Retention};
+
+/// How often a worker says that it lives.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
+/// A worker that was silent for so long is taken for dead, and its leases are given to others. It may live after all,
+/// cut off from the database: then what it has under way is sent twice, and it can record none of it.
+const DEAD_AFTER: Duration = Duration::from_secs(10);
+/// Leases recovered by one statement.
+pub(super) const RECOVER_BATCH: u32 = 2_000;
+/// How often the backlog is measured.
+const BACKLOG_INTERVAL: Duration = Duration::from_secs(10);
+/// How often old rows are looked for.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+/// How often jobs are looked for.
+const JOB_INTERVAL: Duration = Duration::from_millis(500);
+
+pub(super) struct Keeper {
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) worker: Uuid,
+    pub(super) alone: bool,
+    pub(super) retention: Retention,
+}
+
+impl Keeper {
+    /// Registers this worker and frees what dead ones left.
+    pub(super) async fn take_over(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.store.engine().heartbeat(self.worker, now).await?;
+        let dead_before = if self.alone { now } else { now - DEAD_AFTER };
+        self.recover(now, dead_before).await
+    }
+
+    /// Runs until `stopping`.
+    pub(super) async fn run(self, stopping: CancellationToken) {
+        let mut heartbeat = ticks(HEARTBEAT_INTERVAL);
+        let mut backlog = ticks(BACKLOG_INTERVAL);
+        let mut retention = ticks(RETENTION_INTERVAL);
+        let mut jobs = interval_at(Instant::now() + JOB_INTERVAL, JOB_INTERVAL);
+        jobs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let (part, result) = tokio::select! {
+                () = stopping.cancelled() => return,
+                _ = heartbeat.tick() => ("heartbeat", self.heartbeat().await),
+                _ = backlog.tick() => ("backlog", self.measure().await),
+                _ = jobs.tick() => ("jobs", management::run_due_jobs(&self.store, self.clock.now()).await),
+                _ = retention.tick() => {
+                    ("retention", management::delete_expired(&self.store, &self.retention, self.clock.now()).await)
+                }
+            };
+            if let Err(error) = result {
+                metrics::counter!(metric::STORE_FAILURES, "part" => part).increment(1);
+                tracing::warn!(part, error = %error, "housekeeping could not reach the database; trying again");
+            }
+        }
+    }
+
+    async fn heartbeat(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        if self.alone {
+            // Nobody else reads it: lapsed leases are all that can be found, and our own life needs no proof.
+            return self.recover(now, Timestamp::default()).await;
+        }
+        self.store.engine().heartbeat(self.worker, now).await?;
+        self.recover(now, now - DEAD_AFTER).await
+    }
+
+    async fn recover(&self, now: Timestamp, dead_before: Timestamp) -> Result<(), StoreError> {
+        loop {
+            let recovered = self
+                .store
+                .engine()
+                .recover_leases(now, dead_before, RECOVER_BATCH)
+                .await?;
+            metrics::counter!(metric::LEASES_RECOVERED).increment(recovered);
+            if recovered > 0 {
+                tracing::info!(
+                    leases = recovered,
+                    "recovered the leases of a worker that is gone"
+                );
+            }
+            if recovered < u64::from(RECOVER_BATCH) {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn measure(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let backlog = self.store.engine().backlog(now).await?;
+        let age = |since: Option<Timestamp>| since.map_or(0.0, |since| now.since(since).as_secs_f64());
+        metrics::gauge!(metric::OUTBOX_EVENTS).set(backlog.unrouted as f64);
+        metrics::gauge!(metric::OUTBOX_LAG_SECONDS).set(age(backlog.oldest_unrouted));
+        metrics::gauge!(metric::DELIVERIES_WAITING).set(backlog.waiting as f64);
+        metrics::gauge!(metric::DELIVERIES_LEASED).set(backlog.leased as f64);
+        metrics::gauge!(metric::DELIVERY_LAG_SECONDS).set(age(backlog.oldest_due));
+        Ok(())
+    }
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

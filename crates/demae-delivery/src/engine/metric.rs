@@ -1,0 +1,28 @@
+//! The names of what can be measured, in one place: dashboards rely on them.
+
+/// Counter, labels `outcome` (success, failing, failed, canceled) and `kind` (of error, or `none`).
+pub const ATTEMPTS: &str = "demae_attempts_total";
+/// Counter: events routed.
+pub const EVENTS_ROUTED: &str = "demae_events_routed_total";
+/// Counter: deliveries created by routing.
+pub const DELIVERIES_CREATED: &str = "demae_deliveries_created_total";
+/// Counter: completions refused because the lease was lost: possible duplicates.
+pub const LEASES_LOST: &str = "demae_leases_lost_total";
+/// Counter: leases of dead or stuck workers made due again.
+pub const LEASES_RECOVERED: &str = "demae_leases_recovered_total";
+/// Histogram, seconds, label `stage`: `route` (commit to routed), `queue` (due to begun), `exchange`, `record`.
+pub const STAGE_SECONDS: &str = "demae_stage_seconds";
+/// Gauge: events committed, not yet routed.
+pub const OUTBOX_EVENTS: &str = "demae_outbox_events";
+/// Gauge, seconds: age of the oldest event not yet routed.
+pub const OUTBOX_LAG_SECONDS: &str = "demae_outbox_lag_seconds";
+/// Gauge: deliveries that wait in the table (counted up to a million).
+pub const DELIVERIES_WAITING: &str = "demae_deliveries_waiting";
+/// Gauge: deliveries leased.
+pub const DELIVERIES_LEASED: &str = "demae_deliveries_leased";
+/// Gauge, seconds: how long the longest overdue delivery has been due.
+pub const DELIVERY_LAG_SECONDS: &str = "demae_delivery_lag_seconds";
+/// Gauge: exchanges under way in this process.
+pub const EXCHANGES: &str = "demae_exchanges";
+/// Counter, label `part`: failed calls to the database that are being repeated.
+pub const STORE_FAILURES: &str = "demae_store_failures_total";

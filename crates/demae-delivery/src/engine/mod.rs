@@ -1,0 +1,36 @@
+//! The running engine: router, scheduler, lanes, sender and recorder.
+//!
+//! ```text
+//!  EventSource ──▶ router ──▶ lanes (one per endpoint) ──▶ sender ──▶ recorder ──▶ history
+//!                    │           ▲                                        │
+//!                    │           └──────────── scheduler ◀────────────────┤ next attempt due
+//!                    └─ too full: waits in the table ──▲                  └─ health of the endpoint
+//! ```
+//!
+//! What holds:
+//! - Nothing is sent that is not leased in the table, and nothing is forgotten before its outcome is recorded: a crash
+//!   at any point leaves a row that somebody finds again.
+//! - A fresh delivery goes from the router to its lane in memory, its lease already written; the table is read only for
+//!   retries, for what did not fit, and after a crash.
+//! - An endpoint has its own lane: its own queue, its own number of exchanges at a time, which shrinks while it is in
+//!   trouble. What does not fit into its lane waits in the table and takes nothing from the others.
+//! - Everything is bounded: the queue of a lane, all queues together, exchanges at a time, records waiting to be
+//!   written. Where a bound is reached the part before it waits.
+//!
+//! The engine must not know which domain an event came from, nor axum.
+
+mod health;
+mod keeper;
+mod lane;
+mod lanes;
+pub mod metric;
+mod recorder;
+mod router;
+mod scheduler;
+mod sender;
+pub mod source;
+mod worker;
+
+pub use health::HealthPolicy;
+pub use source::{EventSource, OutboxSource};
+pub use worker::{Settings, Worker};

@@ -1,0 +1,122 @@
+//! Writes outcomes back, many at a time.
+//!
+//! It takes whatever arrived while the last batch was written, never waiting for a batch to fill. While the database is
+//! away it keeps trying; its queue fills, lanes wait, and nothing more is sent than can be remembered.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use demae_event::{Clock, EndpointId};
+use demae_store::{
+    Engine,
+    engine::{AttemptRecord, AttemptStatus, Disposition, Release},
+};
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{health::Health, lanes::Outcome, metric, scheduler::DueNotes, sender::Attempted};
+
+/// Outcomes that wait to be written: with the exchanges under way, the most that a crash can send twice.
+pub(super) const QUEUE: usize = 2_048;
+/// Outcomes written at once.
+const BATCH: usize = 512;
+/// First wait before a failed write is repeated; doubles up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) struct Recorder {
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) notes: Arc<DueNotes>,
+    pub(super) health: Health,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Recorder {
+    /// Runs until every sender of outcomes is gone and everything is written.
+    pub(super) async fn run(mut self, mut outcomes: mpsc::Receiver<Outcome>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while outcomes.recv_many(&mut batch, BATCH).await > 0 {
+            let mut attempted = Vec::with_capacity(batch.len());
+            let mut released = Vec::new();
+            for outcome in batch.drain(..) {
+                match outcome {
+                    Outcome::Attempted(one) => attempted.push(*one),
+                    Outcome::Released(one) => released.push(one),
+                }
+            }
+            self.record(attempted).await;
+            self.release(released).await;
+        }
+    }
+
+    async fn record(&mut self, attempted: Vec<Attempted>) {
+        if attempted.is_empty() {
+            return;
+        }
+        let began = Instant::now();
+        let (records, rest): (Vec<AttemptRecord>, Vec<_>) = attempted
+            .into_iter()
+            .map(|one| (one.record, (one.endpoint, one.ending, one.queued)))
+            .unzip();
+        let moved = self.persist(&records).await;
+        metrics::histogram!(metric::STAGE_SECONDS, "stage" => "record").record(began.elapsed().as_secs_f64());
+        for ((record, (endpoint, ending, queued)), moved) in records.iter().zip(rest).zip(moved) {
+            count(record, queued);
+            if !moved {
+                metrics::counter!(metric::LEASES_LOST).increment(1);
+            } else if let Disposition::Retry(due_at) = record.disposition {
+                self.notes.add(record.endpoint_id, due_at);
+            }
+            if let (Some(endpoint), Some(ending)) = (endpoint, ending) {
+                self.health.observe(&endpoint, ending, record);
+            }
+        }
+        self.health.settle(self.clock.now()).await;
+    }
+
+    /// Writes until it is written.
+    async fn persist(&self, records: &[AttemptRecord]) -> Vec<bool> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.engine.record(records).await {
+                Ok(moved) => return moved,
+                Err(error) => {
+                    metrics::counter!(metric::STORE_FAILURES, "part" => "recorder").increment(1);
+                    tracing::warn!(error = %error, attempts = records.len(), "outcomes could not be recorded; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(MAX_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Gives leases back; if that fails they lapse.
+    async fn release(&self, released: Vec<Release>) {
+        if released.is_empty() {
+            return;
+        }
+        if let Err(error) = self.engine.release(&released).await {
+            tracing::warn!(error = %error, leases = released.len(), "leases could not be given back; they will lapse");
+            return;
+        }
+        let mut soonest: HashMap<EndpointId, _> = HashMap::new();
+        for release in released {
+            soonest.entry(release.endpoint_id).or_insert(release.due_at);
+        }
+        for (endpoint, due_at) in soonest {
+            self.notes.add(endpoint, due_at);
+        }
+    }
+}
+
+fn count(record: &AttemptRecord, queued: Duration) {
+    let outcome = match record.status {
+        AttemptStatus::Success => "success",
+        AttemptStatus::Failing => "failing",
+        AttemptStatus::Failed => "failed",
+        AttemptStatus::Canceled => "canceled",
+    };
+    let kind = record.error_kind.unwrap_or("none");
+    metrics::counter!(metric::ATTEMPTS, "outcome" => outcome, "kind" => kind).increment(1);
+    metrics::histogram!(metric::STAGE_SECONDS, "stage" => "queue").record(queued.as_secs_f64());
+    metrics::histogram!(metric::STAGE_SECONDS, "stage" => "exchange")
+        .record(f64::from(record.duration_ms) / 1_000.0);
+}

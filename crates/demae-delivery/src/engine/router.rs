@@ -1,0 +1,187 @@
+//! From an event to a message with one delivery per matching endpoint.
+//!
+//! The order of steps is the guarantee: read committed events, write messages and deliveries (durable, idempotent by
+//! event id), only then acknowledge. A crash between any two repeats the step before, and the second time nothing is
+//! written.
+
+use std::{sync::Arc, time::Duration};
+
+use demae_event::{AttemptId, Clock, EndpointId, Event, EventId, catalogue};
+use demae_store::{
+    Engine, StoreError,
+    engine::{LeaseGrant, LeasedDelivery, Message, NewDelivery, Release, RoutedMessage},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{lanes::Lanes, metric, scheduler::DueNotes, source::EventSource};
+use crate::directory::{Directory, Snapshot};
+
+/// Events read at once.
+const BATCH: u32 = 512;
+/// Deliveries written by one statement; a batch with a wide fan-out is written in parts.
+const FAN_OUT_LIMIT: usize = 4_096;
+/// Wait before a failed step is repeated.
+const FAILURE_PAUSE: Duration = Duration::from_millis(250);
+
+pub(super) struct Router {
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) notes: Arc<DueNotes>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) worker: Uuid,
+    pub(super) lease: Duration,
+}
+
+impl Router {
+    /// Runs until `stopping`; a batch that was begun is finished, or left to be read again if the database is away.
+    pub(super) async fn run(self, mut source: Box<dyn EventSource>, stopping: CancellationToken) {
+        while !stopping.is_cancelled() {
+            let read = tokio::select! {
+                read = source.next(BATCH) => read,
+                () = stopping.cancelled() => return,
+            };
+            let result = match read {
+                Ok(events) => self.turn(source.as_mut(), events).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = result {
+                metrics::counter!(metric::STORE_FAILURES, "part" => "router").increment(1);
+                tracing::warn!(error = %error, "the router could not reach the database; trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(FAILURE_PAUSE) => {}
+                    () = stopping.cancelled() => {}
+                }
+            }
+        }
+    }
+
+    async fn turn(&self, source: &mut dyn EventSource, events: Vec<Event>) -> Result<(), StoreError> {
+        let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
+        self.route(events).await?;
+        source.acknowledge(&ids).await
+    }
+
+    async fn route(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        let directory = self.directory.refresh().await?;
+        let mut batch = Vec::new();
+        let mut width = 0;
+        for event in events {
+            let routed = self.fan_out(event, &directory);
+            width += routed.deliveries.len();
+            batch.push(routed);
+            if width >= FAN_OUT_LIMIT {
+                self.write(std::mem::take(&mut batch)).await?;
+                width = 0;
+            }
+        }
+        self.write(batch).await
+    }
+
+    /// Decides who gets the event, and whether each lane takes it at once.
+    fn fan_out(&self, mut event: Event, directory: &Snapshot) -> RoutedMessage {
+        // Other programs may write the later name; from here on it is the seed's.
+        if let Some(definition) = catalogue::find(&event.name) {
+            event.name.replace_range(.., definition.name);
+        }
+        let now = self.clock.now();
+        let deliveries = directory
+            .of(event.organization_id)
+            .iter()
+            .filter(|endpoint| endpoint.enabled)
+            .filter_map(|endpoint| {
+                let name = endpoint
+                    .subscriptions
+                    .delivered_name(&event.name, &event.event_type)?;
+                let leased = self.lanes.reserve(endpoint.id, endpoint.rate_limit);
+                Some(NewDelivery {
+                    endpoint_id: endpoint.id,
+                    delivered_name: name.to_owned(),
+                    lease: leased.then(|| AttemptId::new(now)),
+                })
+            })
+            .collect();
+        RoutedMessage {
+            message: Arc::new(Message::from(event)),
+            deliveries,
+        }
+    }
+
+    async fn write(&self, batch: Vec<RoutedMessage>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let grant = LeaseGrant {
+            worker: self.worker,
+            now,
+            until: now + self.lease,
+        };
+        let new = match self.engine.route(&batch, grant).await {
+            Ok(new) => new,
+            Err(error) => {
+                self.take_back(&batch).await;
+                return Err(error);
+            }
+        };
+        for (routed, new) in batch.into_iter().zip(new) {
+            metrics::counter!(metric::EVENTS_ROUTED).increment(u64::from(new));
+            metrics::histogram!(metric::STAGE_SECONDS, "stage" => "route")
+                .record(now.since(routed.message.created_at).as_secs_f64());
+            for delivery in routed.deliveries {
+                self.hand_over(&routed.message, delivery, new, grant);
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_over(&self, message: &Arc<Message>, delivery: NewDelivery, new: bool, grant: LeaseGrant) {
+        metrics::counter!(metric::DELIVERIES_CREATED).increment(u64::from(new));
+        let NewDelivery {
+            endpoint_id,
+            delivered_name,
+            lease,
+        } = delivery;
+        match lease {
+            Some(lease) if new => self.lanes.push_reserved(LeasedDelivery {
+                endpoint_id,
+                lease,
+                lease_until: grant.until,
+                due_at: grant.now,
+                attempts: 0,
+                step: 0,
+                manual: false,
+                resume: None,
+                delivered_name,
+                message: message.clone(),
+            }),
+            Some(_) => self.lanes.unreserve(endpoint_id),
+            None => self.notes.add(endpoint_id, grant.now),
+        }
+    }
+
+    /// After a failure nobody knows whether the rows were written. If they were, their leases are ours but not in any
+    /// lane: give them back, so that they are due at once instead of when the leases lapse.
+    async fn take_back(&self, batch: &[RoutedMessage]) {
+        let now = self.clock.now();
+        let mut leases = Vec::new();
+        let mut endpoints: Vec<EndpointId> = Vec::new();
+        for routed in batch {
+            for delivery in &routed.deliveries {
+                let Some(lease) = delivery.lease else { continue };
+                self.lanes.unreserve(delivery.endpoint_id);
+                endpoints.push(delivery.endpoint_id);
+                leases.push(Release {
+                    lease,
+                    endpoint_id: delivery.endpoint_id,
+                    event_id: routed.message.event_id,
+                    due_at: now,
+                });
+            }
+        }
+        if !leases.is_empty() && self.engine.release(&leases).await.is_ok() {
+            for endpoint in endpoints {
+                self.notes.add(endpoint, now);
+            }
+        }
+        // If this fails too, the leases lapse and are recovered.
+    }
+}

@@ -1,0 +1,265 @@
+//! One attempt: look the endpoint up, encode, sign, exchange, and say what follows.
+
+use std::{sync::Arc, time::Duration};
+
+use demae_event::{Clock, EndpointId, Timestamp};
+use demae_store::engine::{AttemptRecord, AttemptStatus, DeliveryState, Disposition, LeasedDelivery};
+use http::{HeaderMap, header};
+
+use crate::{
+    client::{DeliveryClient, ExchangeError, ExchangeOutcome, OutgoingRequest, RESPONSE_BODY_LIMIT},
+    directory::{Directory, EndpointConfig},
+    policy::{self, Decision, Ending, Place, RetrySchedule},
+};
+
+/// The timeout assumed of an endpoint that is not in the directory (any more).
+const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Headers whose values are credentials; history shows that they were sent, not what they were.
+const SENSITIVE: [&str; 8] = [
+    "authorization",
+    "cookie",
+    "proxy-authorization",
+    "x-api-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-secret",
+    "api-key",
+];
+
+/// An attempt that was made, and what follows beyond its record.
+#[derive(Debug)]
+pub(super) struct Attempted {
+    pub(super) record: AttemptRecord,
+    /// How it ended; none if it was not made because the endpoint is disabled or deleted.
+    pub(super) ending: Option<Ending>,
+    /// The endpoint's server seems to be away or overloaded.
+    pub(super) trouble: bool,
+    /// From due to begun.
+    pub(super) queued: Duration,
+    /// The endpoint as it was used.
+    pub(super) endpoint: Option<Arc<EndpointConfig>>,
+}
+
+pub(super) struct Sender {
+    pub(super) client: DeliveryClient,
+    pub(super) directory: Arc<Directory>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) schedule: RetrySchedule,
+}
+
+impl Sender {
+    /// How long an exchange with the endpoint may take.
+    pub(super) fn timeout_of(&self, endpoint: EndpointId) -> Duration {
+        self.directory
+            .snapshot()
+            .get(endpoint)
+            .map_or(UNKNOWN_TIMEOUT, |endpoint| endpoint.timeout)
+    }
+
+    /// Makes the attempt. Never fails: whatever goes wrong is the attempt's outcome.
+    pub(super) async fn attempt(&self, delivery: &LeasedDelivery) -> Attempted {
+        match self.endpoint(delivery.endpoint_id).await {
+            Some(endpoint) if endpoint.enabled => self.exchange(delivery, endpoint).await,
+            endpoint => self.cancel(delivery, endpoint),
+        }
+    }
+
+    async fn endpoint(&self, id: EndpointId) -> Option<Arc<EndpointConfig>> {
+        if let Some(endpoint) = self.directory.snapshot().get(id) {
+            return Some(endpoint.clone());
+        }
+        // Perhaps it is newer than what is known. If the database does not answer, neither will the recorder.
+        self.directory.refresh().await.ok()?.get(id).cloned()
+    }
+
+    async fn exchange(&self, delivery: &LeasedDelivery, endpoint: Arc<EndpointConfig>) -> Attempted {
+        let started_at = self.clock.now();
+        let message = &delivery.message;
+        let body = endpoint.dialect.body(message, &delivery.delivered_name);
+        let headers = endpoint.dialect.headers(&endpoint, message, &body, started_at);
+        let request_headers = sent_headers_json(&headers);
+        let answer = self
+            .client
+            .exchange(OutgoingRequest {
+                url: &endpoint.url,
+                headers,
+                body,
+                timeout: endpoint.timeout,
+                response_limit: RESPONSE_BODY_LIMIT,
+            })
+            .await;
+        let ended_at = self.clock.now();
+        let (ending, retry_after) = ending_of(&answer, ended_at);
+        let place = Place {
+            step: delivery.step,
+            manual: delivery.manual,
+            resume: delivery.resume,
+        };
+        let schedule = endpoint.schedule.as_ref().unwrap_or(&self.schedule);
+        let decision = policy::decide(ending, place, schedule, ended_at, retry_after, rand::random());
+        let mut record = self.record(delivery, Some(&endpoint), started_at, decision);
+        record.request_headers = request_headers;
+        record.error_kind = ending.error_kind();
+        describe(&mut record, answer);
+        Attempted {
+            record,
+            ending: Some(ending),
+            trouble: ending.is_trouble(),
+            queued: started_at.since(delivery.due_at),
+            endpoint: Some(endpoint),
+        }
+    }
+
+    fn cancel(&self, delivery: &LeasedDelivery, endpoint: Option<Arc<EndpointConfig>>) -> Attempted {
+        let now = self.clock.now();
+        let mut record = self.record(
+            delivery,
+            endpoint.as_ref(),
+            now,
+            Decision::Unchanged(DeliveryState::Canceled),
+        );
+        record.status = AttemptStatus::Canceled;
+        record.error_kind = Some("endpoint_disabled");
+        record.error_detail =
+            Some("the endpoint was disabled or deleted before the attempt was made".to_owned());
+        Attempted {
+            record,
+            ending: None,
+            trouble: false,
+            queued: now.since(delivery.due_at),
+            endpoint,
+        }
+    }
+
+    /// A record that says what follows, and nothing yet of request and response.
+    fn record(
+        &self,
+        delivery: &LeasedDelivery,
+        endpoint: Option<&Arc<EndpointConfig>>,
+        started_at: Timestamp,
+        decision: Decision,
+    ) -> AttemptRecord {
+        let (status, disposition) = match decision {
+            Decision::Delivered => (
+                AttemptStatus::Success,
+                Disposition::Finish(DeliveryState::Succeeded),
+            ),
+            Decision::Exhausted | Decision::Gone => {
+                (AttemptStatus::Failed, Disposition::Finish(DeliveryState::Failed))
+            }
+            Decision::Retry { at } => (AttemptStatus::Failing, Disposition::Retry(at)),
+            Decision::Unchanged(state) => (AttemptStatus::Failed, Disposition::Finish(state)),
+        };
+        AttemptRecord {
+            id: delivery.lease,
+            organization_id: delivery.message.organization_id,
+            endpoint_id: delivery.endpoint_id,
+            event_id: delivery.message.event_id,
+            event_name: delivery.message.event_name.clone(),
+            number: delivery.attempts + 1,
+            manual: delivery.manual,
+            status,
+            disposition,
+            step: delivery.step + u32::from(!delivery.manual),
+            url: endpoint
+                .map(|endpoint| endpoint.url_text.clone())
+                .unwrap_or_default(),
+            http_status: None,
+            error_kind: None,
+            error_detail: None,
+            request_headers: "{}".to_owned(),
+            response_headers: "{}".to_owned(),
+            response_body: String::new(),
+            duration_ms: self.clock.now().since(started_at).as_millis() as u32,
+            started_at,
+        }
+    }
+}
+
+type Answer = Result<ExchangeOutcome, ExchangeError>;
+
+fn ending_of(answer: &Answer, now: Timestamp) -> (Ending, Option<Duration>) {
+    match answer {
+        Ok(outcome) => {
+            let asked = outcome
+                .headers
+                .iter()
+                .find(|(name, _)| name == header::RETRY_AFTER.as_str());
+            let retry_after = asked.and_then(|(_, value)| policy::parse_retry_after(value, now));
+            (Ending::Status(outcome.status), retry_after)
+        }
+        Err(error) => (Ending::Error(error.kind), None),
+    }
+}
+
+/// Writes into the record what came back.
+fn describe(record: &mut AttemptRecord, answer: Answer) {
+    match answer {
+        Ok(outcome) => {
+            record.http_status = Some(outcome.status);
+            record.duration_ms = outcome.duration.as_millis() as u32;
+            record.error_detail = match outcome.status {
+                200..=299 => None,
+                300..=399 => Some(format!(
+                    "answered {} (redirects are not followed)",
+                    outcome.status
+                )),
+                status => Some(format!("answered {status}")),
+            };
+            let pairs = outcome
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()));
+            record.response_headers = json_object(pairs);
+            record.response_body = printable(&outcome.body);
+        }
+        Err(error) => {
+            record.http_status = error.status;
+            record.duration_ms = error.duration.as_millis() as u32;
+            record.error_detail = Some(error.detail.replace('\0', "\u{fffd}"));
+        }
+    }
+}
+
+/// Text as the database takes it: UTF-8 without NUL.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    if text.contains('\0') {
+        text.replace('\0', "\u{fffd}")
+    } else {
+        text.into_owned()
+    }
+}
+
+fn sent_headers_json(headers: &HeaderMap) -> String {
+    json_object(headers.iter().map(|(name, value)| {
+        let name = name.as_str();
+        let value = if SENSITIVE.contains(&name) {
+            "…"
+        } else {
+            value.to_str().unwrap_or("…")
+        };
+        (name, value)
+    }))
+}
+
+fn json_object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut object: serde_json::Map<String, serde_json::Value> = serde_json::Map::new();
+    for (name, value) in pairs {
+        match object.get_mut(name) {
+            // A header that came several times: as one list, as RFC 9110 (section 5.3) reads it.
+            Some(serde_json::Value::String(known)) => {
+                known.push_str(", ");
+                known.push_str(value);
+            }
+            _ => {
+                object.insert(
+                    name.to_owned(),
+                    serde_json::Value::String(value.replace('\0', "\u{fffd}")),
+                );
+            }
+        }
+    }
+    serde_json::Value::Object(object).to_string()
+}

@@ -1,0 +1,184 @@
+//! The engine as one thing that starts and drains.
+
+use std::{sync::Arc, time::Duration};
+
+use demae_event::{Clock, Timestamp};
+use demae_store::{Backend, Store, StoreError};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use super::{
+    EventSource,
+    health::{Health, HealthPolicy},
+    keeper::{Keeper, RECOVER_BATCH},
+    lanes::{Bounds, Lanes},
+    recorder::{self, Recorder},
+    router::Router,
+    scheduler::{DueNotes, Scheduler},
+    sender::Sender,
+};
+use crate::{client::DeliveryClient, directory::Directory, management::Retention, policy::RetrySchedule};
+
+/// How the engine runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// For endpoints without one of their own.
+    pub schedule: RetrySchedule,
+    /// How long a delivery is leased; must exceed the longest endpoint timeout by far.
+    pub lease: Duration,
+    /// Deliveries in memory that have not been begun.
+    pub queued: usize,
+    /// Exchanges at a time over all endpoints.
+    pub exchanges: usize,
+    /// When endpoints that fail are disabled.
+    pub health: HealthPolicy,
+    /// What is deleted when.
+    pub retention: Retention,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            schedule: RetrySchedule::default(),
+            lease: Duration::from_secs(120),
+            queued: 20_000,
+            exchanges: 1_024,
+            health: HealthPolicy::default(),
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// A running engine.
+pub struct Worker {
+    id: Uuid,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    lanes: Arc<Lanes>,
+    /// Ends the parts that bring new work.
+    stopping: CancellationToken,
+    intake: TaskTracker,
+    keeping: CancellationToken,
+    keeper: tokio::task::JoinHandle<()>,
+    recorder: tokio::task::JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts the engine. `source` is where events come from, or none for a process that only delivers.
+    pub async fn start(
+        settings: Settings,
+        store: Store,
+        client: DeliveryClient,
+        clock: Arc<dyn Clock>,
+        source: Option<Box<dyn EventSource>>,
+    ) -> Result<Self, StoreError> {
+        let id = demae_event::id::new_uuid(clock.now());
+        let engine = store.engine().clone();
+        let directory = Arc::new(Directory::new(store.clone()));
+        directory.refresh().await?;
+        let keeper = Keeper {
+            store: store.clone(),
+            clock: clock.clone(),
+            worker: id,
+            // An SQLite file has one serving process: whatever is leased was leased by one that is gone.
+            alone: store.backend() == Backend::Sqlite,
+            retention: settings.retention.clone(),
+        };
+        keeper.take_over().await?;
+
+        let notes = Arc::new(DueNotes::default());
+        let (outcomes, recorded) = mpsc::channel(recorder::QUEUE);
+        let sender = Sender {
+            client,
+            directory: directory.clone(),
+            clock: clock.clone(),
+            schedule: settings.schedule,
+        };
+        let bounds = Bounds {
+            queued: settings.queued,
+            exchanges: settings.exchanges,
+        };
+        let lanes = Lanes::new(bounds, sender, clock.clone(), outcomes);
+        let recorder = Recorder {
+            engine: engine.clone(),
+            notes: notes.clone(),
+            health: Health::new(settings.health, store.clone()),
+            clock: clock.clone(),
+        };
+        let scheduler = Scheduler {
+            engine: engine.clone(),
+            lanes: lanes.clone(),
+            directory: directory.clone(),
+            notes: notes.clone(),
+            clock: clock.clone(),
+            worker: id,
+            lease: settings.lease,
+        };
+
+        let stopping = CancellationToken::new();
+        let keeping = CancellationToken::new();
+        let intake = TaskTracker::new();
+        intake.spawn(scheduler.run(stopping.clone()));
+        if let Some(source) = source {
+            let router = Router {
+                engine,
+                directory,
+                lanes: lanes.clone(),
+                notes,
+                clock: clock.clone(),
+                worker: id,
+                lease: settings.lease,
+            };
+            intake.spawn(router.run(source, stopping.clone()));
+        }
+        intake.close();
+        Ok(Self {
+            id,
+            store,
+            clock,
+            lanes,
+            stopping,
+            intake,
+            keeper: tokio::spawn(keeper.run(keeping.clone())),
+            keeping,
+            recorder: tokio::spawn(recorder.run(recorded)),
+        })
+    }
+
+    /// Stops taking work in, finishes what is under way within `limit`, records it and gives every lease back.
+    pub async fn drain(self, limit: Duration) -> Result<(), StoreError> {
+        let deadline = Instant::now() + limit;
+        self.stopping.cancel();
+        self.intake.wait().await;
+        self.lanes.drain(deadline).await;
+        // The lanes hold the recorder's other end: when they are gone it has seen everything.
+        drop(self.lanes);
+        let recorded = tokio::time::timeout_at(deadline + RECORDING_GRACE, self.recorder).await;
+        if recorded.is_err() {
+            tracing::warn!(
+                "outcomes were left unrecorded: the database did not take them before the drain deadline"
+            );
+        }
+        self.keeping.cancel();
+        // It ends at the next await; a panic in it has been logged by the runtime.
+        let _ = self.keeper.await;
+        hand_back(self.id, &self.store, self.clock.now()).await
+    }
+}
+
+/// Gives back what exchanges that were cut off still lease.
+async fn hand_back(worker: Uuid, store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    let engine = store.engine();
+    engine.retire(worker).await?;
+    // Nobody is declared dead here: only leases of workers that are not registered come back.
+    while engine
+        .recover_leases(now, Timestamp::default(), RECOVER_BATCH)
+        .await?
+        > 0
+    {}
+    Ok(())
+}
+
+/// After the exchanges have ended, so long for writing down how.
+const RECORDING_GRACE: Duration = Duration::from_secs(5);
