@@ -1,9 +1,8 @@
 //! Endpoints.
 //!
 //! Secrets and own headers are sealed here, with the endpoint's id as their owner, and leave the database only as an
-//! [`Endpoint`]. Every change that a router must know of raises the counter that [`crate::Engine::endpoints_version`]
-//! shows, in the transaction of the change. What the recorder notes about an endpoint's health does not: it happens
-//! often, and only the recorder asks for it.
+//! [`Endpoint`]. Every change, of an endpoint's health too, raises the counter that [`crate::Engine::endpoints_version`]
+//! shows, in the transaction of the change; what changes nothing does not raise it.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -150,8 +149,7 @@ pub async fn update(
         .filter(Column::DeletedAt.is_null())
         .exec(transaction.connection())
         .await?;
-    raise_version(transaction).await?;
-    Ok(result.rows_affected == 1)
+    raise_if_changed(transaction, result.rows_affected).await
 }
 
 /// Hides an endpoint from everything but the history of what went to it.
@@ -169,8 +167,7 @@ pub async fn delete(
         .filter(Column::DeletedAt.is_null())
         .exec(transaction.connection())
         .await?;
-    raise_version(transaction).await?;
-    Ok(result.rows_affected == 1)
+    raise_if_changed(transaction, result.rows_affected).await
 }
 
 /// An endpoint that is not deleted.
@@ -260,45 +257,25 @@ pub async fn load_active(
     }
 }
 
-/// What [`note_failing`] finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Failing {
-    /// Since when there has been nothing but failure.
-    pub since: Timestamp,
-    /// When its owner was told so.
-    pub notified_at: Option<Timestamp>,
-}
-
-/// Notes that an attempt at `at` failed, unless a failure is noted already. `None` if the endpoint is deleted or
-/// disabled.
+/// Notes that an attempt at `at` failed; `false` if a failure is noted already, or if nothing is delivered there.
 pub async fn note_failing(
     transaction: &mut Transaction,
     organization: OrganizationId,
     id: EndpointId,
     at: Timestamp,
-) -> Result<Option<Failing>, StoreError> {
-    let connection = transaction.connection();
-    Entity::update_many()
+) -> Result<bool, StoreError> {
+    let result = Entity::update_many()
         .col_expr(Column::FailingSince, Expr::value(at.as_micros()))
         .filter(Column::OrganizationId.eq(organization.0))
         .filter(Column::Id.eq(id.0))
         .filter(Column::FailingSince.is_null())
-        .exec(connection)
-        .await?;
-    let row = live(organization)
-        .filter(Column::Id.eq(id.0))
         .filter(Column::Enabled.eq(true))
-        .one(connection)
+        .exec(transaction.connection())
         .await?;
-    Ok(row.and_then(|row| {
-        Some(Failing {
-            since: Timestamp::from_micros(row.failing_since?),
-            notified_at: row.failing_notified_at.map(Timestamp::from_micros),
-        })
-    }))
+    raise_if_changed(transaction, result.rows_affected).await
 }
 
-/// Notes a success: whatever failed before is over. Answers whether anything had.
+/// Notes a success: whatever failed before is over. `false` if nothing had.
 pub async fn note_success(
     transaction: &mut Transaction,
     organization: OrganizationId,
@@ -312,7 +289,7 @@ pub async fn note_success(
         .filter(Column::FailingSince.is_not_null())
         .exec(transaction.connection())
         .await?;
-    Ok(result.rows_affected == 1)
+    raise_if_changed(transaction, result.rows_affected).await
 }
 
 /// Notes that the owner is told of a failure that began at `since`; `false` if they were told already, or if it ended.
@@ -332,7 +309,7 @@ pub async fn mark_notified(
         .filter(Column::Enabled.eq(true))
         .exec(transaction.connection())
         .await?;
-    Ok(result.rows_affected == 1)
+    raise_if_changed(transaction, result.rows_affected).await
 }
 
 /// Disables an endpoint on Demae's own account; `false` if it is disabled or deleted already.
@@ -353,14 +330,20 @@ pub async fn disable(
         .filter(Column::DeletedAt.is_null())
         .exec(transaction.connection())
         .await?;
-    raise_version(transaction).await?;
-    Ok(result.rows_affected == 1)
+    raise_if_changed(transaction, result.rows_affected).await
 }
 
 fn live(organization: OrganizationId) -> Select<Entity> {
     Entity::find()
         .filter(Column::OrganizationId.eq(organization.0))
         .filter(Column::DeletedAt.is_null())
+}
+
+async fn raise_if_changed(transaction: &mut Transaction, rows: u64) -> Result<bool, StoreError> {
+    if rows > 0 {
+        raise_version(transaction).await?;
+    }
+    Ok(rows > 0)
 }
 
 async fn raise_version(transaction: &mut Transaction) -> Result<(), StoreError> {

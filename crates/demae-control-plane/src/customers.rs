@@ -1,0 +1,401 @@
+//! Customers (kaiten.md, section 2.1).
+//!
+//! Creation, replacement and deletion each emit their event, whether or not anything changed; its `data` is the customer
+//! with the organization's id besides, which the seed's example has and the resource has not.
+
+use std::collections::BTreeMap;
+
+use demae_event::{Event, EventId, Faults, OrganizationId, Timestamp, catalogue, id::new_uuid};
+use demae_store::{
+    Store, StoreError, Transaction,
+    entity::customer::Model,
+    outbox,
+    repository::{self, Listing, Page},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, value::RawValue};
+use uuid::Uuid;
+
+use crate::{
+    Actor, DomainError, User,
+    error::Operation,
+    fields::{check_name, check_optional},
+    model::time,
+    service_accounts::SLUG_ATTEMPTS,
+    slug,
+};
+
+/// Longest external customer id, in characters.
+pub const MAX_EXTERNAL_ID: usize = 255;
+/// Longest domain, in characters: the longest name the DNS can carry.
+pub const MAX_DOMAIN: usize = 253;
+/// Adapters a customer can be integrated with.
+pub const MAX_INTEGRATIONS: usize = 50;
+/// Longest text inside an integration, in characters.
+const MAX_INTEGRATION_TEXT: usize = 2_048;
+/// Longest JSON of an integration's metadata, in bytes.
+const MAX_METADATA: usize = 4_096;
+
+const RESOURCE: &str = "customer";
+
+/// A customer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Customer {
+    /// Its identity.
+    pub id: Uuid,
+    /// Display name.
+    pub name: String,
+    /// Name in URLs; never changes.
+    pub slug: String,
+    /// Its id in another system; not unique.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_customer_id: Option<String>,
+    /// Its internet domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Where else it is known, by adapter.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub integrations: BTreeMap<String, Integration>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: User,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// By whom.
+    pub updated_by: User,
+}
+
+/// A customer as another system knows it. Its keys are in snake case (kaiten.md, section 2.0).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Integration {
+    /// Its id there.
+    pub external_id: String,
+    /// When the two were last compared.
+    pub synced_at: Timestamp,
+    /// The adapter's own notes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+    /// Its page there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_url: Option<String>,
+    /// What went wrong when they were last compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// What an integration is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NewIntegration {
+    /// Its id there.
+    pub external_id: String,
+    /// The adapter's own notes.
+    pub metadata: Option<Map<String, Value>>,
+    /// Its page there.
+    pub web_url: Option<String>,
+    /// What went wrong.
+    pub last_error: Option<String>,
+}
+
+/// What is needed to create a customer.
+#[derive(Debug, Clone, Default)]
+pub struct CreateCustomer {
+    /// Display name.
+    pub name: String,
+    /// Name in URLs; derived from the name if left out.
+    pub slug: Option<String>,
+    /// Its id in another system.
+    pub external_customer_id: Option<String>,
+    /// Its internet domain.
+    pub domain: Option<String>,
+    /// Where else it is known, by adapter.
+    pub integrations: BTreeMap<String, NewIntegration>,
+}
+
+/// What a customer is replaced with: what is left out is cleared.
+#[derive(Debug, Clone, Default)]
+pub struct ReplaceCustomer {
+    /// Display name.
+    pub name: String,
+    /// May be given if it is the same.
+    pub slug: Option<String>,
+    /// Its id in another system.
+    pub external_customer_id: Option<String>,
+    /// Its internet domain.
+    pub domain: Option<String>,
+    /// Whether integrations were given, which is refused.
+    pub has_integrations: bool,
+}
+
+/// Creates a customer.
+pub async fn create(
+    transaction: &mut Transaction,
+    actor: &Actor,
+    input: CreateCustomer,
+    now: Timestamp,
+    traceparent: Option<&str>,
+) -> Result<Customer, DomainError> {
+    let operation = Operation("CreateCustomer");
+    let mut faults = Faults::new();
+    check_fields(
+        &mut faults,
+        &input.name,
+        input.external_customer_id.as_deref(),
+        input.domain.as_deref(),
+    );
+    if let Some(slug) = &input.slug {
+        faults.take("body.slug", slug::check(slug));
+    }
+    check_integrations(&mut faults, &input.integrations);
+    operation.check(faults)?;
+    let row = insert(transaction, operation, actor, input, now).await?;
+    finish(transaction, "CUSTOMER_CREATION", row, now, traceparent).await
+}
+
+/// The customer with this slug.
+pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<Customer, DomainError> {
+    let row = repository::customers::find(store.reader(), actor.organization_id, slug).await?;
+    Ok(model(row.ok_or(Operation("GetCustomer").not_found(RESOURCE))?)?)
+}
+
+/// The customers of the actor's organization, oldest first.
+pub async fn list(
+    store: &Store,
+    actor: &Actor,
+    page: Page<Uuid>,
+) -> Result<Listing<Customer, Uuid>, DomainError> {
+    let listing = repository::customers::list(store.reader(), actor.organization_id, page).await?;
+    Ok(listing.try_map(model)?)
+}
+
+/// Replaces a customer's fields. The slug never changes, nor do integrations this way.
+pub async fn replace(
+    transaction: &mut Transaction,
+    actor: &Actor,
+    slug: &str,
+    input: ReplaceCustomer,
+    now: Timestamp,
+    traceparent: Option<&str>,
+) -> Result<Customer, DomainError> {
+    let operation = Operation("UpdateCustomer");
+    let row = find_for_update(transaction, operation, actor, slug).await?;
+    if input.slug.is_some_and(|given| given != row.slug) {
+        return Err(operation.immutable("SlugNotRenameable", "body.slug"));
+    }
+    if input.has_integrations {
+        return Err(operation.immutable("IntegrationsNotSettable", "body.integrations"));
+    }
+    let mut faults = Faults::new();
+    check_fields(
+        &mut faults,
+        &input.name,
+        input.external_customer_id.as_deref(),
+        input.domain.as_deref(),
+    );
+    operation.check(faults)?;
+    let row = Model {
+        name: input.name,
+        external_customer_id: input.external_customer_id,
+        domain: input.domain,
+        updated_at: now.as_micros(),
+        updated_by_id: actor.id,
+        updated_by_name: Some(actor.name.clone()),
+        ..row
+    };
+    repository::customers::update(transaction, &row).await?;
+    finish(transaction, "CUSTOMER_UPDATE", row, now, traceparent).await
+}
+
+/// Deletes a customer; answers what it was.
+pub async fn delete(
+    transaction: &mut Transaction,
+    actor: &Actor,
+    slug: &str,
+    now: Timestamp,
+    traceparent: Option<&str>,
+) -> Result<Customer, DomainError> {
+    let operation = Operation("DeleteCustomer");
+    let row = find_for_update(transaction, operation, actor, slug).await?;
+    repository::customers::delete(transaction, actor.organization_id, row.id).await?;
+    finish(transaction, "CUSTOMER_DELETION", row, now, traceparent).await
+}
+
+async fn find_for_update(
+    transaction: &mut Transaction,
+    operation: Operation,
+    actor: &Actor,
+    slug: &str,
+) -> Result<Model, DomainError> {
+    repository::customers::find_for_update(transaction, actor.organization_id, slug)
+        .await?
+        .ok_or(operation.not_found(RESOURCE))
+}
+
+fn check_fields(faults: &mut Faults, name: &str, external_id: Option<&str>, domain: Option<&str>) {
+    check_name(faults, "body.name", name);
+    check_optional(faults, "body.externalCustomerId", external_id, MAX_EXTERNAL_ID);
+    check_optional(faults, "body.domain", domain, MAX_DOMAIN);
+}
+
+fn check_integrations(faults: &mut Faults, integrations: &BTreeMap<String, NewIntegration>) {
+    if integrations.len() > MAX_INTEGRATIONS {
+        faults.push(
+            "body.integrations",
+            format!("must not have more than {MAX_INTEGRATIONS} entries"),
+        );
+        return;
+    }
+    for (adapter, integration) in integrations {
+        let at = format!("body.integrations.{adapter}");
+        check_name(faults, &at, adapter);
+        check_name(faults, &format!("{at}.external_id"), &integration.external_id);
+        let texts = [
+            ("web_url", &integration.web_url),
+            ("last_error", &integration.last_error),
+        ];
+        for (key, text) in texts {
+            check_optional(
+                faults,
+                &format!("{at}.{key}"),
+                text.as_deref(),
+                MAX_INTEGRATION_TEXT,
+            );
+        }
+        let metadata = integration
+            .metadata
+            .clone()
+            .map(|map| Value::Object(map).to_string());
+        if metadata.is_some_and(|text| text.len() > MAX_METADATA || text.contains("\\u0000")) {
+            faults.push(
+                format!("{at}.metadata"),
+                format!("must not be longer than {MAX_METADATA} bytes as JSON"),
+            );
+        }
+    }
+}
+
+async fn insert(
+    transaction: &mut Transaction,
+    operation: Operation,
+    actor: &Actor,
+    input: CreateCustomer,
+    now: Timestamp,
+) -> Result<Model, DomainError> {
+    let integrations: BTreeMap<String, Integration> = input
+        .integrations
+        .into_iter()
+        .map(|(adapter, new)| {
+            let integration = Integration {
+                external_id: new.external_id,
+                synced_at: now,
+                metadata: new.metadata,
+                web_url: new.web_url,
+                last_error: new.last_error,
+            };
+            (adapter, integration)
+        })
+        .collect();
+    let mut row = Model {
+        id: new_uuid(now),
+        organization_id: actor.organization_id.0,
+        slug: input.slug.clone().unwrap_or_else(|| slug::derive(&input.name)),
+        name: input.name,
+        external_customer_id: input.external_customer_id,
+        domain: input.domain,
+        integrations: json(&integrations),
+        created_at: now.as_micros(),
+        created_by_id: actor.id,
+        created_by_name: Some(actor.name.clone()),
+        updated_at: now.as_micros(),
+        updated_by_id: actor.id,
+        updated_by_name: Some(actor.name.clone()),
+    };
+    // An explicit slug is what the caller wants or nothing; a derived one may get another end.
+    let attempts = if input.slug.is_some() { 1 } else { SLUG_ATTEMPTS };
+    let derived = row.slug.clone();
+    for _ in 0..attempts {
+        if repository::customers::insert(transaction, row.clone()).await? {
+            return Ok(row);
+        }
+        row.slug = slug::with_suffix(&derived);
+    }
+    Err(operation.conflict("SlugConflict", format!("the slug {derived:?} is taken")))
+}
+
+/// `data` of a customer's events.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EventData<'a> {
+    #[serde(flatten)]
+    customer: &'a Customer,
+    organization_id: OrganizationId,
+}
+
+/// Writes the event, and answers the customer that it is about.
+async fn finish(
+    transaction: &mut Transaction,
+    name: &'static str,
+    row: Model,
+    now: Timestamp,
+    traceparent: Option<&str>,
+) -> Result<Customer, DomainError> {
+    let organization_id = OrganizationId(row.organization_id);
+    let customer = model(row)?;
+    #[expect(clippy::expect_used, reason = "a test of the catalogue enumerates the names")]
+    let definition = catalogue::find(name).expect("a name of the catalogue");
+    let event = Event {
+        id: EventId::new(now),
+        organization_id,
+        name: definition.name.to_owned(),
+        event_type: definition.event_type.to_owned(),
+        data: raw(&EventData {
+            customer: &customer,
+            organization_id,
+        }),
+        headers: None,
+        traceparent: traceparent.map(str::to_owned),
+        created_at: now,
+    };
+    outbox::append(transaction, &event).await?;
+    Ok(customer)
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "only maps with keys that are not text cannot be written as JSON"
+)]
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("a model is JSON")
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "only maps with keys that are not text cannot be written as JSON"
+)]
+fn raw(value: &impl Serialize) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).expect("a model is JSON")
+}
+
+fn model(row: Model) -> Result<Customer, StoreError> {
+    let integrations = serde_json::from_str(&row.integrations)
+        .map_err(|_| StoreError::Unreadable("a customer's integrations"))?;
+    Ok(Customer {
+        id: row.id,
+        name: row.name,
+        slug: row.slug,
+        external_customer_id: row.external_customer_id,
+        domain: row.domain,
+        integrations,
+        created_at: time(row.created_at),
+        created_by: User {
+            id: row.created_by_id,
+            name: row.created_by_name,
+        },
+        updated_at: time(row.updated_at),
+        updated_by: User {
+            id: row.updated_by_id,
+            name: row.updated_by_name,
+        },
+    })
+}

@@ -1,0 +1,207 @@
+//! Service accounts: machine users, in whose name tokens act (kaiten.md, section 2.10).
+
+use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_store::{
+    Store, Transaction,
+    entity::{api_token, service_account::Model},
+    repository::{self, Listing, Page},
+};
+use sea_orm::ConnectionTrait;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    Actor, DomainError, User,
+    error::Operation,
+    fields::check_name,
+    model::{time, user},
+    scope::{Scope, ScopeSet},
+    slug,
+    tokens::Token,
+};
+
+/// Tokens shown with a service account; the rest is in their own list.
+const TOKENS_SHOWN: u64 = 200;
+/// How often a derived slug is tried with another end.
+pub(crate) const SLUG_ATTEMPTS: usize = 5;
+
+const RESOURCE: &str = "service account";
+
+/// A service account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccount {
+    /// Its identity.
+    pub id: Uuid,
+    /// Display name.
+    pub name: String,
+    /// Name in URLs.
+    pub slug: String,
+    /// Its id elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// What its tokens may do unless they were made for less.
+    pub scopes: ScopeSet,
+    /// Its first tokens, revoked ones included.
+    pub tokens: Vec<Token>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// By whom; none for the one made on the first start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<User>,
+}
+
+/// What is needed to make one.
+#[derive(Debug, Clone, Default)]
+pub struct CreateServiceAccount {
+    /// Display name.
+    pub name: String,
+    /// Name in URLs; derived from the name if left out.
+    pub slug: Option<String>,
+    /// What its tokens may do at most; what the caller may do if left out.
+    pub scopes: Option<Vec<String>>,
+}
+
+/// Makes a service account, which cannot do more than its maker.
+pub async fn create(
+    transaction: &mut Transaction,
+    actor: &Actor,
+    input: CreateServiceAccount,
+    now: Timestamp,
+) -> Result<ServiceAccount, DomainError> {
+    let operation = Operation("CreateServiceAccount");
+    let mut faults = Faults::new();
+    check_name(&mut faults, "body.name", &input.name);
+    if let Some(slug) = &input.slug {
+        faults.take("body.slug", slug::check(slug));
+    }
+    let scopes = match &input.scopes {
+        Some(words) => parse_scopes(&mut faults, words),
+        None => actor.scopes.clone(),
+    };
+    operation.check(faults)?;
+    refuse_more(operation, &actor.scopes, &scopes)?;
+    let row = |slug: String| Model {
+        id: new_uuid(now),
+        organization_id: actor.organization_id.0,
+        name: input.name.clone(),
+        slug,
+        external_id: None,
+        scopes: scopes.to_column(),
+        created_at: now.as_micros(),
+        created_by_id: Some(actor.id),
+        created_by_name: Some(actor.name.clone()),
+    };
+    if let Some(slug) = input.slug {
+        let row = row(slug);
+        if repository::service_accounts::insert(transaction, row.clone()).await? {
+            return Ok(model(row, Vec::new()));
+        }
+    } else {
+        let mut slug = slug::derive(&input.name);
+        for _ in 0..SLUG_ATTEMPTS {
+            let row = row(slug);
+            if repository::service_accounts::insert(transaction, row.clone()).await? {
+                return Ok(model(row, Vec::new()));
+            }
+            slug = slug::with_suffix(&row.slug);
+        }
+    }
+    Err(operation.conflict("SlugTaken", "the slug is taken"))
+}
+
+/// One service account.
+pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<ServiceAccount, DomainError> {
+    let connection = store.reader();
+    let row = find(connection, Operation("GetServiceAccount"), actor, slug).await?;
+    let page = Page::first(TOKENS_SHOWN as u32);
+    let tokens = repository::api_tokens::list(connection, actor.organization_id, row.id, page).await?;
+    Ok(model(row, tokens.items))
+}
+
+/// The service accounts of the actor's organization, by slug.
+pub async fn list(
+    store: &Store,
+    actor: &Actor,
+    page: Page<String>,
+) -> Result<Listing<ServiceAccount, String>, DomainError> {
+    let connection = store.reader();
+    let listing = repository::service_accounts::list(connection, actor.organization_id, page).await?;
+    let ids: Vec<Uuid> = listing.items.iter().map(|row| row.id).collect();
+    let mut tokens =
+        repository::api_tokens::of_accounts(connection, actor.organization_id, &ids, TOKENS_SHOWN).await?;
+    Ok(listing.map(|row| {
+        let (own, others) = tokens
+            .drain(..)
+            .partition(|token| token.service_account_id == row.id);
+        tokens = others;
+        model(row, own)
+    }))
+}
+
+/// Gives a service account another name.
+pub async fn rename(
+    transaction: &mut Transaction,
+    actor: &Actor,
+    slug: &str,
+    name: &str,
+) -> Result<(), DomainError> {
+    let operation = Operation("UpdateServiceAccount");
+    let mut faults = Faults::new();
+    check_name(&mut faults, "body.name", name);
+    operation.check(faults)?;
+    let row = find(transaction.connection(), operation, actor, slug).await?;
+    repository::service_accounts::rename(transaction, actor.organization_id, row.id, name).await?;
+    Ok(())
+}
+
+pub(crate) async fn find(
+    connection: &impl ConnectionTrait,
+    operation: Operation,
+    actor: &Actor,
+    slug: &str,
+) -> Result<Model, DomainError> {
+    repository::service_accounts::find(connection, actor.organization_id, slug)
+        .await?
+        .ok_or(operation.not_found(RESOURCE))
+}
+
+/// Reads `body.scopes`.
+pub(crate) fn parse_scopes(faults: &mut Faults, words: &[String]) -> ScopeSet {
+    let read = |(place, word): (usize, &String)| {
+        word.parse::<Scope>()
+            .map_err(|error| {
+                faults.push_value(format!("body.scopes[{place}]"), error.to_string(), word.as_str());
+            })
+            .ok()
+    };
+    words.iter().enumerate().filter_map(read).collect()
+}
+
+/// Nobody gives away what they do not have.
+pub(crate) fn refuse_more(
+    operation: Operation,
+    have: &ScopeSet,
+    wanted: &ScopeSet,
+) -> Result<(), DomainError> {
+    match have.missing(wanted) {
+        None => Ok(()),
+        Some(scope) => Err(operation.forbidden(
+            "ScopeExceeded",
+            format!("the scope {scope} is beyond what you may give"),
+        )),
+    }
+}
+
+fn model(row: Model, tokens: Vec<api_token::Model>) -> ServiceAccount {
+    ServiceAccount {
+        id: row.id,
+        name: row.name,
+        slug: row.slug,
+        external_id: row.external_id,
+        scopes: ScopeSet::from_column(&row.scopes),
+        tokens: tokens.into_iter().map(Token::from).collect(),
+        created_at: time(row.created_at),
+        created_by: user(row.created_by_id, row.created_by_name),
+    }
+}

@@ -1,0 +1,216 @@
+//! API tokens of service accounts (kaiten.md, section 2.10).
+
+use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_store::{
+    Store, Transaction,
+    entity::api_token::Model,
+    repository::{self, Listing, Page, api_tokens::Revoker},
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    Actor, DomainError, User,
+    error::Operation,
+    fields::check_name,
+    model::{time, user},
+    scope::ScopeSet,
+    service_accounts::{SLUG_ATTEMPTS, find, parse_scopes, refuse_more},
+    slug,
+    token::TokenText,
+};
+
+/// A token, without its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Token {
+    /// Its identity.
+    pub id: Uuid,
+    /// Display name.
+    pub name: String,
+    /// Name in URLs.
+    pub slug: String,
+    /// What it may do; null means what its service account may do.
+    pub scopes: Option<ScopeSet>,
+    /// Whom it acts for.
+    pub service_account_id: Uuid,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: User,
+    /// When its time is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+    /// By whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<User>,
+}
+
+/// A new token with its text, which is never shown again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlainToken {
+    /// The token.
+    #[serde(flatten)]
+    pub details: Token,
+    /// Its text.
+    pub token: TokenText,
+}
+
+/// What is needed to make one.
+#[derive(Debug, Clone, Default)]
+pub struct CreateToken {
+    /// Display name.
+    pub name: String,
+    /// Name in URLs; derived from the name if left out.
+    pub slug: Option<String>,
+    /// What it may do; what its service account may do if left out.
+    pub scopes: Option<Vec<String>>,
+    /// When its time is over; never if left out.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Makes a token. It can do neither more than its service account nor more than its maker.
+pub async fn create(
+    transaction: &mut Transaction,
+    actor: &Actor,
+    service_account: &str,
+    input: CreateToken,
+    now: Timestamp,
+) -> Result<PlainToken, DomainError> {
+    create_with_text(
+        transaction,
+        actor,
+        service_account,
+        input,
+        TokenText::generate(),
+        now,
+    )
+    .await
+}
+
+/// Makes a token with a text that an operator chose.
+pub async fn create_with_text(
+    transaction: &mut Transaction,
+    actor: &Actor,
+    service_account: &str,
+    input: CreateToken,
+    text: TokenText,
+    now: Timestamp,
+) -> Result<PlainToken, DomainError> {
+    let operation = Operation("CreateToken");
+    let mut faults = Faults::new();
+    check_name(&mut faults, "body.name", &input.name);
+    if let Some(slug) = &input.slug {
+        faults.take("body.slug", slug::check(slug));
+    }
+    let scopes = input
+        .scopes
+        .as_ref()
+        .map(|words| parse_scopes(&mut faults, words));
+    if let Some(end) = input.expires_at.filter(|end| *end <= now) {
+        faults.push_value("body.expiresAt", "must be in the future", end.to_string());
+    }
+    operation.check(faults)?;
+    let account = find(transaction.connection(), operation, actor, service_account).await?;
+    let granted = ScopeSet::from_column(&account.scopes);
+    let effective = scopes.as_ref().unwrap_or(&granted);
+    refuse_more(operation, &granted, effective)?;
+    refuse_more(operation, &actor.scopes, effective)?;
+    let row = |slug: String| Model {
+        id: new_uuid(now),
+        organization_id: actor.organization_id.0,
+        service_account_id: account.id,
+        name: input.name.clone(),
+        slug,
+        digest: text.digest().to_vec(),
+        scopes: scopes.as_ref().map(ScopeSet::to_column),
+        created_at: now.as_micros(),
+        created_by_id: Some(actor.id),
+        created_by_name: Some(actor.name.clone()),
+        expires_at: input.expires_at.map(Timestamp::as_micros),
+        revoked_at: None,
+        revoked_by_id: None,
+        revoked_by_name: None,
+    };
+    if let Some(slug) = input.slug {
+        let row = row(slug);
+        if repository::api_tokens::insert(transaction, row.clone()).await? {
+            return Ok(PlainToken {
+                details: row.into(),
+                token: text,
+            });
+        }
+    } else {
+        let mut slug = slug::derive(&input.name);
+        for _ in 0..SLUG_ATTEMPTS {
+            let row = row(slug);
+            if repository::api_tokens::insert(transaction, row.clone()).await? {
+                return Ok(PlainToken {
+                    details: row.into(),
+                    token: text,
+                });
+            }
+            slug = slug::with_suffix(&row.slug);
+        }
+    }
+    Err(operation.conflict("SlugTaken", "the slug is taken"))
+}
+
+/// The tokens of a service account, revoked ones included, by slug.
+pub async fn list(
+    store: &Store,
+    actor: &Actor,
+    service_account: &str,
+    page: Page<String>,
+) -> Result<Listing<Token, String>, DomainError> {
+    let connection = store.reader();
+    let account = find(connection, Operation("ListTokens"), actor, service_account).await?;
+    let listing = repository::api_tokens::list(connection, actor.organization_id, account.id, page).await?;
+    Ok(listing.map(Token::from))
+}
+
+/// Revokes a token at once. Revoking it again changes nothing and is no error: an answer may have been lost.
+pub async fn revoke(
+    transaction: &mut Transaction,
+    actor: &Actor,
+    service_account: &str,
+    token: &str,
+    now: Timestamp,
+) -> Result<(), DomainError> {
+    let operation = Operation("DeleteToken");
+    let account = find(transaction.connection(), operation, actor, service_account).await?;
+    let found =
+        repository::api_tokens::find(transaction.connection(), actor.organization_id, account.id, token)
+            .await?;
+    let found = found.ok_or(operation.not_found("token"))?;
+    let by = Revoker {
+        id: actor.id,
+        name: &actor.name,
+    };
+    repository::api_tokens::revoke(transaction, actor.organization_id, found.id, now, by).await?;
+    Ok(())
+}
+
+impl From<Model> for Token {
+    fn from(row: Model) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            slug: row.slug,
+            scopes: row.scopes.as_deref().map(ScopeSet::from_column),
+            service_account_id: row.service_account_id,
+            created_at: time(row.created_at),
+            // The first token of all was made by nobody but its own service account.
+            created_by: user(row.created_by_id, row.created_by_name).unwrap_or(User {
+                id: row.service_account_id,
+                name: None,
+            }),
+            expires_at: row.expires_at.map(time),
+            revoked_at: row.revoked_at.map(time),
+            revoked_by: user(row.revoked_by_id, row.revoked_by_name),
+        }
+    }
+}
