@@ -21,7 +21,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
@@ -170,7 +170,7 @@ impl DemaeProcess {
 
     /// Sends SIGTERM and waits for the end, which must come within a minute.
     pub async fn terminate(mut self) -> Result<ExitStatus> {
-        self.signal(Signal::TERM)?;
+        kill_process(self.pid()?, Signal::TERM).context("cannot end the child")?;
         timeout(STOP_LIMIT, self.child.wait())
             .await
             .with_context(|| format!("SIGTERM was not obeyed within {STOP_LIMIT:?}"))?
@@ -190,14 +190,21 @@ impl DemaeProcess {
             .context("cannot wait for the child")
     }
 
-    /// Sends SIGSTOP: the process keeps its connections and its leases and does nothing.
-    pub fn freeze(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+    /// Sends SIGSTOP: the process keeps its connections and its leases and does nothing. Returns when
+    /// it has stopped.
+    pub async fn freeze(&self) -> Result<()> {
+        let process = self.pid()?;
+        kill_process(process, Signal::STOP).context("cannot stop the child")?;
+        // The end counts too, or a child that died would be waited for without end. Nothing is taken
+        // from the kernel that tokio waits for.
+        let events = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        tokio::task::spawn_blocking(move || waitid(WaitId::Pid(process), events)).await??;
+        Ok(())
     }
 
     /// Sends SIGCONT after [`freeze`](Self::freeze).
     pub fn thaw(&self) -> Result<()> {
-        self.signal(Signal::CONT)
+        kill_process(self.pid()?, Signal::CONT).context("cannot continue the child")
     }
 
     /// The process id, for reading what the system knows of it.
@@ -205,9 +212,8 @@ impl DemaeProcess {
         self.child.id().context("the process has ended")
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
-        let id = i32::try_from(self.id()?)?;
-        kill_process(Pid::from_raw(id).context("no process id")?, signal).context("cannot signal the child")
+    fn pid(&self) -> Result<Pid> {
+        Pid::from_raw(i32::try_from(self.id()?)?).context("no process id")
     }
 
     /// Asks `/readyz` until it answers 200, or the child ends.
