@@ -1,24 +1,7 @@
 //! Why something was refused.
 
-use std::fmt;
-
-use demae_event::{Fault, Faults};
+use demae_event::{Code, Fault, Faults};
 use demae_store::StoreError;
-
-/// A stable name for a reason, `CreateCustomer.SlugTaken`: callers branch on it (kaiten.md, section 4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Code {
-    /// What was asked for.
-    pub operation: &'static str,
-    /// Why it was refused.
-    pub reason: &'static str,
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.operation, self.reason)
-    }
-}
 
 /// A refused operation. Nothing of it was done, and its transaction must be rolled back.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,26 @@
-//! What is wrong with an input, place by place.
+//! Why something is refused: a stable code, and what is wrong with an input, place by place.
 //!
 //! Whoever checks an input gathers every fault before answering, so that its author hears of all of them at once. A
 //! place is written the way problem documents do (kaiten.md, section 4): `body.eventNames[0]`, `query.limit`.
 
+use std::fmt;
+
 use serde_json::Value;
+
+/// A stable name for a refusal, `CreateCustomer.SlugConflict`: callers branch on it (kaiten.md, section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Code {
+    /// What was asked for.
+    pub operation: &'static str,
+    /// Why it was refused.
+    pub reason: &'static str,
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.operation, self.reason)
+    }
+}
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

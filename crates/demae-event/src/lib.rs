@@ -19,7 +19,7 @@ pub use catalogue::EventDefinition;
 pub use clock::{Clock, SystemClock};
 pub use envelope::envelope;
 pub use event::Event;
-pub use fault::{Fault, Faults};
+pub use fault::{Code, Fault, Faults};
 pub use id::{AttemptId, EndpointId, EventId, JobId, OrganizationId};
 pub use subscription::{Subscription, SubscriptionSet};
 pub use timestamp::Timestamp;

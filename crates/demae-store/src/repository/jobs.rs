@@ -6,9 +6,11 @@
 
 use demae_event::{EndpointId, JobId, OrganizationId, Timestamp};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, UpdateMany,
-    sea_query::{Expr, ExprTrait as _},
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    UpdateMany,
+    sea_query::{Expr, ExprTrait as _, LockBehavior, LockType},
 };
+use uuid::Uuid;
 
 use super::{Listing, Page};
 use crate::{
@@ -151,7 +153,7 @@ pub async fn count_running(
     kind: &str,
     limit: u64,
 ) -> Result<u64, StoreError> {
-    let running: Vec<uuid::Uuid> = Entity::find()
+    let running: Vec<Uuid> = Entity::find()
         .select_only()
         .column(Column::Id)
         .filter(Column::Status.eq(JobStatus::Running.as_str()))
@@ -164,6 +166,21 @@ pub async fn count_running(
     Ok(running.len() as u64)
 }
 
+/// Whether there is a job of a kind that nobody works on.
+pub async fn is_any_due(
+    connection: &impl ConnectionTrait,
+    kind: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let found = due(kind, now)
+        .select_only()
+        .column(Column::Id)
+        .into_tuple::<Uuid>()
+        .one(connection)
+        .await?;
+    Ok(found.is_some())
+}
+
 /// Takes the oldest job of a kind that nobody works on, until `until`.
 pub async fn lease(
     transaction: &mut Transaction,
@@ -171,27 +188,17 @@ pub async fn lease(
     now: Timestamp,
     until: Timestamp,
 ) -> Result<Option<Job>, StoreError> {
-    let free = Condition::any()
-        .add(Column::LeaseUntil.is_null())
-        .add(Column::LeaseUntil.lt(now.as_micros()));
-    let found = Entity::find()
-        .filter(Column::Status.eq(JobStatus::Running.as_str()))
-        .filter(Column::Kind.eq(kind))
-        .filter(free.clone())
-        .order_by_asc(Column::Id)
+    // Locked, so that the cursor is not one that somebody else is moving on.
+    let found = due(kind, now)
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
         .one(transaction.connection())
         .await?;
     let Some(mut row) = found else { return Ok(None) };
-    let taken = Entity::update_many()
+    Entity::update_many()
         .col_expr(Column::LeaseUntil, Expr::value(until.as_micros()))
         .filter(Column::Id.eq(row.id))
-        .filter(Column::Status.eq(JobStatus::Running.as_str()))
-        .filter(free)
         .exec(transaction.connection())
         .await?;
-    if taken.rows_affected == 0 {
-        return Ok(None);
-    }
     row.lease_until = Some(until.as_micros());
     read(row).map(Some)
 }
@@ -262,6 +269,19 @@ pub async fn advance(
     job.resent += step.resent;
     job.updated_at = now;
     Ok(true)
+}
+
+fn due(kind: &str, now: Timestamp) -> Select<Entity> {
+    Entity::find()
+        .filter(Column::Status.eq(JobStatus::Running.as_str()))
+        .filter(Column::Kind.eq(kind))
+        .filter(
+            Condition::any()
+                .add(Column::LeaseUntil.is_null())
+                .add(Column::LeaseUntil.lt(now.as_micros())),
+        )
+        .order_by_asc(Column::Id)
+        .limit(1)
 }
 
 /// The job's row, if its lease is the one that `job` knows.

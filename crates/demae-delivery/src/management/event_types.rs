@@ -1,0 +1,222 @@
+//! An organization's own event types.
+
+use demae_event::{Faults, OrganizationId, Timestamp, catalogue, subscription::check_name};
+use demae_store::{
+    StoreError, Transaction,
+    entity::event_type::Model,
+    repository::{self, Listing, Page},
+};
+use serde_json::Value;
+
+use super::{
+    Management, ManagementError,
+    error::Operation,
+    validation::{MAX_DESCRIPTION, check_text},
+};
+
+/// Longest JSON Schema or example, in bytes.
+pub const MAX_DOCUMENT: usize = 64 * 1024;
+
+const RESOURCE: &str = "event type";
+
+/// An own event type.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventType {
+    /// `ORDER_SHIPPED`.
+    pub name: String,
+    /// `shop.order.shipped`.
+    pub event_type: String,
+    /// When it is emitted.
+    pub description: String,
+    /// JSON Schema of `data`.
+    pub schema: Option<Value>,
+    /// A believable `data`.
+    pub example: Option<Value>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What an event type is registered with, or replaced with.
+#[derive(Debug, Clone, Default)]
+pub struct EventTypeInput {
+    /// `ORDER_SHIPPED`.
+    pub name: String,
+    /// `shop.order.shipped`; from the name (`order.shipped`) if left out.
+    pub event_type: Option<String>,
+    /// When it is emitted.
+    pub description: Option<String>,
+    /// JSON Schema of `data`, complete in itself. Documentation: events are not checked against it.
+    pub schema: Option<Value>,
+    /// A believable `data`, valid by the schema.
+    pub example: Option<Value>,
+}
+
+impl Management {
+    /// Registers an event type.
+    pub async fn create_event_type(
+        &self,
+        transaction: &mut Transaction,
+        organization: OrganizationId,
+        input: EventTypeInput,
+        now: Timestamp,
+    ) -> Result<EventType, ManagementError> {
+        let operation = Operation("CreateEventType");
+        let row = check(operation, organization, input, now)?;
+        let limit = self.rules.event_types_per_organization;
+        // Two requests at once may pass the limit by one; nothing depends on it being exact.
+        if repository::event_types::count(transaction.connection(), organization).await? >= u64::from(limit) {
+            let detail = format!("an organization may have at most {limit} event types");
+            return Err(operation.conflict("LimitReached", detail));
+        }
+        if !repository::event_types::insert(transaction, row.clone()).await? {
+            return Err(operation.conflict("NameTaken", format!("{} is registered already", row.name)));
+        }
+        Ok(model(row)?)
+    }
+
+    /// One event type.
+    pub async fn event_type(
+        &self,
+        organization: OrganizationId,
+        name: &str,
+    ) -> Result<EventType, ManagementError> {
+        let row = repository::event_types::find(self.store.reader(), organization, name).await?;
+        Ok(model(row.ok_or(Operation("GetEventType").not_found(RESOURCE))?)?)
+    }
+
+    /// The event types of an organization, by name.
+    pub async fn event_types(
+        &self,
+        organization: OrganizationId,
+        page: Page<String>,
+    ) -> Result<Listing<EventType, String>, ManagementError> {
+        let listing = repository::event_types::list(self.store.reader(), organization, page).await?;
+        Ok(listing.try_map(model)?)
+    }
+
+    /// Replaces an event type. Its name never changes.
+    pub async fn replace_event_type(
+        &self,
+        transaction: &mut Transaction,
+        organization: OrganizationId,
+        input: EventTypeInput,
+        now: Timestamp,
+    ) -> Result<EventType, ManagementError> {
+        let operation = Operation("UpdateEventType");
+        let before =
+            repository::event_types::find(transaction.connection(), organization, &input.name).await?;
+        let before = before.ok_or(operation.not_found(RESOURCE))?;
+        let row = Model {
+            created_at: before.created_at,
+            ..check(operation, organization, input, now)?
+        };
+        repository::event_types::update(transaction, &row).await?;
+        Ok(model(row)?)
+    }
+
+    /// Removes an event type. Endpoints keep their subscriptions to it.
+    pub async fn delete_event_type(
+        &self,
+        transaction: &mut Transaction,
+        organization: OrganizationId,
+        name: &str,
+    ) -> Result<(), ManagementError> {
+        if repository::event_types::delete(transaction, organization, name).await? {
+            Ok(())
+        } else {
+            Err(Operation("DeleteEventType").not_found(RESOURCE))
+        }
+    }
+}
+
+fn check(
+    operation: Operation,
+    organization: OrganizationId,
+    input: EventTypeInput,
+    now: Timestamp,
+) -> Result<Model, ManagementError> {
+    let mut faults = Faults::new();
+    check_own_name(&mut faults, "body.name", &input.name);
+    let event_type = input
+        .event_type
+        .unwrap_or_else(|| input.name.to_lowercase().replace('_', "."));
+    check_own_name(&mut faults, "body.type", &event_type);
+    if event_type.starts_with(catalogue::OPERATIONAL_TYPE_PREFIX) {
+        faults.push_value(
+            "body.type",
+            "is reserved for what the server says about webhooks",
+            event_type.as_str(),
+        );
+    }
+    let description = input.description.unwrap_or_default();
+    check_text(&mut faults, "body.description", &description, MAX_DESCRIPTION);
+    let schema = check_document(&mut faults, "body.schema", input.schema.as_ref());
+    let example = check_document(&mut faults, "body.example", input.example.as_ref());
+    if faults.is_empty() {
+        check_against(&mut faults, input.schema.as_ref(), input.example.as_ref());
+    }
+    operation.check(faults)?;
+    Ok(Model {
+        organization_id: organization.0,
+        name: input.name,
+        event_type,
+        description,
+        schema,
+        example,
+        created_at: now.as_micros(),
+        updated_at: now.as_micros(),
+    })
+}
+
+fn check_own_name(faults: &mut Faults, location: &str, text: &str) {
+    if let Err(error) = check_name(text) {
+        faults.push_value(location, error.to_string(), text);
+    } else if catalogue::find(text).is_some() {
+        faults.push_value(location, "belongs to an event of the catalogue", text);
+    }
+}
+
+fn check_document(faults: &mut Faults, location: &str, document: Option<&Value>) -> Option<String> {
+    let text = document?.to_string();
+    if text.len() > MAX_DOCUMENT {
+        faults.push(location, format!("must not be longer than {MAX_DOCUMENT} bytes"));
+    }
+    if !document?.is_object() {
+        faults.push(location, "must be an object");
+    }
+    Some(text)
+}
+
+/// The schema must be one, and the example must follow it.
+fn check_against(faults: &mut Faults, schema: Option<&Value>, example: Option<&Value>) {
+    let Some(schema) = schema else { return };
+    // Nothing is fetched: this build of the library knows no network and no files, so a foreign `$ref` is a fault.
+    match jsonschema::validator_for(schema) {
+        Err(error) => faults.push("body.schema", format!("is not a JSON Schema: {error}")),
+        Ok(validator) => {
+            if let Some(error) = example.and_then(|example| validator.iter_errors(example).next()) {
+                faults.push("body.example", format!("does not follow the schema: {error}"));
+            }
+        }
+    }
+}
+
+fn model(row: Model) -> Result<EventType, StoreError> {
+    let parse = |text: Option<String>| {
+        text.map(|text| {
+            serde_json::from_str(&text).map_err(|_| StoreError::Unreadable("an event type's schema"))
+        })
+        .transpose()
+    };
+    Ok(EventType {
+        name: row.name,
+        event_type: row.event_type,
+        description: row.description,
+        schema: parse(row.schema)?,
+        example: parse(row.example)?,
+        created_at: Timestamp::from_micros(row.created_at),
+        updated_at: Timestamp::from_micros(row.updated_at),
+    })
+}

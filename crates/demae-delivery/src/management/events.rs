@@ -1,0 +1,255 @@
+//! An application's own events: taking them in, and looking at them.
+//!
+//! A name or a type of the catalogue stands for both, and the event is kept under the seed's name. A registered event
+//! type stands for both as well. An event that is neither must bring both, and is taken as it is: registering is for
+//! those who want their names checked. Only what the engine says about endpoints cannot be said by others.
+
+use demae_event::{Event, EventId, Faults, OrganizationId, Timestamp, catalogue, subscription::check_name};
+use demae_store::{
+    engine::Message,
+    repository::{
+        Listing, Page, event_types,
+        messages::{self, MessageCursor, MessageDelivery},
+    },
+};
+use serde_json::value::RawValue;
+
+use super::{Management, ManagementError, error::Operation};
+
+/// Longest id that a sender may give an event, in bytes.
+pub const MAX_CLIENT_ID: usize = 256;
+
+/// An event as its sender gives it.
+#[derive(Debug, Clone)]
+pub struct PublishInput {
+    /// Where it stands in the request, for faults: `body`, `body.events[2]`.
+    pub location: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its type.
+    pub event_type: Option<String>,
+    /// A JSON object. Its text must be free of what a database cannot hold.
+    pub data: Box<RawValue>,
+    /// A JSON object.
+    pub headers: Option<Box<RawValue>>,
+    /// The sender's own id: the same id is the same event, however often it is sent.
+    pub id: Option<String>,
+}
+
+/// Which events are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Those with one of these names (either form) or types; any if empty.
+    pub events: Vec<String>,
+    /// Written then or later.
+    pub since: Option<Timestamp>,
+    /// Written before.
+    pub until: Option<Timestamp>,
+}
+
+/// An event and where it is going.
+#[derive(Debug)]
+pub struct EventView {
+    /// The event.
+    pub message: Message,
+    /// Whether it was given to its endpoints already; if not, `deliveries` is empty.
+    pub routed: bool,
+    /// Where it is going, or went.
+    pub deliveries: Vec<MessageDelivery>,
+}
+
+impl Management {
+    /// Checks events and completes them; writing them is the caller's part. Faults of all of them are told together.
+    pub async fn prepare_events(
+        &self,
+        organization: OrganizationId,
+        inputs: Vec<PublishInput>,
+        now: Timestamp,
+        traceparent: Option<&str>,
+    ) -> Result<Vec<Event>, ManagementError> {
+        let mut faults = Faults::new();
+        let mut events = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            check_shape(&mut faults, &input);
+            let Some((name, event_type)) = self.identify(organization, &mut faults, &input).await? else {
+                continue;
+            };
+            events.push(Event {
+                id: match &input.id {
+                    Some(key) => EventId::from_client_key(organization, key),
+                    None => EventId::new(now),
+                },
+                organization_id: organization,
+                name,
+                event_type,
+                data: input.data,
+                headers: input.headers,
+                traceparent: traceparent.map(str::to_owned),
+                created_at: now,
+            });
+        }
+        Operation("PublishEvents").check(faults)?;
+        Ok(events)
+    }
+
+    /// One event, by its id, with where it is going.
+    pub async fn event(
+        &self,
+        organization: OrganizationId,
+        id: EventId,
+    ) -> Result<EventView, ManagementError> {
+        let connection = self.store.reader();
+        // In this order, and the first one twice: it moves from the outbox to the messages, never back.
+        let mut routed = messages::find(connection, organization, id).await?;
+        if routed.is_none() {
+            if let Some(message) = messages::find_unrouted(connection, organization, id).await? {
+                return Ok(EventView {
+                    message,
+                    routed: false,
+                    deliveries: Vec::new(),
+                });
+            }
+            routed = messages::find(connection, organization, id).await?;
+        }
+        let message = routed.ok_or(Operation("GetEvent").not_found("event"))?;
+        let deliveries = messages::deliveries(connection, organization, &[id]).await?;
+        Ok(EventView {
+            message,
+            routed: true,
+            deliveries,
+        })
+    }
+
+    /// The routed events of an organization, newest first, with where they are going.
+    pub async fn events(
+        &self,
+        organization: OrganizationId,
+        filter: &EventFilter,
+        page: Page<MessageCursor>,
+    ) -> Result<Listing<EventView, MessageCursor>, ManagementError> {
+        let connection = self.store.reader();
+        let stored = messages::MessageFilter {
+            event_names: self.stored_names(organization, &filter.events).await?,
+            event_type: None,
+            since: filter.since,
+            until: filter.until,
+        };
+        let listing = messages::list(connection, organization, &stored, page).await?;
+        let ids: Vec<EventId> = listing.items.iter().map(|message| message.event_id).collect();
+        let mut deliveries = messages::deliveries(connection, organization, &ids).await?;
+        Ok(listing.map(|message| {
+            let own = deliveries
+                .extract_if(.., |delivery| delivery.event_id == message.event_id)
+                .collect();
+            EventView {
+                message,
+                routed: true,
+                deliveries: own,
+            }
+        }))
+    }
+
+    /// The name and the type under which an event is kept.
+    async fn identify(
+        &self,
+        organization: OrganizationId,
+        faults: &mut Faults,
+        input: &PublishInput,
+    ) -> Result<Option<(String, String)>, ManagementError> {
+        let at = |field: &str| format!("{}.{field}", input.location);
+        let (name, event_type) = (input.name.as_deref(), input.event_type.as_deref());
+        let Some(given) = name.or(event_type) else {
+            faults.push(at("name"), "is required unless there is a type");
+            return Ok(None);
+        };
+        let field = if name.is_some() { "name" } else { "type" };
+        let of_type = event_type.and_then(catalogue::find);
+        if let Some(definition) = catalogue::find(given).or(of_type) {
+            if definition.is_operational() {
+                faults.push_value(
+                    at(field),
+                    "is reserved for what the server says about webhooks",
+                    given,
+                );
+                return Ok(None);
+            }
+            // A type of the catalogue under a name of one's own would not be what its receivers expect.
+            let agrees =
+                |other: Option<&str>| other.is_none_or(|other| catalogue::find(other) == Some(definition));
+            if !agrees(name) {
+                faults.push_value(
+                    at("name"),
+                    format!("must be {} for this type", definition.name),
+                    given,
+                );
+                return Ok(None);
+            }
+            if !agrees(event_type) {
+                let message = format!("must be {} for this name", definition.event_type);
+                faults.push_value(at("type"), message, event_type.unwrap_or_default());
+                return Ok(None);
+            }
+            return Ok(Some((
+                definition.name.to_owned(),
+                definition.event_type.to_owned(),
+            )));
+        }
+        for (field, text) in [("name", name), ("type", event_type)] {
+            if let Some(text) = text
+                && let Err(error) = check_name(text)
+            {
+                faults.push_value(at(field), error.to_string(), text);
+                return Ok(None);
+            }
+        }
+        if let Some(reserved) = event_type.filter(|text| text.starts_with(catalogue::OPERATIONAL_TYPE_PREFIX))
+        {
+            faults.push_value(
+                at("type"),
+                "is reserved for what the server says about webhooks",
+                reserved,
+            );
+            return Ok(None);
+        }
+        if let (Some(name), Some(event_type)) = (name, event_type) {
+            return Ok(Some((name.to_owned(), event_type.to_owned())));
+        }
+        let page = Page::first(self.rules.event_types_per_organization);
+        let own = event_types::list(self.store.reader(), organization, page)
+            .await?
+            .items;
+        let known = own
+            .into_iter()
+            .find(|known| known.name == given || name.is_none() && known.event_type == given);
+        if known.is_none() {
+            let message = "is not a known event; register it as an event type, or give its name and its type";
+            faults.push_value(at(field), message, given);
+        }
+        Ok(known.map(|known| (known.name, known.event_type)))
+    }
+}
+
+fn check_shape(faults: &mut Faults, input: &PublishInput) {
+    let at = |field: &str| format!("{}.{field}", input.location);
+    if !is_object(&input.data) {
+        faults.push(at("data"), "must be an object");
+    }
+    if input
+        .headers
+        .as_deref()
+        .is_some_and(|headers| !is_object(headers))
+    {
+        faults.push(at("headers"), "must be an object");
+    }
+    match input.id.as_deref() {
+        Some("") => faults.push(at("id"), "must not be empty"),
+        Some(id) if id.len() > MAX_CLIENT_ID => {
+            faults.push(at("id"), format!("must not be longer than {MAX_CLIENT_ID} bytes"));
+        }
+        _ => {}
+    }
+}
+
+fn is_object(value: &RawValue) -> bool {
+    value.get().trim_start().starts_with('{')
+}

@@ -1,0 +1,348 @@
+//! Sending again what failed or never arrived.
+//!
+//! A recovery is a job. It walks the organization's messages of a window, oldest first, a chunk per step; each step's
+//! effects, its progress and its place share a transaction, so that a worker that dies loses nothing and repeats nothing.
+//! A delivery that is planned anyway keeps its plan: the attempt made now comes in addition.
+
+use std::{collections::HashSet, fmt, str::FromStr, time::Duration};
+
+use demae_event::{
+    EndpointId, EventId, Faults, JobId, OrganizationId, Subscription, SubscriptionSet, Timestamp,
+};
+use demae_store::{
+    Store, StoreError, Transaction,
+    engine::{DeliveryState, Message},
+    repository::{
+        Listing, Page,
+        deliveries::{self, DeliveryProgress, Planned},
+        endpoints::{self, Endpoint},
+        jobs::{self, Job, NewJob, NextStep, Step},
+        messages::{self, MessageCursor},
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Management, ManagementError, error::Operation};
+
+/// The kind of these jobs.
+const KIND: &str = "endpoint.recover";
+/// Messages looked at per step.
+const CHUNK: u64 = 200;
+/// Steps of all jobs together per call of [`run_due_jobs`], which shares its task with heartbeats.
+const STEPS_PER_CALL: usize = 10;
+/// How long a worker may take for a step.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// What a recovery sends again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecoverState {
+    /// Given up after its last attempt.
+    Failed,
+    /// Failed so far, with another attempt planned.
+    Failing,
+    /// Not sent because the endpoint was disabled.
+    Canceled,
+    /// Never meant for the endpoint, because it did not exist or was disabled then, or subscribed later.
+    Missing,
+}
+
+impl RecoverState {
+    /// All of them, which is what is sent unless the caller chooses.
+    pub const ALL: [Self; 4] = [Self::Failed, Self::Failing, Self::Canceled, Self::Missing];
+
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Failing => "failing",
+            Self::Canceled => "canceled",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+impl fmt::Display for RecoverState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text is none of the words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of: failed, failing, canceled, missing")]
+pub struct ParseRecoverStateError;
+
+impl FromStr for RecoverState {
+    type Err = ParseRecoverStateError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or(ParseRecoverStateError)
+    }
+}
+
+/// What is to be sent again.
+#[derive(Debug, Clone)]
+pub struct RecoverInput {
+    /// Events written then or later.
+    pub since: Timestamp,
+    /// Events written before; up to now if left out.
+    pub until: Option<Timestamp>,
+    /// In these states; all if empty.
+    pub states: Vec<RecoverState>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Parameters {
+    /// Microseconds.
+    since: i64,
+    /// Microseconds.
+    until: i64,
+    states: Vec<RecoverState>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Place {
+    /// Microseconds.
+    created_at: i64,
+    event_id: EventId,
+}
+
+impl Management {
+    /// Begins a recovery; the workers do it. Ask for its progress with [`Management::job`].
+    pub async fn recover_endpoint(
+        &self,
+        transaction: &mut Transaction,
+        organization: OrganizationId,
+        id: EndpointId,
+        input: RecoverInput,
+        now: Timestamp,
+    ) -> Result<Job, ManagementError> {
+        let operation = Operation("RecoverWebhook");
+        let until = input.until.unwrap_or(now).min(now);
+        let mut faults = Faults::new();
+        if input.since >= now {
+            faults.push_value("body.since", "must be in the past", input.since.to_string());
+        } else if input.since >= until {
+            faults.push_value("body.until", "must be after since", until.to_string());
+        }
+        operation.check(faults)?;
+        // Locked, so that two requests at once do not both find no running job.
+        let endpoint = self
+            .find_for_update(transaction, operation, organization, id)
+            .await?;
+        if !endpoint.enabled {
+            return Err(operation.conflict("WebhookDisabled", "the webhook is disabled; enable it first"));
+        }
+        if jobs::count_running(transaction.connection(), id, KIND, 1).await? > 0 {
+            return Err(operation.conflict("AlreadyRunning", "a recovery of this webhook is running"));
+        }
+        let states = if input.states.is_empty() {
+            RecoverState::ALL.to_vec()
+        } else {
+            input.states
+        };
+        let parameters = Parameters {
+            since: input.since.as_micros(),
+            until: until.as_micros(),
+            states,
+        };
+        let job = NewJob {
+            id: JobId::new(now),
+            organization_id: organization,
+            kind: KIND,
+            endpoint_id: id,
+            parameters: json(&parameters),
+        };
+        Ok(jobs::create(transaction, job, now).await?)
+    }
+
+    /// One job.
+    pub async fn job(&self, organization: OrganizationId, id: JobId) -> Result<Job, ManagementError> {
+        jobs::find(self.store.reader(), organization, id)
+            .await?
+            .ok_or(Operation("GetJob").not_found("job"))
+    }
+
+    /// The jobs of an organization, newest first.
+    pub async fn jobs(
+        &self,
+        organization: OrganizationId,
+        page: Page<JobId>,
+    ) -> Result<Listing<Job, JobId>, ManagementError> {
+        Ok(jobs::list(self.store.reader(), organization, page).await?)
+    }
+}
+
+/// Does bounded steps of due jobs. Called by every worker from time to time; they share the work by leases.
+pub async fn run_due_jobs(store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    let mut steps = 0;
+    while steps < STEPS_PER_CALL && jobs::is_any_due(store.reader(), KIND, now).await? {
+        let mut transaction = store.begin().await?;
+        let leased = jobs::lease(&mut transaction, KIND, now, now + LEASE).await?;
+        transaction.commit().await?;
+        let Some(mut job) = leased else { return Ok(()) };
+        loop {
+            steps += 1;
+            let last = steps >= STEPS_PER_CALL;
+            if !run_recover_step(store, &mut job, last, now).await? {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Does one step of a leased job and notes it; gives the lease back after the `last`. Answers whether the caller should
+/// go on with the next step.
+async fn run_recover_step(
+    store: &Store,
+    job: &mut Job,
+    last: bool,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let mut transaction = store.begin().await?;
+    let mut step = recover_chunk(store, &mut transaction, job, now).await?;
+    if last && matches!(step.next, NextStep::Continue(_)) {
+        step.next = NextStep::Yield;
+    }
+    let goes_on = matches!(step.next, NextStep::Continue(_));
+    if jobs::advance(&mut transaction, job, step, now).await? {
+        transaction.commit().await?;
+        Ok(goes_on)
+    } else {
+        // Somebody else has it: what this step did, they do.
+        transaction.rollback().await?;
+        Ok(false)
+    }
+}
+
+async fn recover_chunk(
+    store: &Store,
+    transaction: &mut Transaction,
+    job: &Job,
+    now: Timestamp,
+) -> Result<Step, StoreError> {
+    let (organization, id) = (job.organization_id, job.endpoint_id);
+    let endpoint = endpoints::find(transaction.connection(), store.vault(), organization, id).await?;
+    let endpoint = match endpoint {
+        Some(endpoint) if endpoint.enabled => endpoint,
+        Some(_) => return Ok(stop(job, "the webhook was disabled")),
+        None => return Ok(stop(job, "the webhook was deleted")),
+    };
+    let parameters: Parameters = parse(&job.parameters)?;
+    let after = match &job.cursor {
+        None => None,
+        Some(text) => {
+            let place: Place = parse(text)?;
+            Some(MessageCursor {
+                created_at: Timestamp::from_micros(place.created_at),
+                event_id: place.event_id,
+            })
+        }
+    };
+    let window = (
+        Timestamp::from_micros(parameters.since),
+        Timestamp::from_micros(parameters.until),
+    );
+    let chunk = messages::walk(transaction, organization, window, after, CHUNK).await?;
+    let resent = resend(transaction, &endpoint, &parameters.states, &chunk, now).await?;
+    let place = chunk.last().map(|message| {
+        json(&Place {
+            created_at: message.created_at.as_micros(),
+            event_id: message.event_id,
+        })
+    });
+    let complete = (chunk.len() as u64) < CHUNK;
+    Ok(Step {
+        cursor: place.or_else(|| job.cursor.clone()),
+        examined: chunk.len() as u64,
+        resent,
+        next: if complete {
+            NextStep::Finish
+        } else {
+            NextStep::Continue(now + LEASE)
+        },
+    })
+}
+
+/// Plans attempts for those of `chunk` that are in one of `states`; answers how many.
+async fn resend(
+    transaction: &mut Transaction,
+    endpoint: &Endpoint,
+    states: &[RecoverState],
+    chunk: &[Message],
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let ids: Vec<EventId> = chunk.iter().map(|message| message.event_id).collect();
+    let (organization, id) = (endpoint.organization_id, endpoint.id);
+    let known = deliveries::states(transaction.connection(), organization, id, &ids).await?;
+    let wanted =
+        |delivery: &&DeliveryProgress| recoverable(delivery).is_some_and(|state| states.contains(&state));
+    let again: Vec<EventId> = known
+        .iter()
+        .filter(wanted)
+        .map(|delivery| delivery.event_id)
+        .collect();
+    let mut resent = deliveries::retry_many(transaction, organization, id, &again, now).await?;
+    if states.contains(&RecoverState::Missing) {
+        let subscriptions = subscriptions(endpoint)?;
+        let present: HashSet<EventId> = known.iter().map(|delivery| delivery.event_id).collect();
+        let missing = chunk
+            .iter()
+            .filter(|message| !present.contains(&message.event_id));
+        let missing = missing.filter_map(|message| {
+            let name = subscriptions.delivered_name(&message.event_name, &message.event_type)?;
+            Some(Planned {
+                event_id: message.event_id,
+                delivered_name: name.to_owned(),
+            })
+        });
+        resent += deliveries::insert(transaction, organization, id, missing.collect(), now).await?;
+    }
+    Ok(resent)
+}
+
+/// Whether, and as what, a delivery can be recovered. One that was never tried yet, or that is under way, needs nothing.
+fn recoverable(delivery: &DeliveryProgress) -> Option<RecoverState> {
+    match delivery.state {
+        DeliveryState::Failed => Some(RecoverState::Failed),
+        DeliveryState::Canceled => Some(RecoverState::Canceled),
+        DeliveryState::Waiting if delivery.attempts > 0 && !delivery.manual => Some(RecoverState::Failing),
+        DeliveryState::Waiting | DeliveryState::Leased | DeliveryState::Succeeded => None,
+    }
+}
+
+fn stop(job: &Job, reason: &str) -> Step {
+    Step {
+        cursor: job.cursor.clone(),
+        examined: 0,
+        resent: 0,
+        next: NextStep::Fail(reason.to_owned()),
+    }
+}
+
+/// What an endpoint subscribes to.
+pub(super) fn subscriptions(endpoint: &Endpoint) -> Result<SubscriptionSet, StoreError> {
+    let unreadable = StoreError::Unreadable("an endpoint's event names");
+    let entries: Result<Vec<Subscription>, _> =
+        endpoint.event_names.iter().map(|name| name.parse()).collect();
+    match entries.map(SubscriptionSet::new) {
+        Ok(Ok(set)) => Ok(set),
+        _ => Err(unreadable),
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Unreadable("a job"))
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "only maps with keys that are not text cannot be written as JSON"
+)]
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain values are JSON")
+}
