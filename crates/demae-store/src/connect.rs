@@ -222,9 +222,11 @@ async fn open_postgres(options: &StoreOptions) -> Result<(PgPool, PgPool), Store
 /// The engine joins a few hundred rows sent as arrays with tables of millions, always by index. The planner does not
 /// know how long the arrays are and, on a table that has grown since its last `ANALYZE`, may choose to read it whole;
 /// a cached plan of that kind would stay. Compiling such short statements (JIT) costs more than running them.
-fn engine_session(options: PgConnectOptions) -> PgConnectOptions {
+pub(crate) fn engine_session(options: PgConnectOptions) -> PgConnectOptions {
     options.options([
         ("enable_seqscan", "off"),
+        // Would collect every waiting delivery of a lane before the first is leased.
+        ("enable_bitmapscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
         ("jit", "off"),

@@ -218,6 +218,16 @@ pub enum Disposition {
     Retry(Timestamp),
 }
 
+impl Disposition {
+    /// Where the delivery is then.
+    pub fn state(self) -> DeliveryState {
+        match self {
+            Self::Finish(state) => state,
+            Self::Retry(_) => DeliveryState::Waiting,
+        }
+    }
+}
+
 /// A finished attempt, ready to be recorded.
 #[derive(Debug)]
 pub struct AttemptRecord {
@@ -253,7 +263,7 @@ pub struct AttemptRecord {
     pub request_headers: String,
     /// JSON object of the headers that came back, bounded.
     pub response_headers: String,
-    /// The beginning of the body that came back.
+    /// The beginning of the body that came back; NUL characters are kept as U+FFFD.
     pub response_body: String,
     /// Milliseconds from the start of the exchange to its end.
     pub duration_ms: u32,
@@ -319,10 +329,11 @@ pub trait Engine: Send + Sync + 'static {
     async fn endpoints_version(&self) -> Result<i64, StoreError>;
 
     /// Writes messages with their deliveries. Idempotent by event id: answers which messages were new; of one that was
-    /// there already nothing is written, and its leases are not granted.
+    /// there already, or came before in the same call, nothing is written, and its leases are not granted.
     async fn route(&self, messages: &[RoutedMessage], grant: LeaseGrant) -> Result<Vec<bool>, StoreError>;
 
     /// Leases due deliveries, the longest due of each lane first. Rows another worker is claiming are skipped.
+    /// `lanes` must name an endpoint at most once.
     async fn claim(
         &self,
         lanes: &[LaneRequest],

@@ -17,16 +17,21 @@ use std::{
 
 use async_trait::async_trait;
 use demae_event::{EndpointId, Event, EventId, Timestamp};
-use sea_orm::sqlx::{self, PgPool, Row, postgres::PgRow};
+use sea_orm::sqlx::{self, PgPool, Row};
+use serde_json::value::RawValue;
 use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
 use super::{
-    Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, DeliveryState, Disposition, Engine, LaneRequest,
-    LeaseGrant, LeasedDelivery, Release, RoutedMessage,
-    rows::{DueRow, OutboxRow, appended, lease},
+    Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, Engine, LaneRequest, LeaseGrant, LeasedDelivery,
+    Release, RoutedMessage,
+    rows::{self, DueRow, OutboxRow},
 };
 use crate::StoreError;
+
+#[cfg(test)]
+mod plans;
+mod sql;
 
 /// How far behind the last position read the next read begins: more rows than commit between two reads.
 const OUT_OF_ORDER_WINDOW: i64 = 20_000;
@@ -61,6 +66,11 @@ impl OutboxFloor {
     }
 }
 
+/// The values of one column, to be sent as an array.
+fn column<'a, T, V>(rows: &'a [T], value: impl FnMut(&'a T) -> V) -> Vec<V> {
+    rows.iter().map(value).collect()
+}
+
 impl PostgresEngine {
     pub(crate) fn new(pool: PgPool, outbox_wake: Arc<Notify>) -> Self {
         Self {
@@ -71,165 +81,25 @@ impl PostgresEngine {
     }
 }
 
-const APPEND: &str = "
-    INSERT INTO outbox_events
-        (id, organization_id, event_name, event_type, payload, headers, traceparent, created_at)
-    SELECT e.id, e.organization_id, e.event_name, e.event_type, e.payload::jsonb, e.headers::jsonb, e.traceparent,
-           to_timestamp(e.created_at / 1e6)
-    FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
-         WITH ORDINALITY
-         AS e (id, organization_id, event_name, event_type, payload, headers, traceparent, created_at, place)
-    WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.event_id = e.id)
-    ORDER BY e.place
-    ON CONFLICT (id) DO NOTHING
-    RETURNING id";
-
-const READ_OUTBOX: &str = "
-    SELECT position, id, organization_id, event_name, event_type, payload::text, headers::text, traceparent,
-           (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint AS created_at
-    FROM outbox_events WHERE position > $1 ORDER BY position LIMIT $2";
-
-/// The deletion need not survive power loss: what comes back is recognised by `route`.
-const ACKNOWLEDGE: &str = "
-    DELETE FROM outbox_events USING (SELECT set_config('synchronous_commit', 'off', true)) lazily
-    WHERE id = ANY ($1)";
-
-const ROUTE: &str = "
-    WITH new AS (
-        INSERT INTO messages
-            (event_id, organization_id, event_name, event_type, payload, headers, traceparent, created_at)
-        SELECT * FROM UNNEST
-            ($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
-        ON CONFLICT (event_id) DO NOTHING
-        RETURNING event_id
-    ), fan_out AS (
-        INSERT INTO deliveries (endpoint_id, event_id, organization_id, state, attempts, step, due_at, lease, worker_id,
-                                manual, delivered_name, created_at)
-        SELECT d.endpoint_id, d.event_id, d.organization_id,
-               CASE WHEN d.lease IS NULL THEN 0 ELSE 1 END, 0, 0,
-               CASE WHEN d.lease IS NULL THEN $14::bigint ELSE $15::bigint END,
-               d.lease, CASE WHEN d.lease IS NULL THEN NULL ELSE $16::uuid END,
-               false, d.delivered_name, $14
-        FROM UNNEST($9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[])
-             AS d (endpoint_id, event_id, organization_id, lease, delivered_name)
-        JOIN new ON new.event_id = d.event_id
-    )
-    SELECT event_id FROM new";
-
-const CLAIM: &str = "
-    SELECT d.endpoint_id, d.due_at, d.attempts, d.step, d.manual, d.resume_state, d.resume_due_at, d.delivered_name,
-           m.event_id AS id, m.organization_id, m.event_name, m.event_type, m.payload, m.headers, m.traceparent,
-           m.created_at
-    FROM UNNEST($1::uuid[], $2::int[]) AS l (endpoint_id, most)
-    CROSS JOIN LATERAL (
-        SELECT * FROM deliveries w
-        WHERE w.endpoint_id = l.endpoint_id AND w.state = 0 AND w.due_at <= $3
-        ORDER BY w.due_at LIMIT l.most
-        FOR UPDATE SKIP LOCKED
-    ) d
-    JOIN messages m ON m.event_id = d.event_id";
-
-const LEASE: &str = "
-    UPDATE deliveries d SET state = 1, due_at = $4, lease = l.lease, worker_id = $5
-    FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[]) AS l (endpoint_id, event_id, lease)
-    WHERE d.endpoint_id = l.endpoint_id AND d.event_id = l.event_id";
-
-/// A skip scan: one index probe per endpoint that has anything waiting.
-const WAITING_LANES: &str = "
-    WITH RECURSIVE lanes AS (
-        (SELECT endpoint_id, due_at FROM deliveries WHERE state = 0 ORDER BY endpoint_id, due_at LIMIT 1)
-        UNION ALL
-        SELECT n.endpoint_id, n.due_at FROM lanes l CROSS JOIN LATERAL (
-            SELECT endpoint_id, due_at FROM deliveries
-            WHERE state = 0 AND endpoint_id > l.endpoint_id ORDER BY endpoint_id, due_at LIMIT 1
-        ) n
-    )
-    SELECT endpoint_id, due_at FROM lanes";
-
-const RECORD: &str = "
-    WITH done AS (
-        SELECT * FROM UNNEST
-            ($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::int[], $7::bool[], $8::smallint[],
-             $9::smallint[], $10::bigint[], $11::int[], $12::text[], $13::int[], $14::text[], $15::text[],
-             $16::text[], $17::text[], $18::text[], $19::int[], $20::bigint[])
-        AS a (id, organization_id, endpoint_id, event_id, event_name, number, manual, status,
-              state, next_attempt_at, step, url, http_status, error_kind, error_detail,
-              request_headers, response_headers, response_body, duration_ms, started_at)
-    ), moved AS (
-        UPDATE deliveries d
-        SET state = a.state, due_at = COALESCE(a.next_attempt_at, d.due_at), attempts = a.number, step = a.step,
-            lease = NULL, worker_id = NULL, manual = false, resume_state = NULL, resume_due_at = NULL
-        FROM done a
-        WHERE d.endpoint_id = a.endpoint_id AND d.event_id = a.event_id AND d.lease = a.id
-        RETURNING a.id
-    ), kept AS (
-        INSERT INTO attempts
-            (organization_id, id, endpoint_id, event_id, event_name, number, manual, status, next_attempt_at, url,
-             http_status, error_kind, error_detail, request_headers, response_headers, response_body, duration_ms,
-             started_at)
-        SELECT organization_id, id, endpoint_id, event_id, event_name, number, manual, status, next_attempt_at, url,
-               http_status, error_kind, error_detail, request_headers, response_headers, response_body, duration_ms,
-               started_at
-        FROM done
-        ON CONFLICT DO NOTHING
-    )
-    SELECT id FROM moved";
-
-const RELEASE: &str = "
-    UPDATE deliveries d SET state = 0, due_at = r.due_at, lease = NULL, worker_id = NULL
-    FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[]) AS r (lease, endpoint_id, event_id, due_at)
-    WHERE d.endpoint_id = r.endpoint_id AND d.event_id = r.event_id AND d.lease = r.lease";
-
-const RECOVER_LEASES: &str = "
-    UPDATE deliveries d SET state = 0, due_at = $1, lease = NULL, worker_id = NULL
-    FROM (
-        SELECT endpoint_id, event_id FROM deliveries l
-        WHERE state = 1 AND (due_at < $1 OR NOT EXISTS
-            (SELECT 1 FROM workers w WHERE w.id = l.worker_id AND w.heartbeat_at >= $2))
-        LIMIT $3 FOR UPDATE SKIP LOCKED
-    ) lapsed
-    WHERE d.endpoint_id = lapsed.endpoint_id AND d.event_id = lapsed.event_id";
-
 #[async_trait]
 impl Engine for PostgresEngine {
     async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, StoreError> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let column = |of: fn(&Event) -> &str| events.iter().map(of).collect::<Vec<_>>();
-        let written = sqlx::query_scalar::<_, Uuid>(APPEND)
-            .bind(events.iter().map(|event| event.id.0).collect::<Vec<_>>())
-            .bind(
-                events
-                    .iter()
-                    .map(|event| event.organization_id.0)
-                    .collect::<Vec<_>>(),
-            )
-            .bind(column(|event| &event.name))
-            .bind(column(|event| &event.event_type))
-            .bind(column(|event| event.data.get()))
-            .bind(
-                events
-                    .iter()
-                    .map(|event| event.headers.as_deref().map(|raw| raw.get()))
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                events
-                    .iter()
-                    .map(|event| event.traceparent.as_deref())
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                events
-                    .iter()
-                    .map(|event| event.created_at.as_micros())
-                    .collect::<Vec<_>>(),
-            )
+        let written = sqlx::query_scalar(sql::APPEND)
+            .bind(column(events, |e| e.id.0))
+            .bind(column(events, |e| e.organization_id.0))
+            .bind(column(events, |e| e.name.as_str()))
+            .bind(column(events, |e| e.event_type.as_str()))
+            .bind(column(events, |e| e.data.get()))
+            .bind(column(events, |e| e.headers.as_deref().map(RawValue::get)))
+            .bind(column(events, |e| e.traceparent.as_deref()))
+            .bind(column(events, |e| e.created_at.as_micros()))
             .fetch_all(&self.pool)
             .await?;
         self.outbox_wake.notify_one();
-        Ok(appended(events, written))
+        Ok(rows::appended(events, written))
     }
 
     async fn outbox_changed(&self) {
@@ -242,7 +112,7 @@ impl Engine for PostgresEngine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .next(Instant::now());
-        let rows = sqlx::query(READ_OUTBOX)
+        let rows = sqlx::query(sql::READ_OUTBOX)
             .bind(floor)
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
@@ -252,86 +122,56 @@ impl Engine for PostgresEngine {
             let mut floor = self.floor.lock().unwrap_or_else(PoisonError::into_inner);
             floor.position = floor.position.max(position);
         }
-        rows.iter().map(|row| outbox_row(row)?.into_event()).collect()
+        rows.iter()
+            .map(|row| OutboxRow::read(row)?.into_event())
+            .collect()
     }
 
     async fn acknowledge(&self, events: &[EventId]) -> Result<(), StoreError> {
-        let ids: Vec<Uuid> = events.iter().map(|event| event.0).collect();
-        sqlx::query(ACKNOWLEDGE).bind(ids).execute(&self.pool).await?;
+        sqlx::query(sql::ACKNOWLEDGE)
+            .bind(column(events, |event| event.0))
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 
     async fn endpoints_version(&self) -> Result<i64, StoreError> {
-        Ok(
-            sqlx::query_scalar("SELECT value FROM counters WHERE name = 'endpoints'")
-                .fetch_one(&self.pool)
-                .await?,
-        )
+        Ok(sqlx::query_scalar(rows::ENDPOINTS_VERSION)
+            .fetch_one(&self.pool)
+            .await?)
     }
 
     async fn route(&self, messages: &[RoutedMessage], grant: LeaseGrant) -> Result<Vec<bool>, StoreError> {
-        if messages.is_empty() {
+        let distinct = rows::distinct(messages);
+        if distinct.is_empty() {
             return Ok(Vec::new());
         }
-        let text =
-            |of: fn(&super::Message) -> &str| messages.iter().map(|m| of(&m.message)).collect::<Vec<_>>();
-        let deliveries = || {
-            messages
-                .iter()
-                .flat_map(|m| m.deliveries.iter().map(move |d| (&m.message, d)))
-        };
-        let new = sqlx::query_scalar::<_, Uuid>(ROUTE)
-            .bind(messages.iter().map(|m| m.message.event_id.0).collect::<Vec<_>>())
-            .bind(
-                messages
-                    .iter()
-                    .map(|m| m.message.organization_id.0)
-                    .collect::<Vec<_>>(),
-            )
-            .bind(text(|message| &message.event_name))
-            .bind(text(|message| &message.event_type))
-            .bind(text(|message| message.data.get()))
-            .bind(
-                messages
-                    .iter()
-                    .map(|m| m.message.headers.as_deref().map(|raw| raw.get()))
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                messages
-                    .iter()
-                    .map(|m| m.message.traceparent.as_deref())
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                messages
-                    .iter()
-                    .map(|m| m.message.created_at.as_micros())
-                    .collect::<Vec<_>>(),
-            )
-            .bind(deliveries().map(|(_, d)| d.endpoint_id.0).collect::<Vec<_>>())
-            .bind(deliveries().map(|(m, _)| m.event_id.0).collect::<Vec<_>>())
-            .bind(deliveries().map(|(m, _)| m.organization_id.0).collect::<Vec<_>>())
-            .bind(
-                deliveries()
-                    .map(|(_, d)| d.lease.map(|lease| lease.0))
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                deliveries()
-                    .map(|(_, d)| d.delivered_name.as_str())
-                    .collect::<Vec<_>>(),
-            )
+        let deliveries: Vec<_> = distinct
+            .iter()
+            .flat_map(|m| m.deliveries.iter().map(|d| (&*m.message, d)))
+            .collect();
+        let new = sqlx::query_scalar(sql::ROUTE)
+            .bind(column(&distinct, |m| m.message.event_id.0))
+            .bind(column(&distinct, |m| m.message.organization_id.0))
+            .bind(column(&distinct, |m| m.message.event_name.as_str()))
+            .bind(column(&distinct, |m| m.message.event_type.as_str()))
+            .bind(column(&distinct, |m| m.message.data.get()))
+            .bind(column(&distinct, |m| {
+                m.message.headers.as_deref().map(RawValue::get)
+            }))
+            .bind(column(&distinct, |m| m.message.traceparent.as_deref()))
+            .bind(column(&distinct, |m| m.message.created_at.as_micros()))
+            .bind(column(&deliveries, |(_, d)| d.endpoint_id.0))
+            .bind(column(&deliveries, |(m, _)| m.event_id.0))
+            .bind(column(&deliveries, |(m, _)| m.organization_id.0))
+            .bind(column(&deliveries, |(_, d)| d.lease.map(|lease| lease.0)))
+            .bind(column(&deliveries, |(_, d)| d.delivered_name.as_str()))
             .bind(grant.now.as_micros())
             .bind(grant.until.as_micros())
             .bind(grant.worker)
             .fetch_all(&self.pool)
             .await?;
-        let new: std::collections::HashSet<Uuid> = new.into_iter().collect();
-        Ok(messages
-            .iter()
-            .map(|m| new.contains(&m.message.event_id.0))
-            .collect())
+        Ok(rows::among(messages.iter().map(|m| m.message.event_id.0), new))
     }
 
     async fn claim(
@@ -340,19 +180,21 @@ impl Engine for PostgresEngine {
         grant: LeaseGrant,
     ) -> Result<Vec<LeasedDelivery>, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        let rows = sqlx::query(CLAIM)
-            .bind(lanes.iter().map(|lane| lane.endpoint_id.0).collect::<Vec<_>>())
-            .bind(lanes.iter().map(|lane| lane.limit as i32).collect::<Vec<_>>())
+        let due = sqlx::query(sql::CLAIM)
+            .bind(column(lanes, |lane| lane.endpoint_id.0))
+            .bind(column(lanes, |lane| {
+                i32::try_from(lane.limit).unwrap_or(i32::MAX)
+            }))
             .bind(grant.now.as_micros())
             .fetch_all(&mut *transaction)
             .await?;
-        let due = rows.iter().map(due_row).collect::<Result<Vec<_>, _>>()?;
-        let leased = lease(due, grant)?;
+        let due = due.iter().map(DueRow::read).collect::<Result<_, _>>()?;
+        let leased = rows::lease(due, grant)?;
         if !leased.is_empty() {
-            sqlx::query(LEASE)
-                .bind(leased.iter().map(|l| l.endpoint_id.0).collect::<Vec<_>>())
-                .bind(leased.iter().map(|l| l.message.event_id.0).collect::<Vec<_>>())
-                .bind(leased.iter().map(|l| l.lease.0).collect::<Vec<_>>())
+            sqlx::query(sql::LEASE)
+                .bind(column(&leased, |l| l.endpoint_id.0))
+                .bind(column(&leased, |l| l.message.event_id.0))
+                .bind(column(&leased, |l| l.lease.0))
                 .bind(grant.until.as_micros())
                 .bind(grant.worker)
                 .execute(&mut *transaction)
@@ -363,72 +205,59 @@ impl Engine for PostgresEngine {
     }
 
     async fn waiting_lanes(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
-        let lanes: Vec<(Uuid, i64)> = sqlx::query_as(WAITING_LANES).fetch_all(&self.pool).await?;
-        Ok(lanes
-            .into_iter()
-            .map(|(id, due_at)| (EndpointId(id), Timestamp::from_micros(due_at)))
-            .collect())
+        let lanes = sqlx::query_as(sql::WAITING_LANES).fetch_all(&self.pool).await?;
+        Ok(rows::lanes(lanes))
     }
 
     async fn record(&self, attempts: &[AttemptRecord]) -> Result<Vec<bool>, StoreError> {
         if attempts.is_empty() {
             return Ok(Vec::new());
         }
-        macro_rules! column {
-            ($attempt:ident => $value:expr) => {
-                attempts.iter().map(|$attempt| $value).collect::<Vec<_>>()
-            };
-        }
-        let moved = sqlx::query_scalar::<_, Uuid>(RECORD)
-            .bind(column!(a => a.id.0))
-            .bind(column!(a => a.organization_id.0))
-            .bind(column!(a => a.endpoint_id.0))
-            .bind(column!(a => a.event_id.0))
-            .bind(column!(a => a.event_name.as_str()))
-            .bind(column!(a => a.number as i32))
-            .bind(column!(a => a.manual))
-            .bind(column!(a => a.status as i16))
-            .bind(column!(a => disposition(a.disposition).0 as i16))
-            .bind(column!(a => disposition(a.disposition).1))
-            .bind(column!(a => a.step as i32))
-            .bind(column!(a => a.url.as_str()))
-            .bind(column!(a => a.http_status.map(i32::from)))
-            .bind(column!(a => a.error_kind))
-            .bind(column!(a => a.error_detail.as_deref()))
-            .bind(column!(a => a.request_headers.as_str()))
-            .bind(column!(a => a.response_headers.as_str()))
-            .bind(column!(a => a.response_body.as_str()))
-            .bind(column!(a => a.duration_ms as i32))
-            .bind(column!(a => a.started_at.as_micros()))
+        let moved = sqlx::query_scalar(sql::RECORD)
+            .bind(column(attempts, |a| a.id.0))
+            .bind(column(attempts, |a| a.organization_id.0))
+            .bind(column(attempts, |a| a.endpoint_id.0))
+            .bind(column(attempts, |a| a.event_id.0))
+            .bind(column(attempts, |a| a.event_name.as_str()))
+            .bind(column(attempts, |a| a.number as i32))
+            .bind(column(attempts, |a| a.manual))
+            .bind(column(attempts, |a| a.status as i16))
+            .bind(column(attempts, |a| a.disposition.state() as i16))
+            .bind(column(attempts, rows::next_attempt_at))
+            .bind(column(attempts, |a| a.step as i32))
+            .bind(column(attempts, |a| a.url.as_str()))
+            .bind(column(attempts, |a| a.http_status.map(i32::from)))
+            .bind(column(attempts, |a| a.error_kind))
+            .bind(column(attempts, |a| {
+                a.error_detail.as_deref().map(rows::storable)
+            }))
+            .bind(column(attempts, |a| a.request_headers.as_str()))
+            .bind(column(attempts, |a| a.response_headers.as_str()))
+            .bind(column(attempts, |a| rows::storable(&a.response_body)))
+            .bind(column(attempts, |a| a.duration_ms as i32))
+            .bind(column(attempts, |a| a.started_at.as_micros()))
             .fetch_all(&self.pool)
             .await?;
-        let moved: std::collections::HashSet<Uuid> = moved.into_iter().collect();
-        Ok(attempts
-            .iter()
-            .map(|attempt| moved.contains(&attempt.id.0))
-            .collect())
+        Ok(rows::among(attempts.iter().map(|a| a.id.0), moved))
     }
 
     async fn release(&self, leases: &[Release]) -> Result<(), StoreError> {
-        sqlx::query(RELEASE)
-            .bind(leases.iter().map(|l| l.lease.0).collect::<Vec<_>>())
-            .bind(leases.iter().map(|l| l.endpoint_id.0).collect::<Vec<_>>())
-            .bind(leases.iter().map(|l| l.event_id.0).collect::<Vec<_>>())
-            .bind(leases.iter().map(|l| l.due_at.as_micros()).collect::<Vec<_>>())
+        sqlx::query(sql::RELEASE)
+            .bind(column(leases, |l| l.lease.0))
+            .bind(column(leases, |l| l.endpoint_id.0))
+            .bind(column(leases, |l| l.event_id.0))
+            .bind(column(leases, |l| l.due_at.as_micros()))
             .execute(&self.pool)
             .await?;
         Ok(())
     }
 
     async fn heartbeat(&self, worker: Uuid, now: Timestamp) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO workers (id, started_at, heartbeat_at) VALUES ($1, $2, $2)
-             ON CONFLICT (id) DO UPDATE SET heartbeat_at = $2",
-        )
-        .bind(worker)
-        .bind(now.as_micros())
-        .execute(&self.pool)
-        .await?;
+        sqlx::query(sql::HEARTBEAT)
+            .bind(worker)
+            .bind(now.as_micros())
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 
@@ -438,7 +267,7 @@ impl Engine for PostgresEngine {
         dead_before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let recovered = sqlx::query(RECOVER_LEASES)
+        let recovered = sqlx::query(sql::RECOVER_LEASES)
             .bind(now.as_micros())
             .bind(dead_before.as_micros())
             .bind(i64::from(limit))
@@ -456,31 +285,11 @@ impl Engine for PostgresEngine {
     }
 
     async fn backlog(&self, _now: Timestamp) -> Result<Backlog, StoreError> {
-        let row = sqlx::query(
-            "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM outbox_events LIMIT $1) o) AS unrouted,
-                    (SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE state = 0 LIMIT $1) w) AS waiting,
-                    (SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE state = 1 LIMIT $1) l) AS leased,
-                    (SELECT (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint
-                     FROM outbox_events ORDER BY position LIMIT 1) AS oldest_unrouted",
-        )
-        .bind(BACKLOG_COUNT_LIMIT as i64)
-        .fetch_one(&self.pool)
-        .await?;
-        let oldest_due = self
-            .waiting_lanes()
-            .await?
-            .into_iter()
-            .map(|(_, due_at)| due_at)
-            .min();
-        Ok(Backlog {
-            unrouted: row.try_get::<i64, _>("unrouted")?.unsigned_abs(),
-            waiting: row.try_get::<i64, _>("waiting")?.unsigned_abs(),
-            leased: row.try_get::<i64, _>("leased")?.unsigned_abs(),
-            oldest_unrouted: row
-                .try_get::<Option<i64>, _>("oldest_unrouted")?
-                .map(Timestamp::from_micros),
-            oldest_due,
-        })
+        let counts = sqlx::query(sql::BACKLOG)
+            .bind(BACKLOG_COUNT_LIMIT as i64)
+            .fetch_one(&self.pool)
+            .await?;
+        rows::backlog(&counts, &self.waiting_lanes().await?)
     }
 
     async fn close(&self) {
@@ -488,36 +297,18 @@ impl Engine for PostgresEngine {
     }
 }
 
-fn disposition(disposition: Disposition) -> (DeliveryState, Option<i64>) {
-    match disposition {
-        Disposition::Finish(state) => (state, None),
-        Disposition::Retry(due_at) => (DeliveryState::Waiting, Some(due_at.as_micros())),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn reads_begin_a_window_behind_the_last_one_and_every_second_at_the_beginning() {
+        let begun = Instant::now();
+        let mut floor = OutboxFloor::default();
+        assert_eq!(floor.next(begun), 0);
+        floor.position = OUT_OF_ORDER_WINDOW + 7;
+        assert_eq!(floor.next(begun + FULL_READ_INTERVAL / 2), 7);
+        assert_eq!(floor.next(begun + FULL_READ_INTERVAL), 0);
+        assert_eq!(floor.next(begun + FULL_READ_INTERVAL * 3 / 2), 7);
     }
-}
-
-fn outbox_row(row: &PgRow) -> Result<OutboxRow, StoreError> {
-    Ok(OutboxRow {
-        id: row.try_get("id")?,
-        organization_id: row.try_get("organization_id")?,
-        event_name: row.try_get("event_name")?,
-        event_type: row.try_get("event_type")?,
-        payload: row.try_get("payload")?,
-        headers: row.try_get("headers")?,
-        traceparent: row.try_get("traceparent")?,
-        created_at: row.try_get("created_at")?,
-    })
-}
-
-fn due_row(row: &PgRow) -> Result<DueRow, StoreError> {
-    Ok(DueRow {
-        endpoint_id: row.try_get("endpoint_id")?,
-        due_at: row.try_get("due_at")?,
-        attempts: row.try_get("attempts")?,
-        step: row.try_get("step")?,
-        manual: row.try_get("manual")?,
-        resume_state: row.try_get("resume_state")?,
-        resume_due_at: row.try_get("resume_due_at")?,
-        delivered_name: row.try_get("delivered_name")?,
-        message: outbox_row(row)?,
-    })
 }

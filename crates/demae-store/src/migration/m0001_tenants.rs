@@ -6,10 +6,10 @@
 )]
 
 use sea_orm_migration::{
+    MigrationTrait, async_trait,
     prelude::{DeriveMigrationName, ForeignKey, ForeignKeyAction, SchemaManager},
     sea_orm::DbErr,
     sea_query::{Alias, ForeignKeyCreateStatement},
-    *,
 };
 
 use super::table::{bytes, index, micros, optional, table, text, unique, uuid};

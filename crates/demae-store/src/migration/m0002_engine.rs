@@ -9,10 +9,10 @@
 )]
 
 use sea_orm_migration::{
+    MigrationTrait, async_trait,
     prelude::{DeriveMigrationName, SchemaManager},
     sea_orm::{ConnectionTrait, DbBackend, DbErr},
     sea_query::{Alias, ColumnDef, ConditionalStatement, Expr, ExprTrait},
-    *,
 };
 
 use super::table::{

@@ -58,7 +58,7 @@ pub(super) fn index(name: &str, table: &str, columns: &[&str]) -> IndexCreateSta
     for column in columns {
         index.col(Alias::new(*column));
     }
-    index.to_owned()
+    index
 }
 
 pub(super) fn unique(name: &str, table: &str, columns: &[&str]) -> IndexCreateStatement {

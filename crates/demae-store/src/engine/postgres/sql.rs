@@ -1,0 +1,133 @@
+//! The statements, each of one text whatever the number of rows.
+
+pub(super) const APPEND: &str = "
+    INSERT INTO outbox_events
+        (id, organization_id, event_name, event_type, payload, headers, traceparent, created_at)
+    SELECT e.id, e.organization_id, e.event_name, e.event_type, e.payload::jsonb, e.headers::jsonb, e.traceparent,
+           to_timestamp(e.created_at / 1e6)
+    FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
+         WITH ORDINALITY
+         AS e (id, organization_id, event_name, event_type, payload, headers, traceparent, created_at, place)
+    WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.event_id = e.id)
+    ORDER BY e.place
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id";
+
+pub(super) const READ_OUTBOX: &str = "
+    SELECT position, id, organization_id, event_name, event_type, payload::text, headers::text, traceparent,
+           (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint AS created_at
+    FROM outbox_events WHERE position > $1 ORDER BY position LIMIT $2";
+
+/// The deletion need not survive power loss: what comes back is recognised by `route`.
+pub(super) const ACKNOWLEDGE: &str = "
+    DELETE FROM outbox_events USING (SELECT set_config('synchronous_commit', 'off', true)) lazily
+    WHERE id = ANY ($1)";
+
+/// `IS TRUE` keeps the planner from turning `IN` into a join, which without hash joins would compare every delivery
+/// with every message; like this it looks them up in a hash table.
+pub(super) const ROUTE: &str = "
+    WITH new AS (
+        INSERT INTO messages
+            (event_id, organization_id, event_name, event_type, payload, headers, traceparent, created_at)
+        SELECT * FROM UNNEST
+            ($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
+        ON CONFLICT (event_id) DO NOTHING
+        RETURNING event_id
+    ), fan_out AS (
+        INSERT INTO deliveries (endpoint_id, event_id, organization_id, state, attempts, step, due_at, lease, worker_id,
+                                manual, delivered_name, created_at)
+        SELECT d.endpoint_id, d.event_id, d.organization_id,
+               CASE WHEN d.lease IS NULL THEN 0 ELSE 1 END, 0, 0,
+               CASE WHEN d.lease IS NULL THEN $14::bigint ELSE $15::bigint END,
+               d.lease, CASE WHEN d.lease IS NULL THEN NULL ELSE $16::uuid END,
+               false, d.delivered_name, $14
+        FROM UNNEST($9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[])
+             AS d (endpoint_id, event_id, organization_id, lease, delivered_name)
+        WHERE (d.event_id IN (SELECT event_id FROM new)) IS TRUE
+    )
+    SELECT event_id FROM new";
+
+pub(super) const CLAIM: &str = "
+    SELECT d.endpoint_id, d.due_at, d.attempts, d.step, d.manual, d.resume_state, d.resume_due_at, d.delivered_name,
+           m.event_id AS id, m.organization_id, m.event_name, m.event_type, m.payload, m.headers, m.traceparent,
+           m.created_at
+    FROM UNNEST($1::uuid[], $2::int[]) AS l (endpoint_id, most)
+    CROSS JOIN LATERAL (
+        SELECT * FROM deliveries w
+        WHERE w.endpoint_id = l.endpoint_id AND w.state = 0 AND w.due_at <= $3
+        ORDER BY w.due_at LIMIT l.most
+        FOR UPDATE SKIP LOCKED
+    ) d
+    JOIN messages m ON m.event_id = d.event_id";
+
+pub(super) const LEASE: &str = "
+    UPDATE deliveries d SET state = 1, due_at = $4, lease = l.lease, worker_id = $5
+    FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[]) AS l (endpoint_id, event_id, lease)
+    WHERE d.endpoint_id = l.endpoint_id AND d.event_id = l.event_id";
+
+/// A skip scan: one index probe per endpoint that has anything waiting.
+pub(super) const WAITING_LANES: &str = "
+    WITH RECURSIVE lanes AS (
+        (SELECT endpoint_id, due_at FROM deliveries WHERE state = 0 ORDER BY endpoint_id, due_at LIMIT 1)
+        UNION ALL
+        SELECT n.endpoint_id, n.due_at FROM lanes l CROSS JOIN LATERAL (
+            SELECT endpoint_id, due_at FROM deliveries
+            WHERE state = 0 AND endpoint_id > l.endpoint_id ORDER BY endpoint_id, due_at LIMIT 1
+        ) n
+    )
+    SELECT endpoint_id, due_at FROM lanes";
+
+pub(super) const RECORD: &str = "
+    WITH done AS (
+        SELECT * FROM UNNEST
+            ($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::int[], $7::bool[], $8::smallint[],
+             $9::smallint[], $10::bigint[], $11::int[], $12::text[], $13::int[], $14::text[], $15::text[],
+             $16::text[], $17::text[], $18::text[], $19::int[], $20::bigint[])
+        AS a (id, organization_id, endpoint_id, event_id, event_name, number, manual, status,
+              state, next_attempt_at, step, url, http_status, error_kind, error_detail,
+              request_headers, response_headers, response_body, duration_ms, started_at)
+    ), moved AS (
+        UPDATE deliveries d
+        SET state = a.state, due_at = COALESCE(a.next_attempt_at, d.due_at), attempts = a.number, step = a.step,
+            lease = NULL, worker_id = NULL, manual = false, resume_state = NULL, resume_due_at = NULL
+        FROM done a
+        WHERE d.endpoint_id = a.endpoint_id AND d.event_id = a.event_id AND d.lease = a.id
+        RETURNING a.id
+    ), kept AS (
+        INSERT INTO attempts
+            (organization_id, id, endpoint_id, event_id, event_name, number, manual, status, next_attempt_at, url,
+             http_status, error_kind, error_detail, request_headers, response_headers, response_body, duration_ms,
+             started_at)
+        SELECT organization_id, id, endpoint_id, event_id, event_name, number, manual, status, next_attempt_at, url,
+               http_status, error_kind, error_detail, request_headers, response_headers, response_body, duration_ms,
+               started_at
+        FROM done
+        ON CONFLICT DO NOTHING
+    )
+    SELECT id FROM moved";
+
+pub(super) const RELEASE: &str = "
+    UPDATE deliveries d SET state = 0, due_at = r.due_at, lease = NULL, worker_id = NULL
+    FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[]) AS r (lease, endpoint_id, event_id, due_at)
+    WHERE d.endpoint_id = r.endpoint_id AND d.event_id = r.event_id AND d.lease = r.lease";
+
+pub(super) const RECOVER_LEASES: &str = "
+    UPDATE deliveries d SET state = 0, due_at = $1, lease = NULL, worker_id = NULL
+    FROM (
+        SELECT endpoint_id, event_id FROM deliveries l
+        WHERE state = 1 AND (due_at < $1 OR NOT EXISTS
+            (SELECT 1 FROM workers w WHERE w.id = l.worker_id AND w.heartbeat_at >= $2))
+        LIMIT $3 FOR UPDATE SKIP LOCKED
+    ) lapsed
+    WHERE d.endpoint_id = lapsed.endpoint_id AND d.event_id = lapsed.event_id";
+
+pub(super) const HEARTBEAT: &str = "
+    INSERT INTO workers (id, started_at, heartbeat_at) VALUES ($1, $2, $2)
+    ON CONFLICT (id) DO UPDATE SET heartbeat_at = $2";
+
+pub(super) const BACKLOG: &str = "
+    SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM outbox_events LIMIT $1) o) AS unrouted,
+           (SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE state = 0 LIMIT $1) w) AS waiting,
+           (SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE state = 1 LIMIT $1) l) AS leased,
+           (SELECT (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint
+            FROM outbox_events ORDER BY position LIMIT 1) AS oldest_unrouted";

@@ -1,0 +1,126 @@
+//! The statements.
+
+use sea_orm::sqlx::AssertSqlSafe;
+
+/// A statement over any number of rows: the text before `VALUES`, the number of columns, the text after.
+pub(super) type MultiRow = (&'static str, usize, &'static str);
+
+/// The text of `statement` for so many rows.
+pub(super) fn text((before, columns, after): MultiRow, rows: usize) -> AssertSqlSafe<String> {
+    let row = format!("({})", vec!["?"; columns].join(","));
+    AssertSqlSafe(format!(
+        "{before} VALUES {} {after}",
+        vec![row.as_str(); rows].join(",")
+    ))
+}
+
+pub(super) const APPEND: MultiRow = (
+    "INSERT INTO outbox_events
+         (id, organization_id, event_name, event_type, payload, headers, traceparent, created_at)
+     SELECT column1, column2, column3, column4, column5, column6, column7,
+            strftime('%Y-%m-%d %H:%M:%f', column8 / 1e6, 'unixepoch') FROM (",
+    8,
+    ") WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.event_id = column1)
+     ON CONFLICT (id) DO NOTHING RETURNING id",
+);
+
+/// Other programs may write ids as text; the reader wants bytes.
+pub(super) const READ_OUTBOX: &str = "
+    SELECT CASE typeof(id) WHEN 'blob' THEN id ELSE unhex(id, '-') END AS id,
+           CASE typeof(organization_id) WHEN 'blob' THEN organization_id ELSE unhex(organization_id, '-') END
+               AS organization_id,
+           event_name, event_type, payload, headers, traceparent,
+           COALESCE(CAST(ROUND(unixepoch(created_at, 'subsec') * 1000) AS INTEGER) * 1000, 0) AS created_at
+    FROM outbox_events ORDER BY position LIMIT ?";
+
+pub(super) const ACKNOWLEDGE: MultiRow = ("DELETE FROM outbox_events WHERE id IN (", 1, ") RETURNING 1");
+
+pub(super) const MESSAGES: MultiRow = (
+    "INSERT INTO messages
+         (event_id, organization_id, event_name, event_type, payload, headers, traceparent, created_at)",
+    8,
+    "ON CONFLICT (event_id) DO NOTHING RETURNING event_id",
+);
+
+pub(super) const DELIVERIES: MultiRow = (
+    "INSERT INTO deliveries (endpoint_id, event_id, organization_id, state, attempts, step, due_at, lease, worker_id,
+                             manual, delivered_name, created_at)
+     SELECT column1, column2, column3, column4, 0, 0, column5, column6, column7, false, column8, column9 FROM (",
+    9,
+    ")",
+);
+
+pub(super) const CLAIM: &str = "
+    SELECT d.endpoint_id, d.due_at, d.attempts, d.step, d.manual, d.resume_state, d.resume_due_at, d.delivered_name,
+           m.event_id AS id, m.organization_id, m.event_name, m.event_type, m.payload, m.headers, m.traceparent,
+           m.created_at
+    FROM deliveries d JOIN messages m ON m.event_id = d.event_id
+    WHERE d.endpoint_id = ? AND d.state = 0 AND d.due_at <= ? ORDER BY d.due_at LIMIT ?";
+
+pub(super) const LEASE: MultiRow = (
+    "UPDATE deliveries SET state = 1, due_at = l.column4, lease = l.column3, worker_id = l.column5 FROM (",
+    5,
+    ") l WHERE deliveries.endpoint_id = l.column1 AND deliveries.event_id = l.column2",
+);
+
+/// A skip scan: one index probe per endpoint that has anything waiting.
+pub(super) const WAITING_LANES: &str = "
+    WITH RECURSIVE lanes (endpoint_id) AS (
+        SELECT * FROM (SELECT MIN(endpoint_id) FROM deliveries WHERE state = 0)
+        UNION ALL
+        SELECT (SELECT MIN(endpoint_id) FROM deliveries WHERE state = 0 AND endpoint_id > l.endpoint_id)
+        FROM lanes l WHERE l.endpoint_id IS NOT NULL
+    )
+    SELECT endpoint_id, (SELECT MIN(due_at) FROM deliveries d WHERE d.state = 0 AND d.endpoint_id = l.endpoint_id)
+    FROM lanes l WHERE endpoint_id IS NOT NULL";
+
+/// Which of the leases are still the ones in the table.
+pub(super) const HELD: MultiRow = (
+    "SELECT column1 FROM (",
+    3,
+    ") a CROSS JOIN deliveries d ON d.endpoint_id = column2 AND d.event_id = column3 AND d.lease = column1",
+);
+
+pub(super) const MOVE: MultiRow = (
+    "UPDATE deliveries
+     SET state = a.column4, due_at = COALESCE(a.column5, due_at), attempts = a.column6, step = a.column7,
+         lease = NULL, worker_id = NULL, manual = false, resume_state = NULL, resume_due_at = NULL
+     FROM (",
+    7,
+    ") a WHERE deliveries.endpoint_id = a.column2 AND deliveries.event_id = a.column3 AND deliveries.lease = a.column1",
+);
+
+pub(super) const KEEP: MultiRow = (
+    "INSERT INTO attempts
+         (organization_id, id, endpoint_id, event_id, event_name, number, manual, status, next_attempt_at, url,
+          http_status, error_kind, error_detail, request_headers, response_headers, response_body, duration_ms,
+          started_at)",
+    18,
+    "ON CONFLICT DO NOTHING",
+);
+
+pub(super) const RELEASE: MultiRow = (
+    "UPDATE deliveries SET state = 0, due_at = r.column4, lease = NULL, worker_id = NULL FROM (",
+    4,
+    ") r WHERE deliveries.endpoint_id = r.column2 AND deliveries.event_id = r.column3 AND deliveries.lease = r.column1",
+);
+
+pub(super) const RECOVER_LEASES: &str = "
+    UPDATE deliveries SET state = 0, due_at = ?1, lease = NULL, worker_id = NULL
+    WHERE rowid IN (
+        SELECT rowid FROM deliveries l
+        WHERE state = 1 AND (due_at < ?1 OR NOT EXISTS
+            (SELECT 1 FROM workers w WHERE w.id = l.worker_id AND w.heartbeat_at >= ?2))
+        LIMIT ?3
+    )";
+
+pub(super) const HEARTBEAT: &str = "
+    INSERT INTO workers (id, started_at, heartbeat_at) VALUES (?1, ?2, ?2)
+    ON CONFLICT (id) DO UPDATE SET heartbeat_at = ?2";
+
+pub(super) const BACKLOG: &str = "
+    SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM outbox_events LIMIT ?1)) AS unrouted,
+           (SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE state = 0 LIMIT ?1)) AS waiting,
+           (SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE state = 1 LIMIT ?1)) AS leased,
+           (SELECT CAST(ROUND(unixepoch(created_at, 'subsec') * 1000) AS INTEGER) * 1000
+            FROM outbox_events ORDER BY position LIMIT 1) AS oldest_unrouted";

@@ -1,0 +1,9 @@
+//! What every [`demae_store::Engine`] promises. Each case runs on both databases.
+
+mod append;
+mod claim;
+mod leases;
+mod outbox;
+mod overview;
+mod record;
+mod route;

@@ -1,0 +1,196 @@
+//! Reading committed events and acknowledging them.
+
+use demae_event::{Event, EventId, OrganizationId, Timestamp};
+use demae_store::outbox;
+use sea_orm::ConnectionTrait;
+use uuid::Uuid;
+
+use crate::support::{NOW, TestStore, grant, new_event, new_events, new_worker, routed};
+
+on_both_databases!(
+    the_oldest_come_first_and_again_until_they_are_acknowledged,
+    acknowledging_is_idempotent,
+    many_are_acknowledged_at_once,
+    rows_of_other_programs_are_read,
+    uncommitted_events_are_not_read,
+);
+
+fn ids(events: &[Event]) -> Vec<EventId> {
+    events.iter().map(|event| event.id).collect()
+}
+
+async fn read(store: &TestStore, limit: u32) -> Vec<EventId> {
+    ids(&store.engine().read_outbox(limit).await.unwrap())
+}
+
+async fn the_oldest_come_first_and_again_until_they_are_acknowledged(store: &TestStore) {
+    let events = ids(&{
+        let events = new_events(5);
+        store.engine().append(&events).await.unwrap();
+        events
+    });
+    assert_eq!(read(store, 3).await, events[..3]);
+    assert_eq!(read(store, 3).await, events[..3]);
+    store.engine().acknowledge(&[events[1], events[0]]).await.unwrap();
+    assert_eq!(read(store, 3).await, events[2..]);
+}
+
+async fn acknowledging_is_idempotent(store: &TestStore) {
+    let events = new_events(2);
+    store.engine().append(&events).await.unwrap();
+    for _ in 0..2 {
+        store
+            .engine()
+            .acknowledge(&[events[0].id, EventId::new(NOW)])
+            .await
+            .unwrap();
+        assert_eq!(read(store, 10).await, [events[1].id]);
+    }
+    store.engine().acknowledge(&[]).await.unwrap();
+    assert_eq!(read(store, 10).await, [events[1].id]);
+}
+
+async fn many_are_acknowledged_at_once(store: &TestStore) {
+    let events = new_events(700);
+    store.engine().append(&events).await.unwrap();
+    store.engine().acknowledge(&ids(&events[..699])).await.unwrap();
+    assert_eq!(read(store, 1000).await, [events[699].id]);
+}
+
+/// The contract that other languages rely on: only what has no default need be given, ids may be text.
+async fn rows_of_other_programs_are_read(store: &TestStore) {
+    let (id, organization) = (Uuid::from_u128(0xA1B2), Uuid::from_u128(0xC3D4));
+    store
+        .execute(&format!(
+            "INSERT INTO outbox_events (id, organization_id, event_name, event_type, payload, created_at)
+             VALUES ('{id}', '{organization}', 'A', 'b', '{{\"c\":1}}', '2026-02-03 12:00:00.250+00:00')"
+        ))
+        .await
+        .unwrap();
+    store
+        .execute(&format!(
+            "INSERT INTO outbox_events (organization_id, event_name, event_type, payload, headers)
+             VALUES ('{organization}', 'B', 'b', '{{}}', '{{\"h\":\"1\"}}')"
+        ))
+        .await
+        .unwrap();
+
+    let events = store.engine().read_outbox(10).await.unwrap();
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[0].id, EventId(id));
+    assert_eq!(events[0].organization_id, OrganizationId(organization));
+    assert_eq!(events[0].data.get().replace(' ', ""), r#"{"c":1}"#);
+    assert_eq!(Ok(events[0].created_at), "2026-02-03T12:00:00.250Z".parse());
+    assert_ne!(events[1].id, events[0].id, "an id was drawn");
+    assert_eq!(events[1].organization_id, OrganizationId(organization));
+    let year_2025 = Timestamp::from_secs(1_735_689_600);
+    assert!(
+        events[1].created_at > year_2025,
+        "the time was taken: {}",
+        events[1].created_at
+    );
+    assert_eq!(
+        events[1].headers.as_ref().unwrap().get().replace(' ', ""),
+        r#"{"h":"1"}"#
+    );
+
+    store.engine().acknowledge(&ids(&events)).await.unwrap();
+    assert!(read(store, 10).await.is_empty());
+}
+
+async fn uncommitted_events_are_not_read(store: &TestStore) {
+    let mut transaction = store.store.begin().await.unwrap();
+    let event = new_event();
+    outbox::append(&mut transaction, &event).await.unwrap();
+    assert!(read(store, 10).await.is_empty());
+    transaction.commit().await.unwrap();
+    assert_eq!(read(store, 10).await, [event.id]);
+}
+
+/// Positions are drawn when a row is inserted, so a transaction that began early and commits late appears below what
+/// has been read and acknowledged. SQLite has one writer and therefore no such order.
+#[tokio::test]
+async fn events_that_commit_late_are_not_passed_over_on_postgres() {
+    let store = TestStore::postgres().await;
+    let (early, late) = (new_event(), new_event());
+    let mut slow = store.store.begin().await.unwrap();
+    outbox::append(&mut slow, &early).await.unwrap();
+
+    let mut quick = store.store.begin().await.unwrap();
+    outbox::append(&mut quick, &late).await.unwrap();
+    quick.commit().await.unwrap();
+    assert_eq!(read(&store, 10).await, [late.id]);
+    store.engine().acknowledge(&[late.id]).await.unwrap();
+    assert!(read(&store, 10).await.is_empty());
+
+    slow.commit().await.unwrap();
+    assert_eq!(read(&store, 10).await, [early.id]);
+}
+
+/// An id as text and the same as bytes are two values to SQLite's unique index; they are still one event.
+#[tokio::test]
+async fn an_event_in_both_spellings_is_routed_once_on_sqlite() {
+    let store = TestStore::sqlite().await;
+    let event = new_event();
+    store.engine().append(std::slice::from_ref(&event)).await.unwrap();
+    store
+        .execute(&format!(
+            "INSERT INTO outbox_events (id, organization_id, event_name, event_type, payload)
+             VALUES ('{}', '{}', 'A', 'b', '{{}}')",
+            event.id, event.organization_id
+        ))
+        .await
+        .unwrap();
+    let events = store.engine().read_outbox(10).await.unwrap();
+    assert_eq!(ids(&events), [event.id, event.id]);
+    let endpoint = crate::support::new_endpoint();
+    let messages: Vec<_> = events
+        .into_iter()
+        .map(|event| routed(event, [(endpoint, None)]))
+        .collect();
+    let new = store
+        .engine()
+        .route(&messages, grant(new_worker(), NOW))
+        .await
+        .unwrap();
+    assert_eq!(new, [true, false]);
+    store.engine().acknowledge(&[event.id, event.id]).await.unwrap();
+    assert!(read(&store, 10).await.is_empty());
+}
+
+/// One unreadable row would stop everything behind it.
+#[tokio::test]
+async fn rows_that_could_not_be_read_are_refused_on_sqlite() {
+    let store = TestStore::sqlite().await;
+    let uuid = "'00000000-0000-0000-0000-00000000000a'";
+    for (id, organization, payload, headers) in [
+        ("'no-uuid'", uuid, "'{}'", "NULL"),
+        ("x'00'", uuid, "'{}'", "NULL"),
+        ("'00000000-0000-0000-0000-00000000000A'", uuid, "'{}'", "NULL"),
+        (uuid, "17", "'{}'", "NULL"),
+        (uuid, uuid, "'{'", "NULL"),
+        (uuid, uuid, "'{}'", "'headers'"),
+    ] {
+        let insert = format!(
+            "INSERT INTO outbox_events (id, organization_id, event_name, event_type, payload, headers)
+             VALUES ({id}, {organization}, 'A', 'b', {payload}, {headers})"
+        );
+        let error = store.execute(&insert).await.unwrap_err();
+        assert!(
+            error.to_string().contains("CHECK constraint"),
+            "{insert}: {error}"
+        );
+    }
+    let transaction = store.store.begin().await.unwrap();
+    let insert = format!(
+        "INSERT INTO outbox_events (id, organization_id, event_name, event_type, payload)
+         VALUES ({uuid}, {uuid}, 'A', 'b', '{{}}')"
+    );
+    transaction
+        .connection()
+        .execute_unprepared(&insert)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(read(&store, 10).await.len(), 1);
+}

@@ -1,0 +1,28 @@
+//! The store on real databases: an SQLite file and a Postgres server of the tests' own.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at the first error")]
+
+/// Makes a test of every case for every database.
+macro_rules! on_both_databases {
+    ($($case:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&crate::support::TestStore::sqlite().await).await;
+            })+
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&crate::support::TestStore::postgres().await).await;
+            })+
+        }
+    };
+}
+
+mod conformance;
+mod migration;
+mod model;
+mod support;
+mod transaction;
