@@ -17,6 +17,7 @@ pub mod connect;
 pub mod engine;
 pub mod entity;
 pub mod error;
+pub mod inspect;
 mod migration;
 pub mod outbox;
 pub mod repository;

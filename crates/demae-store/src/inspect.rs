@@ -1,0 +1,89 @@
+//! Looking at the database from outside, for a person who asks whether it is fit for use.
+//!
+//! Nothing here is on the way of an event, and nothing lasts: what is written to try permissions is rolled back.
+
+use demae_event::Timestamp;
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Statement};
+
+use crate::{Backend, Store, StoreError, entity::endpoint, repository};
+
+/// What the database says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its version, e.g. `17.2`.
+    pub version: String,
+    /// Its clock. SQLite's is this machine's.
+    pub now: Timestamp,
+}
+
+/// Whether stored secrets can be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// There is none to try.
+    None,
+    /// The newest endpoint's could be opened.
+    Readable,
+    /// It could not: sealed with another key.
+    Unreadable,
+}
+
+/// Asks the database for its version and its time.
+pub async fn server(store: &Store) -> Result<Server, StoreError> {
+    let sql = match store.backend() {
+        Backend::Sqlite => {
+            "SELECT sqlite_version() AS version, CAST(unixepoch('subsec') * 1000000 AS INTEGER) AS micros"
+        }
+        Backend::Postgres => {
+            "SELECT current_setting('server_version') AS version, \
+             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros"
+        }
+    };
+    let reader = store.reader();
+    let row = reader
+        .query_one_raw(Statement::from_string(reader.get_database_backend(), sql))
+        .await?;
+    let row = row.ok_or(StoreError::Unreadable("the database answered nothing"))?;
+    Ok(Server {
+        version: row.try_get("", "version")?,
+        now: Timestamp::from_micros(row.try_get("", "micros")?),
+    })
+}
+
+/// Makes a table and writes to it in a transaction that is rolled back. Answers the database's refusal, if it refuses.
+pub async fn try_permissions(store: &Store) -> Result<Option<String>, StoreError> {
+    let transaction = store.begin().await?;
+    let steps = [
+        "CREATE TABLE demae_permission_check (value integer)",
+        "INSERT INTO demae_permission_check (value) VALUES (1)",
+        "DROP TABLE demae_permission_check",
+    ];
+    for step in steps {
+        if let Err(error) = transaction.connection().execute_unprepared(step).await {
+            transaction.rollback().await?;
+            return Ok(Some(error.to_string()));
+        }
+    }
+    transaction.rollback().await?;
+    Ok(None)
+}
+
+/// Tries to open the secret of an endpoint.
+pub async fn try_secrets(store: &Store) -> Result<Secrets, StoreError> {
+    let row = endpoint::Entity::find()
+        .filter(endpoint::Column::DeletedAt.is_null())
+        .one(store.reader())
+        .await?;
+    let Some(row) = row else { return Ok(Secrets::None) };
+    match repository::endpoints::find(
+        store.reader(),
+        store.vault(),
+        demae_event::OrganizationId(row.organization_id),
+        demae_event::EndpointId(row.id),
+    )
+    .await
+    {
+        Ok(_) => Ok(Secrets::Readable),
+        Err(StoreError::Unreadable(_)) => Ok(Secrets::Unreadable),
+        Err(error) => Err(error),
+    }
+}
