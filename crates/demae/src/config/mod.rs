@@ -1,0 +1,333 @@
+//! The settings.
+//!
+//! `demae.default.toml` is compiled in and is both their documentation and their defaults. Over it come a settings
+//! file, variables and flags (see [`source`]). [`Settings::load`] promises: either every setting is usable and their
+//! relations hold, or **all** faults are told at once, each with the setting's name, where the value came from and what
+//! to do. `Debug` shows no secret.
+//!
+//! Nothing here reads the process's environment except [`Sources::from_process`].
+
+mod fault;
+mod parse;
+mod reader;
+mod secret;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use demae_delivery::policy::{MAX_STEPS, MAX_WAIT};
+use ipnet::IpNet;
+use url::Url;
+
+pub(crate) use self::{
+    fault::{Fault, Faults},
+    secret::Secret,
+    source::{DEFAULT_FILE, Sources},
+};
+use self::{
+    parse::{address, boolean, database_url, duration, http_url, network, number},
+    reader::{Problem, Reader},
+};
+
+/// A lease must outlast an exchange by this much, or a delivery could be taken over while its answer is recorded.
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// Which command the settings are for: they differ in what is allowed by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// A laptop: endpoints on loopback are allowed.
+    Dev,
+    /// Production.
+    Serve,
+}
+
+/// All settings, usable.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Where Demae keeps its files.
+    pub(crate) data_dir: PathBuf,
+    /// The database.
+    pub(crate) database: DatabaseSettings,
+    /// At least one.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Bytes.
+    pub(crate) request_body_limit: usize,
+    /// From the signal to the end.
+    pub(crate) shutdown_deadline: Duration,
+    /// The first organization's token.
+    pub(crate) bootstrap_token: Option<Secret>,
+    /// `None`: a key file in the data folder.
+    pub(crate) secret_key: Option<Secret>,
+    /// How deliveries are made.
+    pub(crate) delivery: DeliverySettings,
+    /// How long things are kept.
+    pub(crate) retention: RetentionSettings,
+    /// The log.
+    pub(crate) log: LogSettings,
+    /// Whether `/metrics` is served.
+    pub(crate) metrics: bool,
+    /// Where traces go.
+    pub(crate) otlp_endpoint: Option<Url>,
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub(crate) struct DatabaseSettings {
+    /// May hold a password.
+    pub(crate) url: Secret,
+    /// For requests (Postgres).
+    pub(crate) connections: u32,
+    /// For the delivery engine (Postgres).
+    pub(crate) engine_connections: u32,
+}
+
+/// How deliveries are made.
+#[derive(Debug, Clone)]
+pub(crate) struct DeliverySettings {
+    /// Networks that may be reached although they are not public.
+    pub(crate) allowed_networks: Vec<IpNet>,
+    /// Refuse `http` endpoints.
+    pub(crate) https_only: bool,
+    /// Waits before the second, third, … attempt.
+    pub(crate) retry_schedule: Vec<Duration>,
+    /// For a whole exchange.
+    pub(crate) timeout: Duration,
+    /// How long an attempt belongs to one worker.
+    pub(crate) lease: Duration,
+    /// Deliveries under way in this process.
+    pub(crate) concurrency: usize,
+    /// Deliveries in memory that have not been begun.
+    pub(crate) queued: usize,
+    /// Nothing but failure for so long disables an endpoint.
+    pub(crate) disable_after: Duration,
+}
+
+/// How long finished work is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RetentionSettings {
+    /// The history.
+    pub(crate) attempts: Duration,
+    /// Payloads.
+    pub(crate) messages: Duration,
+    /// Answers to repeated requests.
+    pub(crate) idempotency_keys: Duration,
+}
+
+/// The log.
+#[derive(Debug, Clone)]
+pub(crate) struct LogSettings {
+    /// `info,demae::access=debug`.
+    pub(crate) filter: String,
+    /// How lines look.
+    pub(crate) format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Settings {
+    /// Reads all settings, or tells everything that is wrong with them.
+    pub(crate) fn load(sources: &Sources, mode: Mode) -> Result<Self, Faults> {
+        let (figment, unknown) = sources.merge();
+        let mut reader = Reader::new(figment, unknown);
+        let settings = read(&mut reader, mode);
+        check_relations(&mut reader, &settings);
+        refuse_reserved(&mut reader);
+        reader.finish().map(|()| settings)
+    }
+
+    /// The SQLite database's file, if the database is one.
+    pub(crate) fn sqlite_file(&self) -> Option<PathBuf> {
+        let rest = self.database.url.expose().strip_prefix("sqlite:")?;
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        Some(PathBuf::from(path.split('?').next().unwrap_or(path)))
+    }
+
+    /// The database without its password, for messages.
+    pub(crate) fn database_label(&self) -> String {
+        match Url::parse(self.database.url.expose()) {
+            Ok(url) if url.has_host() => {
+                let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+                format!(
+                    "{}://{}{port}{}",
+                    url.scheme(),
+                    url.host_str().unwrap_or_default(),
+                    url.path()
+                )
+            }
+            _ => self
+                .sqlite_file()
+                .map_or_else(String::new, |file| format!("sqlite:{}", file.display())),
+        }
+    }
+}
+
+fn read(reader: &mut Reader, mode: Mode) -> Settings {
+    let data_dir = PathBuf::from(reader.one("data_dir", |text| Ok(text.to_owned())));
+    Settings {
+        database: read_database(reader, &data_dir),
+        listen: reader.list("listen", address),
+        request_body_limit: reader.one("request_body_limit", number(1_024, 64 * 1024 * 1024)),
+        shutdown_deadline: reader.one("shutdown_deadline", duration),
+        bootstrap_token: reader.optional("bootstrap_token", bootstrap_token),
+        secret_key: reader.optional("secret_key", secret_key),
+        delivery: read_delivery(reader, mode),
+        retention: RetentionSettings {
+            attempts: reader.one("retention_attempts", duration),
+            messages: reader.one("retention_messages", duration),
+            idempotency_keys: reader.one("retention_idempotency_keys", duration),
+        },
+        log: LogSettings {
+            filter: reader.one("log", log_filter),
+            format: reader.one("log_format", log_format),
+        },
+        metrics: reader.one("metrics", boolean),
+        otlp_endpoint: reader.optional("otlp_endpoint", http_url),
+        data_dir,
+    }
+}
+
+fn read_database(reader: &mut Reader, data_dir: &std::path::Path) -> DatabaseSettings {
+    let url = reader
+        .optional("database_url", database_url)
+        .unwrap_or_else(|| format!("sqlite:{}", data_dir.join("demae.db").display()));
+    DatabaseSettings {
+        url: Secret::new(url),
+        connections: reader.one("database_connections", number(1, 1_000)),
+        engine_connections: reader.one("database_engine_connections", number(1, 1_000)),
+    }
+}
+
+fn read_delivery(reader: &mut Reader, mode: Mode) -> DeliverySettings {
+    let mut allowed_networks = reader.list("allow_private_endpoints", network);
+    if mode == Mode::Dev {
+        let loopback: [IpNet; 2] = [
+            IpNet::V4(ipnet::Ipv4Net::new_assert(
+                std::net::Ipv4Addr::new(127, 0, 0, 0),
+                8,
+            )),
+            IpNet::V6(ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::LOCALHOST, 128)),
+        ];
+        allowed_networks.extend(loopback);
+    }
+    DeliverySettings {
+        allowed_networks,
+        https_only: reader.one("https_only", boolean),
+        retry_schedule: reader
+            .list("retry_schedule", number(0, MAX_WAIT.as_secs()))
+            .into_iter()
+            .map(Duration::from_secs)
+            .collect(),
+        timeout: reader.one("endpoint_timeout", duration),
+        lease: reader.one("lease", duration),
+        concurrency: reader.one("concurrency", number(1, 100_000)),
+        queued: reader.one("queued_deliveries", number(1, 10_000_000)),
+        disable_after: reader.one("disable_after", duration),
+    }
+}
+
+fn check_relations(reader: &mut Reader, settings: &Settings) {
+    reader.require(
+        "listen",
+        &[],
+        !settings.listen.is_empty(),
+        "there is no address to listen on",
+        "name at least one, e.g. 127.0.0.1:6060",
+    );
+    let delivery = &settings.delivery;
+    reader.require(
+        "lease",
+        &["endpoint_timeout"],
+        delivery.lease >= delivery.timeout + LEASE_MARGIN,
+        format!(
+            "{} s is too short for exchanges of up to {} s (endpoint_timeout)",
+            delivery.lease.as_secs(),
+            delivery.timeout.as_secs()
+        ),
+        format!(
+            "set lease to at least {}s, or endpoint_timeout lower",
+            (delivery.timeout + LEASE_MARGIN).as_secs()
+        ),
+    );
+    reader.require(
+        "retry_schedule",
+        &[],
+        delivery.retry_schedule.len() <= MAX_STEPS,
+        format!("it has {} waits", delivery.retry_schedule.len()),
+        format!("name at most {MAX_STEPS}"),
+    );
+    reader.require(
+        "retention_messages",
+        &["retention_attempts"],
+        settings.retention.messages >= settings.retention.attempts,
+        "messages would be gone before their attempts, and nothing could be sent again",
+        "make it at least as long as retention_attempts",
+    );
+}
+
+fn refuse_reserved(reader: &mut Reader) {
+    for (setting, what) in [
+        ("broker_url", "a message broker"),
+        ("jwt_secret", "Svix-style tokens"),
+    ] {
+        let empty = reader.text(setting).is_empty();
+        reader.require(
+            setting,
+            &[],
+            empty,
+            format!("{what} is reserved for a later version and not supported yet"),
+            "remove the setting",
+        );
+    }
+}
+
+fn bootstrap_token(text: &str) -> Result<Secret, Problem> {
+    // The rule is the control plane's; this only catches what is obviously something else.
+    if text.starts_with("ksh_") {
+        Ok(Secret::new(text))
+    } else {
+        Err((
+            "the token does not begin with ksh_".to_owned(),
+            "write a token like those of `demae token create`".to_owned(),
+        ))
+    }
+}
+
+fn secret_key(text: &str) -> Result<Secret, Problem> {
+    match demae_store::Vault::from_text(text) {
+        Ok(_) => Ok(Secret::new(text)),
+        Err(error) => Err((
+            error.to_string(),
+            "make one with `openssl rand -base64 32`".to_owned(),
+        )),
+    }
+}
+
+fn log_filter(text: &str) -> Result<String, Problem> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err((
+            format!("{text:?} is no log filter: {error}"),
+            "write error, warn, info, debug or trace, also per part: info,demae::access=debug".to_owned(),
+        )),
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, Problem> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err((
+            format!("{text:?} is no log format"),
+            "write text or json".to_owned(),
+        )),
+    }
+}

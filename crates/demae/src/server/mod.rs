@@ -1,0 +1,296 @@
+//! The servers: `demae dev` and `demae serve`.
+//!
+//! Start: settings, then log, then everything that can clash with another process (the database's lock, the ports), then
+//! the database, then the engine, and only then the first request. Stop: on the first signal the process says that it is
+//! not ready, takes no more connections, and finishes requests and deliveries side by side within one deadline; what
+//! remains is cut off, and its leases are given back. A second signal ends the process at once: what it leased is
+//! recovered by the next start.
+
+mod access;
+mod banner;
+mod bootstrap;
+mod health;
+mod http;
+pub(crate) mod listener;
+mod roles;
+mod signals;
+mod start_page;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use axum::{Router, middleware};
+use demae_api::{ApiState, GroupCommit, GroupCommitOptions, Limits, ingest::Committers};
+use demae_delivery::{
+    client::{AddressPolicy, ClientSettings, DeliveryClient, SystemResolver},
+    engine::{EventSource, HealthPolicy, OutboxSource, Settings as EngineSettings, Worker},
+    management::Retention,
+    policy::RetrySchedule,
+};
+use demae_event::{Clock, SystemClock};
+use demae_store::{Backend, Store};
+use tokio::{net::TcpListener, time::Instant};
+
+use self::{
+    health::Health,
+    roles::{Role, Roles},
+};
+pub(crate) use self::{http::HttpServer, signals::StopSignals};
+use crate::{
+    cli::SettingsArgs,
+    config::{DEFAULT_FILE, Mode, Settings},
+    data_folder::{self, DatabaseLock},
+    database, inbox,
+    secret_key::{self, KeyOrigin},
+    telemetry::Telemetry,
+};
+
+/// How often the outbox is looked at without a wake-up: writers in other processes tell nobody.
+const OUTBOX_POLL: Duration = Duration::from_millis(250);
+/// Exit code of a process that a second signal ended (128 + SIGINT).
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Run the same parts for production
+///
+/// No inbox, and no private address is delivered to unless the settings allow it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// What this process does: api (requests), relay (outbox to deliveries), worker (deliveries)
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "api,relay,worker",
+        value_name = "ROLES"
+    )]
+    roles: Vec<Role>,
+    /// Print all settings with their meaning and default, and end
+    #[arg(long)]
+    print_defaults: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// `demae dev`.
+pub(crate) async fn dev(args: &SettingsArgs) -> anyhow::Result<()> {
+    let settings = args.load(Mode::Dev)?;
+    Server::start(settings, Mode::Dev, Roles::all())
+        .await?
+        .run()
+        .await
+}
+
+/// `demae serve`.
+pub(crate) async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+    if args.print_defaults {
+        print!("{DEFAULT_FILE}");
+        return Ok(());
+    }
+    let roles = Roles::new(&args.roles)?;
+    let settings = args.settings.load(Mode::Serve)?;
+    Server::start(settings, Mode::Serve, roles).await?.run().await
+}
+
+/// A running server.
+struct Server {
+    settings: Settings,
+    signals: StopSignals,
+    telemetry: Telemetry,
+    store: Store,
+    health: Health,
+    worker: Option<Worker>,
+    http: HttpServer,
+    /// What commits events, in a process that takes requests.
+    committers: Option<Committers>,
+    /// Let go last.
+    _lock: Option<DatabaseLock>,
+}
+
+impl Server {
+    async fn start(settings: Settings, mode: Mode, roles: Roles) -> anyhow::Result<Self> {
+        let began = Instant::now();
+        let telemetry = Telemetry::start(&settings)?;
+        let signals = StopSignals::listen()?;
+        data_folder::prepare(&settings.data_dir)?;
+        let lock = settings
+            .sqlite_file()
+            .map(|file| DatabaseLock::take(&file))
+            .transpose()?;
+        let listeners = listener::bind(&settings.listen).await?;
+        let addresses = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<Result<Vec<_>, _>>()?;
+
+        let store = open_store(&settings, mode).await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let first_token = bootstrap::ensure(&settings, mode, &store, &*clock).await?;
+        let worker = if roles.has(Role::Worker) {
+            Some(start_worker(&settings, roles, &store, &clock).await?)
+        } else {
+            None
+        };
+        let health = Health::new(store.clone(), telemetry.metrics.clone());
+        let (router, committers) = routes(&settings, mode, roles, &store, &clock, health.clone());
+        let http = HttpServer::start(listeners, &router);
+
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            database = settings.database_label(),
+            listen = ?addresses,
+            roles = %roles,
+            start_ms = began.elapsed().as_millis() as u64,
+            "ready"
+        );
+        banner::print(mode, &settings, &addresses, first_token.as_ref());
+        Ok(Self {
+            settings,
+            signals,
+            telemetry,
+            store,
+            health,
+            worker,
+            http,
+            committers,
+            _lock: lock,
+        })
+    }
+
+    /// Serves until a signal, then stops in order.
+    async fn run(mut self) -> anyhow::Result<()> {
+        let signal = self.signals.next().await;
+        let limit = self.settings.shutdown_deadline;
+        tracing::info!(
+            signal,
+            deadline_s = limit.as_secs(),
+            "stopping; a second signal ends at once"
+        );
+        self.health.begin_draining();
+        let mut signals = self.signals;
+        tokio::spawn(async move {
+            let signal = signals.next().await;
+            tracing::warn!(signal, "ended at once; deliveries under way will be made again");
+            std::process::exit(EXIT_INTERRUPTED);
+        });
+
+        let drain_requests = async {
+            if !self.http.drain(Instant::now() + limit).await {
+                tracing::warn!("some requests did not end before the deadline and were cut off");
+            }
+            // The last request has let go of the queue: what is in it is written, then the committers end.
+            if let Some(committers) = self.committers {
+                committers.finished().await;
+            }
+        };
+        let drain_worker = async {
+            match self.worker {
+                Some(worker) => worker.drain(limit).await,
+                None => Ok(()),
+            }
+        };
+        let ((), drained) = tokio::join!(drain_requests, drain_worker);
+        drained
+            .context("the leases of deliveries under way could not be given back; they end by themselves")?;
+        self.store.close().await;
+        tracing::info!("stopped");
+        self.telemetry.finish().await;
+        Ok(())
+    }
+}
+
+async fn open_store(settings: &Settings, mode: Mode) -> anyhow::Result<Store> {
+    let (vault, origin) = secret_key::obtain(settings)?;
+    if let (Mode::Serve, KeyOrigin::Made(path) | KeyOrigin::File(path)) = (mode, &origin) {
+        tracing::warn!(
+            file = %path.display(),
+            "DEMAE_SECRET_KEY is not set; secrets are sealed with a key file, which every process of this database needs, \
+             and a backup of it"
+        );
+    }
+    let store = database::open(settings, vault).await?;
+    store
+        .migrate()
+        .await
+        .context("the database could not be migrated")?;
+    Ok(store)
+}
+
+async fn start_worker(
+    settings: &Settings,
+    roles: Roles,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Worker> {
+    let delivery = &settings.delivery;
+    let client = DeliveryClient::new(
+        &ClientSettings {
+            policy: AddressPolicy::new(delivery.allowed_networks.iter().copied()),
+            ..ClientSettings::default()
+        },
+        Arc::new(SystemResolver::from_system()?),
+    )?;
+    let seconds: Vec<u64> = delivery.retry_schedule.iter().map(Duration::as_secs).collect();
+    let engine = EngineSettings {
+        schedule: RetrySchedule::from_seconds(&seconds)?,
+        lease: delivery.lease,
+        queued: delivery.queued,
+        exchanges: delivery.concurrency,
+        health: HealthPolicy {
+            disable_after: delivery.disable_after,
+            ..HealthPolicy::default()
+        },
+        retention: Retention {
+            attempts: settings.retention.attempts,
+            messages: settings.retention.messages,
+            ..Retention::default()
+        },
+    };
+    let source = roles
+        .has(Role::Relay)
+        .then(|| Box::new(OutboxSource::new(store.engine().clone(), OUTBOX_POLL)) as Box<dyn EventSource>);
+    Worker::start(engine, store.clone(), client, clock.clone(), source)
+        .await
+        .context("the engine could not be started")
+}
+
+fn routes(
+    settings: &Settings,
+    mode: Mode,
+    roles: Roles,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    health: Health,
+) -> (Router, Option<Committers>) {
+    let mut router = health.router();
+    let mut committers = None;
+    if roles.has(Role::Api) {
+        let (api, started) = api(settings, store, clock);
+        router = router.merge(api);
+        committers = Some(started);
+    }
+    if mode == Mode::Dev {
+        let keys = inbox::StoreKeys::new(store.clone());
+        router = router
+            .merge(inbox::router(keys, clock.clone(), settings.request_body_limit))
+            .merge(start_page::router());
+    }
+    (router.layer(middleware::from_fn(access::record)), committers)
+}
+
+fn api(settings: &Settings, store: &Store, clock: &Arc<dyn Clock>) -> (Router, Committers) {
+    let committers = match store.backend() {
+        Backend::Sqlite => 1,
+        Backend::Postgres => 2,
+    };
+    let options = GroupCommitOptions {
+        committers,
+        ..GroupCommitOptions::default()
+    };
+    let (events, committers) = GroupCommit::start(store.engine(), options);
+    let limits = Limits {
+        body_bytes: settings.request_body_limit,
+        idempotency_kept: settings.retention.idempotency_keys,
+        ..Limits::default()
+    };
+    let state = ApiState::new(store.clone(), clock.clone(), Arc::new(events), limits);
+    (demae_api::router(state), committers)
+}

@@ -1,0 +1,359 @@
+//! The server as a process: the first steps of the documentation, starts and stops, and what `doctor` says.
+
+use std::{os::unix::fs::PermissionsExt as _, process::Command, time::Duration};
+
+use demae_testkit::{
+    postgres::TestDatabase,
+    process::{DemaeCommand, DemaeProcess},
+    receiver::Recorder,
+};
+use serde_json::Value;
+
+fn command(subcommand: &str) -> DemaeCommand {
+    DemaeCommand::of(env!("CARGO_BIN_EXE_demae"), subcommand).unwrap()
+}
+
+/// Runs a short command against the same settings as `server`.
+fn run(server: &DemaeCommand, arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_demae"))
+        .args(arguments)
+        .env("DEMAE_URL", server.base_url())
+        .env("DEMAE_DATA_DIR", server.data_folder())
+        .env("DEMAE_LISTEN", server.address().to_string())
+        .output()
+        .unwrap()
+}
+
+fn json(output: &std::process::Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!(
+            "{error}: {} {}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
+    })
+}
+
+/// The token on standard output.
+fn printed_token(output: &str) -> String {
+    let at = output
+        .find("ksh_")
+        .unwrap_or_else(|| panic!("no token in {output}"));
+    output[at..]
+        .chars()
+        .take_while(|character| character.is_ascii_alphanumeric() || *character == '_')
+        .collect()
+}
+
+fn curl(arguments: &[&str]) -> Value {
+    let output = Command::new("curl")
+        .args(["-sS", "--max-time", "20"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    json(&output)
+}
+
+/// Asks until `found` says yes; every answer is a round trip, so this does not spin.
+fn history_until(server: &DemaeCommand, found: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..500 {
+        let list = json(&run(server, &["history", "list", "--json"]));
+        if found(&list) {
+            return list;
+        }
+    }
+    panic!("the history never showed it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_three_lines_of_the_documentation_deliver_a_signed_webhook() {
+    let dev = command("dev");
+    let process = dev.start().await.unwrap();
+    let token = printed_token(&dev.stdout().unwrap());
+    let base = dev.base_url();
+    let authorization = format!("Authorization: Bearer {token}");
+    let json_type = "Content-Type: application/json";
+    let endpoint = curl(&[
+        "-X",
+        "POST",
+        &format!("{base}/api/webhooks"),
+        "-H",
+        &authorization,
+        "-H",
+        json_type,
+        "-d",
+        &format!(
+            r#"{{"url": "{base}/inbox/demo", "eventNames": ["CUSTOMER_CREATION", "INSTANCE_CREATION", "LICENSE_CREATION"]}}"#
+        ),
+    ]);
+    assert!(
+        endpoint["secret"].as_str().unwrap().starts_with("whsec_"),
+        "{endpoint}"
+    );
+    let customer = curl(&[
+        "-X",
+        "POST",
+        &format!("{base}/api/customers"),
+        "-H",
+        &authorization,
+        "-H",
+        json_type,
+        "-d",
+        r#"{"name": "Test Webhook Customer"}"#,
+    ]);
+    assert_eq!(customer["slug"], "test-webhook-customer");
+    history_until(&dev, |list| list[0]["status"] == "success");
+    let history = curl(&[&format!("{base}/api/webhooks/history"), "-H", &authorization]);
+    assert_eq!(history["items"][0]["eventName"], "CUSTOMER_CREATION");
+
+    let inbox = curl(&["-H", "Accept: application/json", &format!("{base}/inbox/demo")]);
+    assert_eq!(inbox["requests"][0]["signature"]["verified"], true, "{inbox}");
+    let body: Value = serde_json::from_str(inbox["requests"][0]["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body["name"], "CUSTOMER_CREATION");
+    assert_eq!(body["type"], "com.kaiten.customer.v1.created");
+    assert_eq!(body["data"]["name"], "Test Webhook Customer");
+    assert!(process.terminate().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_is_printed_on_the_first_start_only() {
+    let dev = command("dev");
+    let process = dev.start().await.unwrap();
+    assert!(process.terminate().await.unwrap().success());
+    let token = printed_token(&dev.stdout().unwrap());
+    let process = dev.start().await.unwrap();
+    let output = dev.stdout().unwrap();
+    let first_banner = output.find("Demae is running").unwrap();
+    let second_banner = output.rfind("Demae is running").unwrap();
+    assert_ne!(first_banner, second_banner);
+    assert!(!output[second_banner..].contains("ksh_"));
+    assert!(!dev.stderr().unwrap().contains(&token));
+    // The other commands still find it.
+    assert_eq!(
+        json(&run(&dev, &["endpoint", "list", "--json"])),
+        Value::Array(Vec::new())
+    );
+    assert!(process.terminate().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_from_the_settings_opens_the_first_organization_and_is_not_printed() {
+    let token = "ksh_0123456789abcdefghijklmnopqrstuvwxyzABCD";
+    let serve = command("serve").setting("DEMAE_BOOTSTRAP_TOKEN", token);
+    let process = serve.start().await.unwrap();
+    assert!(!serve.stdout().unwrap().contains("ksh_"));
+    let list = run(&serve, &["endpoint", "list", "--json", "--token", token]);
+    assert_eq!(json(&list), Value::Array(Vec::new()));
+    assert!(process.terminate().await.unwrap().success());
+    assert!(!serve.stderr().unwrap().contains(token));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_finishes_what_is_under_way_and_leaves_nothing_leased() {
+    let receiver = Recorder::start().await;
+    let gate = demae_testkit::receiver::Gate::closed();
+    receiver.answer(demae_testkit::receiver::Answer::ok().held_by(&gate));
+    let dev = command("dev");
+    let process = dev.start().await.unwrap();
+    let made = run(&dev, &["endpoint", "create", &receiver.url("/hook"), "--json"]);
+    assert!(json(&made)["id"].as_str().unwrap().starts_with("ep_"));
+    assert!(run(&dev, &["trigger", "CUSTOMER_CREATION"]).status.success());
+    receiver.wait_for(1).await;
+
+    let ended = tokio::spawn(process.terminate());
+    gate.open();
+    assert!(
+        ended.await.unwrap().unwrap().success(),
+        "{}",
+        dev.stderr().unwrap()
+    );
+
+    // Nothing is sent again by the next start: the outcome was recorded.
+    let process = dev.start().await.unwrap();
+    history_until(&dev, |list| list[0]["status"] == "success");
+    let metrics = metric(&process, "demae_deliveries_leased").await;
+    assert!(metrics.is_none_or(|leased| leased == 0.0));
+    assert_eq!(receiver.requests().len(), 1);
+    assert!(process.terminate().await.unwrap().success());
+}
+
+async fn metric(process: &DemaeProcess, name: &str) -> Option<f64> {
+    let url = format!("{}/metrics", process.command().base_url());
+    let output = Command::new("curl").args(["-sS", &url]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_and_a_database_in_use_are_named() {
+    let dev = command("dev");
+    let process = dev.start().await.unwrap();
+
+    let same_port = command("dev").setting("DEMAE_LISTEN", dev.address().to_string());
+    assert_eq!(same_port.spawn().unwrap().wait().await.unwrap().code(), Some(1));
+    let told = same_port.stderr().unwrap();
+    assert!(
+        told.contains(&format!("{} is taken", dev.address())) && told.contains("DEMAE_LISTEN"),
+        "{told}"
+    );
+
+    let same_data = command("dev").setting("DEMAE_DATA_DIR", dev.data_folder().display().to_string());
+    assert_eq!(same_data.spawn().unwrap().wait().await.unwrap().code(), Some(1));
+    let told = same_data.stderr().unwrap();
+    assert!(
+        told.contains(&format!("process {}", process.id().unwrap())),
+        "{told}"
+    );
+    assert!(process.terminate().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_finds_nothing_in_a_good_server_and_names_each_fault_of_a_bad_one() {
+    let serve = command("serve");
+    let process = serve.start().await.unwrap();
+    let good = run(&serve, &["doctor", "--json"]);
+    assert_eq!(
+        good.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&good.stdout)
+    );
+    let findings = json(&good);
+    let checks: Vec<_> = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|finding| finding["check"].as_str())
+        .collect();
+    for check in [
+        "settings",
+        "data folder",
+        "disk space",
+        "secret key",
+        "address",
+        "database",
+        "clock",
+        "permissions",
+        "migrations",
+    ] {
+        assert!(checks.contains(&check), "{check} in {checks:?}");
+    }
+    assert!(process.terminate().await.unwrap().success());
+
+    let key = serve.data_folder().join("secret.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let blocker = std::net::TcpListener::bind(serve.address()).unwrap();
+    let bad = run(&serve, &["doctor", "--json"]);
+    assert_eq!(bad.status.code(), Some(1));
+    let faults: Vec<_> = json(&bad)
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["health"] == "fault")
+        .map(|finding| (finding["check"].clone(), finding["remedy"].clone()))
+        .collect();
+    assert_eq!(
+        faults
+            .iter()
+            .map(|(check, _)| check.as_str().unwrap())
+            .collect::<Vec<_>>(),
+        ["secret key", "address"]
+    );
+    assert!(faults[0].1.as_str().unwrap().contains("chmod 600"));
+    drop(blocker);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_looks_at_postgres_and_keeps_its_password() {
+    let database = TestDatabase::create().await.unwrap();
+    let serve = command("serve").setting("DEMAE_DATABASE_URL", database.url());
+    let process = serve.start().await.unwrap();
+    let good = run(&serve, &["doctor", "--json", "--database-url", &database.url()]);
+    assert_eq!(
+        good.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&good.stdout)
+    );
+    let findings = json(&good);
+    let version = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|finding| finding["check"] == "database")
+        .unwrap();
+    assert!(
+        version["detail"].as_str().unwrap().contains("Postgres"),
+        "{version}"
+    );
+    assert!(process.terminate().await.unwrap().success());
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let nowhere = format!("postgres://demae:hunter2@{closed}/main");
+    let bad = run(&serve, &["doctor", "--database-url", &nowhere]);
+    assert_eq!(bad.status.code(), Some(1));
+    let told = String::from_utf8(bad.stdout).unwrap();
+    assert!(
+        told.contains("FAULT    database") && told.contains(&closed.to_string()),
+        "{told}"
+    );
+    assert!(!told.contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listen_forwards_deliveries_with_their_signatures_and_cleans_up() {
+    let target = Recorder::start().await;
+    let dev = command("dev");
+    let process = dev.start().await.unwrap();
+    let mut listen = tokio::process::Command::new(env!("CARGO_BIN_EXE_demae"))
+        .args(["listen", "--forward-to", &target.url("/local")])
+        .env("DEMAE_URL", dev.base_url())
+        .env("DEMAE_DATA_DIR", dev.data_folder())
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines =
+        tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(listen.stderr.take().unwrap()));
+    let patience = Duration::from_secs(30);
+    let first = tokio::time::timeout(patience, lines.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert!(first.starts_with("Forwarding"), "{first}");
+    assert!(run(&dev, &["trigger", "LICENSE_CREATION"]).status.success());
+    let received = target.wait_for(1).await;
+    assert!(
+        received[0]
+            .header("webhook-signature")
+            .unwrap()
+            .starts_with("v1,")
+    );
+    assert_eq!(received[0].uri.path(), "/local");
+
+    let pid = listen.id().unwrap().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(
+        tokio::time::timeout(patience, listen.wait())
+            .await
+            .unwrap()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(
+        json(&run(&dev, &["endpoint", "list", "--json"])),
+        Value::Array(Vec::new())
+    );
+    assert!(process.terminate().await.unwrap().success());
+}
