@@ -85,7 +85,9 @@ impl Default for ClientSettings {
             policy: AddressPolicy::default(),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(4),
-            idle_per_host: 32,
+            // Many endpoints often share a host, each with its own lane; a connection that does not fit is closed after
+            // every exchange and opened again, which costs more than the exchange.
+            idle_per_host: 512,
             extra_roots: Vec::new(),
         }
     }
