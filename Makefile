@@ -32,7 +32,8 @@ fmt: ## Format all Rust sources
 audit: ## Check the dependencies against the advisory database (needs cargo-deny and a network)
 	cargo deny check advisories
 
+# What to measure can be narrowed: make bench ARGS="--quick --only latency --store postgres"
 bench: ## Measure throughput and latency; writes docs/benchmarks.md
 	@scripts/setup
 	cargo build --release -p demae
-	cargo run --release -p demae-bench
+	cargo run --release -p demae-bench -- $(ARGS)

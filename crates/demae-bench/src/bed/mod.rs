@@ -1,0 +1,261 @@
+//! What one measurement runs on: a fresh database, a `demae` on it, and a receiver, each a process of its own.
+//!
+//! Nothing is shared between measurements, so that none finds the leftovers (files, vacuum work, caches) of another.
+
+mod children;
+mod client;
+mod database;
+mod seed;
+
+use std::{collections::HashSet, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use demae_testkit::process::{DemaeCommand, DemaeProcess};
+use serde_json::json;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+pub(crate) use self::{
+    children::{Endpoint, ReceiverProcess, drive},
+    database::{StoreKind, postgres_version, sqlite_version, sync_micros},
+    seed::{Seed, Stage},
+};
+use self::{client::Client, database::Database};
+use crate::{
+    clock,
+    driver::{Outcome, Pace, Plan},
+    progress::Progress,
+    receiver::Report,
+    rows::{CONNECTIONS, EVENT_BYTES},
+    usage::{self, Memory},
+};
+
+/// The token that the measured server is given for its first organization. It guards nothing but that.
+const TOKEN: &str = "ksh_benchbenchbenchbenchbenchbenchbenchbench";
+/// How often readiness is asked when a start is timed.
+const READY_POLL: Duration = Duration::from_millis(1);
+/// How long a timed start may take.
+const START_LIMIT: Duration = Duration::from_mins(1);
+/// How often the receiver is asked whether all has arrived.
+const POLL: Duration = Duration::from_millis(100);
+/// How long nothing may arrive before what is missing counts as lost.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// Database, server and receiver.
+#[derive(Debug)]
+pub(crate) struct Bed {
+    database: Database,
+    command: DemaeCommand,
+    server: Option<DemaeProcess>,
+    receiver: ReceiverProcess,
+    client: Client,
+}
+
+/// Processor time so far, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Cpu {
+    /// `demae`, which on SQLite is the database too.
+    pub(crate) server: f64,
+    /// All of Postgres; `None` on SQLite.
+    pub(crate) database: Option<f64>,
+    /// Known once the driver has ended.
+    pub(crate) driver: f64,
+    /// The receiver.
+    pub(crate) receiver: f64,
+}
+
+impl Cpu {
+    /// What was used since `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            server: self.server - earlier.server,
+            database: self.database.zip(earlier.database).map(|(now, then)| now - then),
+            driver: self.driver - earlier.driver,
+            receiver: self.receiver - earlier.receiver,
+        }
+    }
+}
+
+/// What is known once everything has arrived, or nothing more does.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrived {
+    /// The receiver's account.
+    pub(crate) report: Report,
+    /// Numbers that were accepted and never came. Empty is what is promised.
+    pub(crate) lost: Vec<u64>,
+}
+
+impl Bed {
+    /// Makes database and receiver, and starts the server. Each event is expected in `lanes` copies.
+    pub(crate) async fn start(store: StoreKind, lanes: u64) -> Result<Self> {
+        let mut bed = Self::prepare(store, lanes).await?;
+        bed.start_server().await?;
+        Ok(bed)
+    }
+
+    /// As [`start`](Self::start), without the server.
+    pub(crate) async fn prepare(store: StoreKind, lanes: u64) -> Result<Self> {
+        let database = Database::create(store).await?;
+        let mut command = DemaeCommand::new("serve")?
+            .setting("DEMAE_ALLOW_PRIVATE_ENDPOINTS", "127.0.0.0/8")
+            .setting("DEMAE_BOOTSTRAP_TOKEN", TOKEN);
+        if let Some(url) = database.url() {
+            command = command.setting("DEMAE_DATABASE_URL", url);
+        }
+        let receiver = ReceiverProcess::start(lanes).await?;
+        Ok(Self {
+            database,
+            command,
+            server: None,
+            receiver,
+            client: Client::new(TOKEN),
+        })
+    }
+
+    /// Starts the server and returns the seconds from then until it was ready.
+    pub(crate) async fn time_start(&mut self) -> Result<f64> {
+        let url = format!("{}/readyz", self.command.base_url());
+        let begin = clock::now();
+        self.server = Some(self.command.spawn()?);
+        let mut ticks = interval(READY_POLL);
+        while self
+            .client
+            .get_status(&url)
+            .await
+            .is_none_or(|status| status != 200)
+        {
+            ticks.tick().await;
+            let taken = clock::now() - begin;
+            if taken > START_LIMIT.as_micros() as u64 {
+                bail!("not ready within {START_LIMIT:?}: {}", self.command.stderr()?);
+            }
+        }
+        Ok((clock::now() - begin) as f64 / 1e6)
+    }
+
+    /// Creates a webhook at a path of the receiver, and returns its URL. The query makes it different from others.
+    pub(crate) async fn create_endpoint(&self, path: &str, name: &str) -> Result<Endpoint> {
+        self.create_webhook(format!("http://{}{path}", self.receiver.address()), name)
+            .await
+    }
+
+    /// Creates a webhook at any URL.
+    pub(crate) async fn create_webhook(&self, url: String, name: &str) -> Result<Endpoint> {
+        let body = json!({ "url": url, "eventNames": [name] });
+        self.client
+            .post(&format!("{}/api/webhooks", self.command.base_url()), &body)
+            .await?;
+        Ok(Endpoint {
+            url,
+            name: name.to_owned(),
+        })
+    }
+
+    /// A plan to post events of these names to the server, with its other parts as they are used most.
+    pub(crate) fn plan(&self, names: &[&str], pace: Pace) -> Plan {
+        Plan {
+            target: self.command.address(),
+            path: "/api/events".to_owned(),
+            token: Some(TOKEN.to_owned()),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            event_bytes: EVENT_BYTES,
+            batch: 1,
+            connections: CONNECTIONS,
+            pace,
+        }
+    }
+
+    /// Ends the server as an operator would.
+    pub(crate) async fn stop_server(&mut self) -> Result<()> {
+        let server = self.server.take().context("the server does not run")?;
+        let status = server.terminate().await?;
+        if !status.success() {
+            bail!("the server ended with {status}: {}", self.command.stderr()?);
+        }
+        Ok(())
+    }
+
+    /// Starts the server, on the database as it is.
+    pub(crate) async fn start_server(&mut self) -> Result<()> {
+        self.server = Some(self.command.start().await?);
+        Ok(())
+    }
+
+    /// Writes a backlog straight into the database. The server must not run: nobody would tell it.
+    pub(crate) async fn seed(&self, seed: &Seed<'_>) -> Result<()> {
+        seed.write(&self.database.connect(&self.command).await?).await
+    }
+
+    /// Lets the database finish what it put off while rows were seeded.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        self.database.settle(&self.command).await
+    }
+
+    /// Processor time so far of what runs now.
+    pub(crate) fn cpu(&self) -> Result<Cpu> {
+        Ok(Cpu {
+            server: usage::of_process(self.server_id()?)?.cpu_seconds,
+            ..self.cpu_without_server()?
+        })
+    }
+
+    /// As [`cpu`](Self::cpu), before the server is started: it starts from nothing.
+    pub(crate) fn cpu_without_server(&self) -> Result<Cpu> {
+        Ok(Cpu {
+            server: 0.0,
+            database: self.database.cpu_seconds()?,
+            driver: 0.0,
+            receiver: usage::of_process(self.receiver.id()?)?.cpu_seconds,
+        })
+    }
+
+    /// The server's memory.
+    pub(crate) fn server_memory(&self) -> Result<Memory> {
+        usage::memory(self.server_id()?)
+    }
+
+    /// The receiver's account so far.
+    pub(crate) async fn report(&self) -> Result<Report> {
+        self.client
+            .get(&format!("http://{}/report", self.receiver.address()))
+            .await
+    }
+
+    /// Waits until `expected` deliveries have come for the first time, or nothing more does.
+    pub(crate) async fn wait_for(&self, expected: u64, progress: &Progress) -> Result<Report> {
+        let mut ticks = interval(POLL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut seen, mut since) = (0, Instant::now());
+        loop {
+            ticks.tick().await;
+            let report = self.report().await?;
+            progress.arrived(report.distinct, expected);
+            if report.distinct != seen {
+                (seen, since) = (report.distinct, Instant::now());
+            }
+            if report.distinct >= expected || since.elapsed() > PATIENCE {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Waits for everything that `outcome` was acknowledged, in so many lanes.
+    pub(crate) async fn all_of(&self, outcome: &Outcome, lanes: u64, progress: &Progress) -> Result<Arrived> {
+        let report = self.wait_for(outcome.accepted * lanes, progress).await?;
+        let url = format!(
+            "http://{}/missing?below={}",
+            self.receiver.address(),
+            outcome.sent
+        );
+        let missing: Vec<u64> = self.client.get(&url).await?;
+        let refused: HashSet<u64> = outcome.refused.iter().copied().collect();
+        let lost = missing
+            .into_iter()
+            .filter(|number| !refused.contains(number))
+            .collect();
+        Ok(Arrived { report, lost })
+    }
+
+    fn server_id(&self) -> Result<u32> {
+        self.server.as_ref().context("the server does not run")?.id()
+    }
+}
