@@ -1,4 +1,5 @@
 //! The command line as a person or a script meets it: help, exit codes, what goes to which stream.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::{
     path::Path,

@@ -1,4 +1,5 @@
 //! The server as a process: the first steps of the documentation, starts and stops, and what `doctor` says.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::{os::unix::fs::PermissionsExt as _, process::Command, time::Duration};
 
@@ -171,13 +172,13 @@ async fn sigterm_finishes_what_is_under_way_and_leaves_nothing_leased() {
     // Nothing is sent again by the next start: the outcome was recorded.
     let process = dev.start().await.unwrap();
     history_until(&dev, |list| list[0]["status"] == "success");
-    let metrics = metric(&process, "demae_deliveries_leased").await;
+    let metrics = metric(&process, "demae_deliveries_leased");
     assert!(metrics.is_none_or(|leased| leased == 0.0));
     assert_eq!(receiver.requests().len(), 1);
     assert!(process.terminate().await.unwrap().success());
 }
 
-async fn metric(process: &DemaeProcess, name: &str) -> Option<f64> {
+fn metric(process: &DemaeProcess, name: &str) -> Option<f64> {
     let url = format!("{}/metrics", process.command().base_url());
     let output = Command::new("curl").args(["-sS", &url]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -302,6 +303,30 @@ async fn the_doctor_looks_at_postgres_and_keeps_its_password() {
         "{told}"
     );
     assert!(!told.contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_go_to_the_collector_and_json_logs_are_json() {
+    let collector = Recorder::start().await;
+    let serve = command("serve")
+        .setting("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url("/otlp"))
+        .setting("DEMAE_LOG_FORMAT", "json");
+    let process = serve.start().await.unwrap();
+    assert!(process.terminate().await.unwrap().success());
+    let sent = collector.wait_for(1).await;
+    assert_eq!(sent[0].uri.path(), "/otlp/v1/traces");
+    assert_eq!(sent[0].header("content-type"), Some("application/x-protobuf"));
+    let spans = String::from_utf8_lossy(&sent[0].body).into_owned();
+    assert!(spans.contains("/readyz") && spans.contains("demae"), "{spans}");
+    let log = serve.stderr().unwrap();
+    assert!(log.lines().count() >= 2, "{log}");
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(
+            line["timestamp"].is_string() && line["message"].is_string(),
+            "{line}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -161,7 +161,10 @@ fn creation(args: &CreateArgs) -> Value {
 fn print_list(items: &[Value]) -> anyhow::Result<()> {
     let mut table = Table::new(&["ENDPOINT", "ENABLED", "EVENTS", "NAME", "URL"]);
     for item in items {
-        table.row(["id", "enabled", "eventNames", "name", "url"].map(|name| cell(item, name)));
+        // Left out when it is true.
+        let enabled = if item["enabled"] == false { "no" } else { "yes" };
+        let [id, events, name, url] = ["id", "eventNames", "name", "url"].map(|name| cell(item, name));
+        table.row([id, enabled.to_owned(), events, name, url]);
     }
     Ok(table.print("no endpoints yet; make one with `demae endpoint create URL`")?)
 }

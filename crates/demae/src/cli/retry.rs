@@ -32,9 +32,9 @@ pub(crate) struct Args {
     /// Messages older than this (RFC 3339)
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Only deliveries in this state
-    #[arg(long)]
-    status: Option<String>,
+    /// Only these: failed, failing, canceled, missing (never sent there) [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "STATES")]
+    status: Vec<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -69,22 +69,20 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 /// Starts a recovery and watches it to its end.
 async fn recover(remote: &Remote, endpoint: &str, args: &Args) -> anyhow::Result<Value> {
-    let members = [
-        ("since", &args.since),
-        ("until", &args.until),
-        ("status", &args.status),
-    ];
-    let body = members
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.clone()?))))
-        .collect::<Map<_, _>>();
-    let mut job = remote
-        .post(
-            &format!("/webhooks/{}/recover", segment(endpoint)),
-            &Value::Object(body),
-        )
-        .await?;
-    let path = format!("/jobs/{}", segment(job["id"].as_str().unwrap_or_default()));
+    let mut body = Map::new();
+    for (name, value) in [("since", &args.since), ("until", &args.until)] {
+        body.extend(
+            value
+                .iter()
+                .map(|value| (name.to_owned(), Value::from(value.as_str()))),
+        );
+    }
+    if !args.status.is_empty() {
+        body.insert("status".to_owned(), args.status.clone().into());
+    }
+    let base = format!("/webhooks/{}/recover", segment(endpoint));
+    let mut job = remote.post(&base, &Value::Object(body)).await?;
+    let path = format!("{base}/{}", segment(job["id"].as_str().unwrap_or_default()));
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
         bar.set_style(style);

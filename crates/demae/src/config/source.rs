@@ -24,7 +24,7 @@ const USUAL_FILE: &str = "demae.toml";
 const VARIABLE_PREFIX: &str = "DEMAE_";
 
 /// Variables of the client commands, which are no settings of the server.
-const CLIENT_VARIABLES: [&str; 3] = ["DEMAE_CONFIG", "DEMAE_TOKEN", "DEMAE_URL"];
+const CLIENT_VARIABLES: [&str; 4] = ["DEMAE_CONFIG", "DEMAE_TOKEN", "DEMAE_URL", "DEMAE_WEBHOOK_SECRET"];
 
 /// The collector's address by its standard name (OpenTelemetry specification, "OpenTelemetry Protocol Exporter").
 const STANDARD_OTLP_VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
