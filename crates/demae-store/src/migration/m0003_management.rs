@@ -135,6 +135,10 @@ impl MigrationTrait for Migration {
             .await?;
         manager
             .create_index(index("jobs_page", "jobs", &["organization_id", "id"]))
+            .await?;
+        // Workers look for running jobs all the time, and finished ones are kept for a while.
+        manager
+            .create_index(index("jobs_running", "jobs", &["status", "kind", "id"]))
             .await
     }
 }

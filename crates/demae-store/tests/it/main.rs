@@ -24,5 +24,6 @@ macro_rules! on_both_databases {
 mod conformance;
 mod migration;
 mod model;
+mod repository;
 mod support;
 mod transaction;

@@ -1,0 +1,326 @@
+//! Endpoints: secrets at rest, the version the router compares, health.
+
+use demae_event::{EndpointId, OrganizationId};
+use demae_store::{
+    StoreError, Vault,
+    entity::endpoint,
+    repository::{
+        Page,
+        endpoints::{self, Endpoint, PreviousSecret},
+    },
+};
+use sea_orm::EntityTrait;
+
+use super::{Two, endpoint as example};
+use crate::support::{NOW, TestStore, seconds};
+
+on_both_databases!(
+    everything_is_read_back,
+    nothing_secret_stands_in_the_row,
+    another_key_opens_nothing,
+    every_change_raises_the_version_in_its_transaction,
+    the_limit_is_exact_even_for_inserts_at_once,
+    other_organizations_see_and_change_nothing,
+    deleted_endpoints_are_gone_from_every_list,
+    a_failure_is_noted_once_and_ended_by_a_success,
+    disabling_and_telling_happen_once,
+);
+
+async fn insert(store: &TestStore, endpoint: &Endpoint) {
+    let mut transaction = store.begin().await;
+    assert!(
+        endpoints::insert(&mut transaction, store.store.vault(), endpoint, 10)
+            .await
+            .unwrap()
+    );
+    transaction.commit().await.unwrap();
+}
+
+async fn find(store: &TestStore, organization: OrganizationId, id: EndpointId) -> Option<Endpoint> {
+    endpoints::find(store.store.reader(), store.store.vault(), organization, id)
+        .await
+        .unwrap()
+}
+
+async fn version(store: &TestStore) -> i64 {
+    store.engine().endpoints_version().await.unwrap()
+}
+
+fn full(organization: OrganizationId) -> Endpoint {
+    let previous = PreviousSecret {
+        secret: "whsec_old".to_owned().into(),
+        expires_at: NOW + seconds(60),
+    };
+    Endpoint {
+        previous_secrets: vec![previous],
+        failing_since: Some(NOW),
+        failing_notified_at: Some(NOW + seconds(1)),
+        disabled_reason: Some("gone".to_owned()),
+        enabled: false,
+        ..example(organization)
+    }
+}
+
+async fn everything_is_read_back(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let written = full(two.mine);
+    insert(store, &written).await;
+    assert_eq!(find(store, two.mine, written.id).await, Some(written.clone()));
+    let plain = Endpoint {
+        id: written.id,
+        retry_schedule: None,
+        rate_limit: None,
+        ..example(two.mine)
+    };
+    let mut transaction = store.begin().await;
+    let locked =
+        endpoints::find_for_update(&mut transaction, store.store.vault(), two.mine, written.id).await;
+    assert_eq!(locked.unwrap(), Some(written));
+    assert!(
+        endpoints::update(&mut transaction, store.store.vault(), &plain)
+            .await
+            .unwrap()
+    );
+    transaction.commit().await.unwrap();
+    assert_eq!(find(store, two.mine, plain.id).await, Some(plain));
+}
+
+async fn nothing_secret_stands_in_the_row(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let written = full(two.mine);
+    insert(store, &written).await;
+    let row = endpoint::Entity::find_by_id(written.id.0)
+        .one(store.store.reader())
+        .await
+        .unwrap()
+        .unwrap();
+    for (sealed, secret) in [
+        (&row.secret, "whsec_current"),
+        (&row.previous_secrets, "whsec_old"),
+        (&row.headers, "s3cret"),
+    ] {
+        assert!(
+            !sealed
+                .windows(secret.len())
+                .any(|bytes| bytes == secret.as_bytes()),
+            "{secret}"
+        );
+    }
+    assert!(!format!("{written:?}").contains("s3cret"));
+    assert!(!format!("{written:?}").contains("whsec_"));
+}
+
+async fn another_key_opens_nothing(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let id = store.endpoint(two.mine).await;
+    let other = Vault::from_text(&Vault::generate_text()).unwrap();
+    let found = endpoints::find(store.store.reader(), &other, two.mine, id).await;
+    assert!(matches!(found, Err(StoreError::Unreadable(_))));
+    assert!(matches!(
+        endpoints::load_active(store.store.reader(), &other, None).await,
+        Err(StoreError::Unreadable(_))
+    ));
+}
+
+async fn every_change_raises_the_version_in_its_transaction(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let endpoint = example(two.mine);
+    let before = version(store).await;
+    let mut transaction = store.begin().await;
+    endpoints::insert(&mut transaction, store.store.vault(), &endpoint, 10)
+        .await
+        .unwrap();
+    transaction.rollback().await.unwrap();
+    assert_eq!(version(store).await, before);
+
+    insert(store, &endpoint).await;
+    assert_eq!(version(store).await, before + 1);
+    let mut transaction = store.begin().await;
+    endpoints::update(&mut transaction, store.store.vault(), &endpoint)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(version(store).await, before + 2);
+    let mut transaction = store.begin().await;
+    endpoints::delete(&mut transaction, two.mine, endpoint.id, NOW)
+        .await
+        .unwrap();
+    // What changes nothing need not be looked at.
+    endpoints::delete(&mut transaction, two.mine, endpoint.id, NOW)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(version(store).await, before + 3);
+}
+
+async fn the_limit_is_exact_even_for_inserts_at_once(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    store.endpoint(two.theirs).await;
+    let insert = || async {
+        let mut transaction = store.begin().await;
+        let written = endpoints::insert(&mut transaction, store.store.vault(), &example(two.mine), 3)
+            .await
+            .unwrap();
+        transaction.commit().await.unwrap();
+        written
+    };
+    let written = futures::future::join_all((0..6).map(|_| insert())).await;
+    assert_eq!(written.into_iter().filter(|written| *written).count(), 3);
+    assert_eq!(endpoints::count(store.store.reader(), two.mine).await.unwrap(), 3);
+    assert_eq!(
+        endpoints::count(store.store.reader(), two.theirs).await.unwrap(),
+        1
+    );
+}
+
+async fn other_organizations_see_and_change_nothing(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let mine = example(two.mine);
+    insert(store, &mine).await;
+    assert_eq!(find(store, two.theirs, mine.id).await, None);
+    let stolen = Endpoint {
+        organization_id: two.theirs,
+        url: "https://evil.test/".to_owned(),
+        ..mine.clone()
+    };
+    let mut transaction = store.begin().await;
+    assert!(
+        !endpoints::update(&mut transaction, store.store.vault(), &stolen)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !endpoints::delete(&mut transaction, two.theirs, mine.id, NOW)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !endpoints::disable(&mut transaction, two.theirs, mine.id, "gone", NOW)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !endpoints::note_failing(&mut transaction, two.theirs, mine.id, NOW)
+            .await
+            .unwrap()
+    );
+    transaction.commit().await.unwrap();
+    assert_eq!(find(store, two.mine, mine.id).await, Some(mine));
+}
+
+async fn deleted_endpoints_are_gone_from_every_list(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let ids = [store.endpoint(two.mine).await, store.endpoint(two.mine).await];
+    let theirs = store.endpoint(two.theirs).await;
+    let mut transaction = store.begin().await;
+    assert!(
+        endpoints::delete(&mut transaction, two.mine, ids[0], NOW)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !endpoints::delete(&mut transaction, two.mine, ids[0], NOW)
+            .await
+            .unwrap()
+    );
+    transaction.commit().await.unwrap();
+
+    let (reader, vault) = (store.store.reader(), store.store.vault());
+    assert_eq!(find(store, two.mine, ids[0]).await, None);
+    let listed = endpoints::list(reader, vault, two.mine, Page::first(9))
+        .await
+        .unwrap();
+    assert_eq!(
+        listed
+            .items
+            .iter()
+            .map(|endpoint| endpoint.id)
+            .collect::<Vec<_>>(),
+        [ids[1]]
+    );
+    let active = |organization| async move {
+        let loaded = endpoints::load_active(reader, vault, organization).await.unwrap();
+        loaded.into_iter().map(|endpoint| endpoint.id).collect::<Vec<_>>()
+    };
+    assert_eq!(active(None).await, [ids[1], theirs]);
+    assert_eq!(active(Some(two.theirs)).await, [theirs]);
+    assert_eq!(endpoints::count(reader, two.mine).await.unwrap(), 1);
+}
+
+async fn a_failure_is_noted_once_and_ended_by_a_success(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let id = store.endpoint(two.mine).await;
+    let later = NOW + seconds(60);
+    let mut transaction = store.begin().await;
+    assert!(
+        endpoints::note_failing(&mut transaction, two.mine, id, NOW)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !endpoints::note_failing(&mut transaction, two.mine, id, later)
+            .await
+            .unwrap()
+    );
+    transaction.commit().await.unwrap();
+    assert_eq!(find(store, two.mine, id).await.unwrap().failing_since, Some(NOW));
+    let mut transaction = store.begin().await;
+    assert!(
+        !endpoints::note_success(&mut transaction, two.theirs, id)
+            .await
+            .unwrap()
+    );
+    assert!(
+        endpoints::note_success(&mut transaction, two.mine, id)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !endpoints::note_success(&mut transaction, two.mine, id)
+            .await
+            .unwrap()
+    );
+    transaction.commit().await.unwrap();
+    assert_eq!(find(store, two.mine, id).await.unwrap().failing_since, None);
+}
+
+async fn disabling_and_telling_happen_once(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let id = store.endpoint(two.mine).await;
+    let later = NOW + seconds(60);
+    let mut transaction = store.begin().await;
+    endpoints::note_failing(&mut transaction, two.mine, id, NOW)
+        .await
+        .unwrap();
+    // A failure that was over in between is another one.
+    assert!(
+        !endpoints::mark_notified(&mut transaction, two.mine, id, later, later)
+            .await
+            .unwrap()
+    );
+    assert!(
+        endpoints::mark_notified(&mut transaction, two.mine, id, NOW, later)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !endpoints::mark_notified(&mut transaction, two.mine, id, NOW, later)
+            .await
+            .unwrap()
+    );
+    assert!(
+        endpoints::disable(&mut transaction, two.mine, id, "failing", later)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !endpoints::disable(&mut transaction, two.mine, id, "gone", later)
+            .await
+            .unwrap()
+    );
+    transaction.commit().await.unwrap();
+    let found = find(store, two.mine, id).await.unwrap();
+    assert!(!found.enabled);
+    assert_eq!(found.disabled_reason.as_deref(), Some("failing"));
+    assert_eq!(found.failing_notified_at, Some(later));
+}

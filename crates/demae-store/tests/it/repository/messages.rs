@@ -1,0 +1,251 @@
+//! Messages and the outbox, as people look at them.
+
+use demae_event::{Event, EventId, OrganizationId};
+use demae_store::{
+    engine::DeliveryState,
+    outbox,
+    repository::{
+        Page,
+        messages::{self, MessageCursor, MessageFilter},
+    },
+};
+
+use super::{Two, event};
+use crate::support::{NOW, TestStore, json, seconds};
+
+on_both_databases!(
+    a_message_is_read_back_as_it_was,
+    pages_go_from_new_to_old_also_within_a_moment,
+    filters_choose,
+    an_event_in_the_outbox_is_found,
+    the_walk_goes_from_old_to_new_within_its_window,
+    deliveries_of_messages_are_found,
+);
+
+async fn list(
+    store: &TestStore,
+    organization: OrganizationId,
+    filter: &MessageFilter,
+    page: Page<MessageCursor>,
+) -> (Vec<EventId>, Option<MessageCursor>) {
+    let listing = messages::list(store.store.reader(), organization, filter, page)
+        .await
+        .unwrap();
+    (
+        listing.items.iter().map(|message| message.event_id).collect(),
+        listing.next,
+    )
+}
+
+async fn a_message_is_read_back_as_it_was(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let written = Event {
+        data: json(r#"{"z": 1.50, "a": "ö"}"#),
+        headers: Some(json(r#"{"k":"v"}"#)),
+        traceparent: Some("00-1-2-01".to_owned()),
+        ..event(two.mine, NOW, "A")
+    };
+    let mut transaction = store.begin().await;
+    assert!(messages::insert(&mut transaction, &written).await.unwrap());
+    assert!(!messages::insert(&mut transaction, &written).await.unwrap());
+    transaction.commit().await.unwrap();
+    let reader = store.store.reader();
+    let found = messages::find(reader, two.mine, written.id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.data.get(), written.data.get());
+    assert_eq!(found.headers.unwrap().get(), r#"{"k":"v"}"#);
+    assert_eq!((found.traceparent, found.created_at), (written.traceparent, NOW));
+    assert!(
+        messages::find(reader, two.theirs, written.id)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(
+        messages::find_many(reader, two.mine, &[written.id])
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(
+        messages::find_many(reader, two.theirs, &[written.id])
+            .await
+            .unwrap()
+            .len(),
+        0
+    );
+}
+
+async fn pages_go_from_new_to_old_also_within_a_moment(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let mut ids = Vec::new();
+    // Two moments, and ids that are not in the order of time.
+    for after in [0, 1] {
+        let mut at_once = Vec::new();
+        for _ in 0..3 {
+            at_once.push(store.message_at(two.mine, NOW + seconds(after), "A").await);
+            store.message_at(two.theirs, NOW + seconds(after), "A").await;
+        }
+        at_once.sort_unstable();
+        ids.extend(at_once);
+    }
+    ids.reverse();
+    let any = MessageFilter::default();
+    let (mut found, mut next) = list(store, two.mine, &any, Page::first(2)).await;
+    while next.is_some() {
+        let (more, after) = list(
+            store,
+            two.mine,
+            &any,
+            Page {
+                limit: 2,
+                after: next,
+            },
+        )
+        .await;
+        found.extend(more);
+        next = after;
+    }
+    assert_eq!(found, ids);
+}
+
+async fn filters_choose(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let old = store.message_at(two.mine, NOW, "A").await;
+    let new = store.message_at(two.mine, NOW + seconds(60), "B").await;
+    let any = MessageFilter::default;
+    for (filter, expected) in [
+        (any(), vec![new, old]),
+        (
+            MessageFilter {
+                event_names: Some(vec!["A".to_owned(), "C".to_owned()]),
+                ..any()
+            },
+            vec![old],
+        ),
+        (
+            MessageFilter {
+                event_type: Some("test.b".to_owned()),
+                ..any()
+            },
+            vec![new],
+        ),
+        (
+            MessageFilter {
+                since: Some(NOW + seconds(60)),
+                ..any()
+            },
+            vec![new],
+        ),
+        (
+            MessageFilter {
+                until: Some(NOW + seconds(60)),
+                ..any()
+            },
+            vec![old],
+        ),
+    ] {
+        assert_eq!(
+            list(store, two.mine, &filter, Page::first(9)).await,
+            (expected, None),
+            "{filter:?}"
+        );
+        assert_eq!(
+            list(store, two.theirs, &filter, Page::first(9)).await,
+            (vec![], None),
+            "{filter:?}"
+        );
+    }
+}
+
+async fn an_event_in_the_outbox_is_found(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let written = event(two.mine, NOW, "A");
+    let mut transaction = store.begin().await;
+    outbox::append(&mut transaction, &written).await.unwrap();
+    transaction.commit().await.unwrap();
+    let reader = store.store.reader();
+    let found = messages::find_unrouted(reader, two.mine, written.id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((found.event_id, found.organization_id), (written.id, two.mine));
+    assert_eq!((found.event_name, found.created_at), (written.name, NOW));
+    assert!(
+        messages::find_unrouted(reader, two.theirs, written.id)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        messages::find_unrouted(reader, two.mine, EventId::new(NOW))
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+async fn the_walk_goes_from_old_to_new_within_its_window(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let mut ids = Vec::new();
+    for after in 0..5 {
+        ids.push(store.message_at(two.mine, NOW + seconds(after), "A").await);
+        store.message_at(two.theirs, NOW + seconds(after), "A").await;
+    }
+    let window = (NOW + seconds(1), NOW + seconds(4));
+    let mut transaction = store.begin().await;
+    let first = messages::walk(&mut transaction, two.mine, window, None, 2)
+        .await
+        .unwrap();
+    assert_eq!(
+        first.iter().map(|message| message.event_id).collect::<Vec<_>>(),
+        ids[1..3]
+    );
+    let after = MessageCursor {
+        created_at: first[1].created_at,
+        event_id: first[1].event_id,
+    };
+    let rest = messages::walk(&mut transaction, two.mine, window, Some(after), 2)
+        .await
+        .unwrap();
+    assert_eq!(
+        rest.iter().map(|message| message.event_id).collect::<Vec<_>>(),
+        ids[3..4]
+    );
+}
+
+async fn deliveries_of_messages_are_found(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let endpoints = [store.endpoint(two.mine).await, store.endpoint(two.mine).await];
+    let events = [
+        store.message_at(two.mine, NOW, "A").await,
+        store.message_at(two.mine, NOW, "A").await,
+    ];
+    store
+        .delivery_in((two.mine, endpoints[0], events[0]), DeliveryState::Succeeded)
+        .await;
+    store
+        .delivery_in((two.mine, endpoints[1], events[0]), DeliveryState::Failed)
+        .await;
+    let reader = store.store.reader();
+    let found = messages::deliveries(reader, two.mine, &events).await.unwrap();
+    let found: Vec<_> = found
+        .iter()
+        .map(|delivery| (delivery.endpoint_id, delivery.state))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (endpoints[0], DeliveryState::Succeeded),
+            (endpoints[1], DeliveryState::Failed)
+        ]
+    );
+    assert_eq!(
+        messages::deliveries(reader, two.theirs, &events).await.unwrap(),
+        []
+    );
+    assert_eq!(messages::deliveries(reader, two.mine, &[]).await.unwrap(), []);
+}

@@ -1,0 +1,312 @@
+//! Forgetting: what is old goes in chunks, what is open stays, and the other organization's is not touched.
+
+use demae_event::{JobId, OrganizationId, Timestamp};
+use demae_store::{
+    engine::{AttemptStatus, DeliveryState},
+    entity::endpoint,
+    repository::{
+        endpoints, idempotency,
+        jobs::{self, NewJob, NextStep, Step},
+        messages::MessageCursor,
+        retention::{self, Swept},
+    },
+};
+use sea_orm::EntityTrait;
+
+use super::Two;
+use crate::support::{NOW, TestStore, new_endpoint, new_worker, seconds};
+
+on_both_databases!(
+    attempts_go_from_the_oldest,
+    messages_go_with_their_finished_deliveries,
+    a_message_that_stays_does_not_hold_up_the_others,
+    expired_keys_go,
+    finished_jobs_go,
+    deleted_endpoints_go_when_nothing_is_left_of_them,
+    silent_workers_go,
+);
+
+async fn attempts_go_from_the_oldest(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let endpoint = new_endpoint();
+    let event = store.message_at(two.mine, NOW, "A").await;
+    let mut ids = Vec::new();
+    for after in 0..4 {
+        ids.push(
+            store
+                .attempt_at(
+                    (two.mine, endpoint, event),
+                    NOW + seconds(after),
+                    AttemptStatus::Failed,
+                )
+                .await,
+        );
+    }
+    let theirs = store
+        .attempt_at((two.theirs, endpoint, event), NOW, AttemptStatus::Failed)
+        .await;
+    let before = NOW + seconds(3);
+    let mut transaction = store.begin().await;
+    assert_eq!(
+        retention::attempts(&mut transaction, two.mine, before, 2)
+            .await
+            .unwrap(),
+        2
+    );
+    assert_eq!(
+        retention::attempts(&mut transaction, two.mine, before, 2)
+            .await
+            .unwrap(),
+        1
+    );
+    transaction.commit().await.unwrap();
+    let mut left: Vec<_> = store.attempts().await.iter().map(|row| row.id).collect();
+    left.sort_unstable();
+    let mut expected = vec![ids[3].0, theirs.0];
+    expected.sort_unstable();
+    assert_eq!(left, expected);
+}
+
+async fn sweep(
+    store: &TestStore,
+    organization: OrganizationId,
+    after: Option<MessageCursor>,
+    limit: u64,
+) -> Swept {
+    let mut transaction = store.begin().await;
+    let before = NOW + seconds(100);
+    let swept = retention::messages(&mut transaction, organization, before, after, limit)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    swept
+}
+
+async fn messages_go_with_their_finished_deliveries(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let endpoints = [store.endpoint(two.mine).await, store.endpoint(two.mine).await];
+    let done = store.message_at(two.mine, NOW, "A").await;
+    store
+        .delivery_in((two.mine, endpoints[0], done), DeliveryState::Succeeded)
+        .await;
+    store
+        .delivery_in((two.mine, endpoints[1], done), DeliveryState::Failed)
+        .await;
+    let open = store.message_at(two.mine, NOW, "A").await;
+    store
+        .delivery_in((two.mine, endpoints[0], open), DeliveryState::Waiting)
+        .await;
+    store
+        .delivery_in((two.mine, endpoints[1], open), DeliveryState::Succeeded)
+        .await;
+    let young = store.message_at(two.mine, NOW + seconds(100), "A").await;
+    let unwanted = store.message_at(two.mine, NOW, "A").await;
+    let theirs = store.message_at(two.theirs, NOW, "A").await;
+
+    assert_eq!(
+        sweep(store, two.mine, None, 100).await,
+        Swept {
+            removed: 2,
+            next: None
+        }
+    );
+    for (event, there) in [
+        (done, false),
+        (unwanted, false),
+        (open, true),
+        (young, true),
+        (theirs, true),
+    ] {
+        assert_eq!(store.message(event).await.is_some(), there, "{event}");
+    }
+    let left: Vec<_> = store.deliveries().await.iter().map(|row| row.event_id).collect();
+    assert_eq!(left, [open.0, open.0]);
+}
+
+async fn a_message_that_stays_does_not_hold_up_the_others(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let endpoint = store.endpoint(two.mine).await;
+    let open = store.message_at(two.mine, NOW, "A").await;
+    store
+        .delivery_in((two.mine, endpoint, open), DeliveryState::Leased)
+        .await;
+    let done = store.message_at(two.mine, NOW + seconds(1), "A").await;
+    let first = sweep(store, two.mine, None, 1).await;
+    assert_eq!(
+        (first.removed, first.next.map(|place| place.event_id)),
+        (0, Some(open))
+    );
+    let second = sweep(store, two.mine, first.next, 1).await;
+    assert_eq!(
+        (second.removed, second.next.map(|place| place.event_id)),
+        (1, Some(done))
+    );
+    assert_eq!(
+        sweep(store, two.mine, second.next, 1).await,
+        Swept {
+            removed: 0,
+            next: None
+        }
+    );
+    assert!(store.message(open).await.is_some());
+}
+
+async fn expired_keys_go(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let mut transaction = store.begin().await;
+    for (organization, key, life) in [(two.mine, 1, 10), (two.mine, 2, 20), (two.theirs, 1, 10)] {
+        let request = idempotency::Request {
+            organization_id: organization,
+            key_digest: [key; 32],
+            request_digest: [0; 32],
+            expires_at: NOW + seconds(life),
+        };
+        idempotency::reserve(&mut transaction, &request, NOW)
+            .await
+            .unwrap();
+    }
+    let removed = |now: Timestamp| (now, 1);
+    for (now, expected) in [
+        (NOW, 0),
+        (NOW + seconds(10), 1),
+        (NOW + seconds(10), 1),
+        (NOW + seconds(10), 0),
+    ] {
+        let (now, limit) = removed(now);
+        let removed = retention::idempotency_keys(&mut transaction, now, limit)
+            .await
+            .unwrap();
+        assert_eq!(removed, expected);
+    }
+    transaction.commit().await.unwrap();
+}
+
+async fn finished_jobs_go(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let mut transaction = store.begin().await;
+    let mut ids = Vec::new();
+    for organization in [two.mine, two.mine, two.theirs] {
+        let new = NewJob {
+            id: JobId::new(NOW),
+            organization_id: organization,
+            kind: "test",
+            endpoint_id: new_endpoint(),
+            parameters: "{}".to_owned(),
+        };
+        ids.push(jobs::create(&mut transaction, new, NOW).await.unwrap().id);
+    }
+    let mut job = jobs::lease(&mut transaction, "test", NOW, NOW + seconds(1))
+        .await
+        .unwrap()
+        .unwrap();
+    let step = Step {
+        cursor: None,
+        examined: 0,
+        resent: 0,
+        next: NextStep::Finish,
+    };
+    assert!(
+        jobs::advance(&mut transaction, &mut job, step, NOW)
+            .await
+            .unwrap()
+    );
+    let later = NOW + seconds(60);
+    assert_eq!(
+        retention::jobs(&mut transaction, two.mine, NOW, 9).await.unwrap(),
+        0
+    );
+    assert_eq!(
+        retention::jobs(&mut transaction, two.theirs, later, 9)
+            .await
+            .unwrap(),
+        0
+    );
+    assert_eq!(
+        retention::jobs(&mut transaction, two.mine, later, 9)
+            .await
+            .unwrap(),
+        1
+    );
+    transaction.commit().await.unwrap();
+    assert_eq!(
+        jobs::find(store.store.reader(), two.mine, job.id).await.unwrap(),
+        None
+    );
+    assert!(
+        jobs::find(store.store.reader(), two.mine, ids[1])
+            .await
+            .unwrap()
+            .is_some()
+    );
+}
+
+async fn deleted_endpoints_go_when_nothing_is_left_of_them(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let ids = [
+        store.endpoint(two.mine).await,
+        store.endpoint(two.mine).await,
+        store.endpoint(two.mine).await,
+    ];
+    let (kept, bare, alive) = (ids[0], ids[1], ids[2]);
+    let event = store.message_at(two.mine, NOW, "A").await;
+    store
+        .attempt_at((two.mine, kept, event), NOW, AttemptStatus::Failed)
+        .await;
+    let later = NOW + seconds(60);
+    let mut transaction = store.begin().await;
+    for id in [kept, bare] {
+        assert!(
+            endpoints::delete(&mut transaction, two.mine, id, NOW)
+                .await
+                .unwrap()
+        );
+    }
+    assert_eq!(
+        retention::endpoints(&mut transaction, two.theirs, later, 9)
+            .await
+            .unwrap(),
+        0
+    );
+    assert_eq!(
+        retention::endpoints(&mut transaction, two.mine, NOW, 9)
+            .await
+            .unwrap(),
+        0
+    );
+    assert_eq!(
+        retention::endpoints(&mut transaction, two.mine, later, 9)
+            .await
+            .unwrap(),
+        1
+    );
+    transaction.commit().await.unwrap();
+    for (id, there) in [(kept, true), (bare, false), (alive, true)] {
+        let row = endpoint::Entity::find_by_id(id.0)
+            .one(store.store.reader())
+            .await
+            .unwrap();
+        assert_eq!(row.is_some(), there);
+    }
+}
+
+async fn silent_workers_go(store: &TestStore) {
+    store.engine().heartbeat(new_worker(), NOW).await.unwrap();
+    store
+        .engine()
+        .heartbeat(new_worker(), NOW + seconds(10))
+        .await
+        .unwrap();
+    let mut transaction = store.begin().await;
+    assert_eq!(
+        retention::workers(&mut transaction, NOW + seconds(10))
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        retention::workers(&mut transaction, NOW + seconds(10))
+            .await
+            .unwrap(),
+        0
+    );
+}
