@@ -6,7 +6,7 @@ use std::{os::unix::fs::PermissionsExt as _, process::Command, time::Duration};
 use demae_testkit::{
     postgres::TestDatabase,
     process::{DemaeCommand, DemaeProcess},
-    receiver::Recorder,
+    receiver::{Answer, Gate, Recorder},
 };
 use serde_json::Value;
 
@@ -152,8 +152,8 @@ async fn a_token_from_the_settings_opens_the_first_organization_and_is_not_print
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_finishes_what_is_under_way_and_leaves_nothing_leased() {
     let receiver = Recorder::start().await;
-    let gate = demae_testkit::receiver::Gate::closed();
-    receiver.answer(demae_testkit::receiver::Answer::ok().held_by(&gate));
+    let gate = Gate::closed();
+    receiver.answer(Answer::ok().held_by(&gate));
     let dev = command("dev");
     let process = dev.start().await.unwrap();
     let made = run(&dev, &["endpoint", "create", &receiver.url("/hook"), "--json"]);
@@ -327,6 +327,156 @@ async fn traces_go_to_the_collector_and_json_logs_are_json() {
             "{line}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once_and_the_next_start_delivers_again() {
+    let receiver = Recorder::start().await;
+    let gate = Gate::closed();
+    receiver.answer(Answer::ok().held_by(&gate));
+    let dev = command("dev");
+    let process = dev.start().await.unwrap();
+    assert!(
+        run(&dev, &["endpoint", "create", &receiver.url("/hook")])
+            .status
+            .success()
+    );
+    assert!(run(&dev, &["trigger", "CUSTOMER_CREATION"]).status.success());
+    receiver.wait_for(1).await;
+
+    let pid = process.id().unwrap().to_string();
+    let ended = tokio::spawn(process.wait());
+    // Signals that come close together are one, so one is sent until it has an effect.
+    while !ended.is_finished() {
+        Command::new("kill").args(["-TERM", &pid]).output().unwrap();
+    }
+    assert_eq!(ended.await.unwrap().unwrap().code(), Some(130));
+
+    gate.open();
+    let process = dev.start().await.unwrap();
+    receiver.wait_for(2).await;
+    history_until(&dev, |list| list[0]["status"] == "success");
+    assert!(process.terminate().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_delivery_is_seen_in_the_inbox_and_sent_again() {
+    let dev = command("dev");
+    let process = dev.start().await.unwrap();
+    let inbox = format!("{}/inbox/failing", dev.base_url());
+    let rule = r#"{"status": 500, "times": 1}"#;
+    curl(&[
+        "-X",
+        "PUT",
+        &format!("{inbox}/answer"),
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+        rule,
+    ]);
+    let endpoint = json(&run(&dev, &["endpoint", "create", &inbox, "--json"]));
+    let endpoint = endpoint["id"].as_str().unwrap();
+    assert!(run(&dev, &["trigger", "RELEASE_CREATION"]).status.success());
+    let history = history_until(&dev, |list| list[0]["status"] == "failing");
+    assert_eq!(history[0]["outcome"]["httpStatus"], 500, "{history}");
+
+    let attempt = history[0]["id"].as_str().unwrap();
+    assert_eq!(
+        json(&run(&dev, &["history", "show", attempt, "--json"]))["id"],
+        attempt
+    );
+    let again = run(&dev, &["retry", attempt]);
+    assert!(
+        again.status.success(),
+        "{}",
+        String::from_utf8_lossy(&again.stderr)
+    );
+    history_until(&dev, |list| list[0]["status"] == "success");
+
+    let all = run(
+        &dev,
+        &[
+            "retry",
+            "--endpoint",
+            endpoint,
+            "--since",
+            "2020-01-01T00:00:00Z",
+            "--json",
+        ],
+    );
+    assert!(all.status.success(), "{}", String::from_utf8_lossy(&all.stderr));
+    assert_eq!(json(&all)["status"], "finished");
+    let filtered = [
+        "--status",
+        "success",
+        "--event",
+        "RELEASE_CREATION",
+        "--endpoint",
+        endpoint,
+    ];
+    let found = run(&dev, &[&["history", "list", "--json"][..], &filtered].concat());
+    assert_eq!(json(&found).as_array().unwrap().len(), 1);
+    assert!(process.terminate().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_are_looked_after_from_the_command_line() {
+    let dev = command("dev");
+    let process = dev.start().await.unwrap();
+    let url = format!("{}/inbox/managed", dev.base_url());
+    let made = json(&run(
+        &dev,
+        &[
+            "endpoint",
+            "create",
+            &url,
+            "--events",
+            "CUSTOMER_*",
+            "--name",
+            "A",
+            "--json",
+        ],
+    ));
+    let id = made["id"].as_str().unwrap();
+    let endpoint = |action: &str| {
+        let output = run(&dev, &["endpoint", action, id]);
+        assert!(
+            output.status.success(),
+            "{action}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let secret = endpoint("secret");
+    assert_eq!(secret.trim(), made["secret"]);
+    assert_ne!(endpoint("rotate"), secret);
+    endpoint("disable");
+    assert_eq!(
+        json(&run(&dev, &["endpoint", "show", id, "--json"]))["enabled"],
+        false
+    );
+    endpoint("enable");
+    endpoint("test");
+    history_until(&dev, |list| list[0]["status"] == "success");
+    let inbox = curl(&["-H", "Accept: application/json", &url]);
+    // Both keys sign during a rotation.
+    let signatures = inbox["requests"][0]["headers"]["webhook-signature"]
+        .as_str()
+        .unwrap();
+    assert_eq!(signatures.split(' ').count(), 2);
+    assert_eq!(inbox["requests"][0]["signature"]["verified"], true);
+    assert!(endpoint("stats").contains("success: 1"));
+    assert!(
+        String::from_utf8(run(&dev, &["endpoint", "list"]).stdout)
+            .unwrap()
+            .contains(id)
+    );
+    endpoint("delete");
+    assert_eq!(
+        json(&run(&dev, &["endpoint", "list", "--json"])),
+        Value::Array(Vec::new())
+    );
+    assert!(process.terminate().await.unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

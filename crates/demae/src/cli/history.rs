@@ -90,14 +90,14 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
     let mut table = Table::new(&["TIME", "ATTEMPT", "EVENT", "STATUS", "HTTP", "MS", "NO.", "URL"]);
     for item in &items {
         table.row([
-            cell(item, "createdAt"),
+            cell(item, "startedAt"),
             cell(item, "id"),
             cell(item, "eventName"),
             status(item),
             outcome(item),
-            cell(item, "durationMs"),
+            cell(&item["outcome"], "durationMs"),
             cell(item, "attempt"),
-            cell(item, "url"),
+            cell(item, "webhookUrl"),
         ]);
     }
     Ok(table.print("no attempts yet")?)
@@ -140,7 +140,7 @@ fn outcome(item: &Value) -> String {
     let names = ["httpStatus", "errorKind"];
     names
         .iter()
-        .map(|name| cell(item, name))
+        .map(|name| cell(&item["outcome"], name))
         .find(|text| text != "-")
         .unwrap_or_else(|| "-".to_owned())
 }

@@ -21,6 +21,7 @@ const PAGE: usize = 200;
 pub(crate) struct RemoteArgs {
     /// The server
     #[arg(
+        global = true,
         long,
         env = "DEMAE_URL",
         default_value = "http://127.0.0.1:6060",
@@ -28,10 +29,17 @@ pub(crate) struct RemoteArgs {
     )]
     url: Url,
     /// An API token [default: the one that `demae dev` keeps in its data folder]
-    #[arg(long, env = "DEMAE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        global = true,
+        long,
+        env = "DEMAE_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     token: Option<String>,
     /// Where `demae dev` keeps its files
     #[arg(
+        global = true,
         long,
         env = "DEMAE_DATA_DIR",
         default_value = "./demae-data",

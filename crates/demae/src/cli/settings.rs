@@ -8,19 +8,19 @@ use crate::config::{Faults, Mode, Settings, Sources};
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct SettingsArgs {
     /// Settings file [default: demae.toml, if there is one]
-    #[arg(long, value_name = "FILE", env = "DEMAE_CONFIG")]
+    #[arg(global = true, long, value_name = "FILE", env = "DEMAE_CONFIG")]
     config: Option<PathBuf>,
     /// Where Demae keeps its files
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(global = true, long, value_name = "FOLDER")]
     data_dir: Option<String>,
     /// sqlite:… or postgres://…
-    #[arg(long, value_name = "URL")]
+    #[arg(global = true, long, value_name = "URL")]
     database_url: Option<String>,
     /// Addresses to listen on, separated by commas
-    #[arg(long, value_name = "ADDRESSES")]
+    #[arg(global = true, long, value_name = "ADDRESSES")]
     listen: Option<String>,
     /// Any setting by name; may be repeated
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    #[arg(global = true, long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
     others: Vec<(String, String)>,
 }
 

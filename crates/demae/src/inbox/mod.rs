@@ -20,7 +20,7 @@ use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, State},
     response::{IntoResponse, Response},
-    routing::{get, put},
+    routing::{any, get, put},
 };
 use bytes::Bytes;
 use demae_event::Clock;
@@ -50,7 +50,7 @@ struct Inbox {
 pub(crate) fn router(keys: impl KeySource, clock: Arc<dyn Clock>, body_limit: usize) -> Router {
     Router::new()
         .route("/inbox", get(overview))
-        .route("/inbox/{name}", get(show).delete(clear).fallback(accept))
+        .route("/inbox/{name}", any(accept).get(show).delete(clear))
         .route("/inbox/{name}/answer", put(set_answer))
         .layer(DefaultBodyLimit::max(body_limit))
         .with_state(Inbox {

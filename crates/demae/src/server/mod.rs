@@ -24,7 +24,7 @@ use demae_api::{ApiState, GroupCommit, GroupCommitOptions, Limits, ingest::Commi
 use demae_delivery::{
     client::{AddressPolicy, ClientSettings, DeliveryClient, SystemResolver},
     engine::{EventSource, HealthPolicy, OutboxSource, Settings as EngineSettings, Worker},
-    management::Retention,
+    management::{Management, Retention, Rules},
     policy::RetrySchedule,
 };
 use demae_event::{Clock, SystemClock};
@@ -291,6 +291,11 @@ fn api(settings: &Settings, store: &Store, clock: &Arc<dyn Clock>) -> (Router, C
         idempotency_kept: settings.retention.idempotency_keys,
         ..Limits::default()
     };
-    let state = ApiState::new(store.clone(), clock.clone(), Arc::new(events), limits);
+    let rules = Rules {
+        https_only: settings.delivery.https_only,
+        ..Rules::default()
+    };
+    let management = Management::new(store.clone(), rules);
+    let state = ApiState::new(store.clone(), management, clock.clone(), Arc::new(events), limits);
     (demae_api::router(state), committers)
 }

@@ -1,0 +1,106 @@
+//! The database goes away under load and comes back; the process stays.
+//!
+//! While it is away `/readyz` says so and writes are refused as temporary, never as a fault of ours. When it is back the
+//! process goes on by itself, and nothing that was acknowledged is missing. A delivery under way during the outage keeps
+//! its lease and is recorded later, so nothing is sent twice either.
+
+use demae_store::engine::Backlog;
+use demae_testkit::{
+    postgres::{Durability, PrivatePostgres},
+    process::{DemaeCommand, DemaeProcess},
+    proxy::FaultProxy,
+};
+
+use crate::{
+    api::Api,
+    ledger::Ledger,
+    load::Load,
+    server::{api, left_behind, make_endpoints, random, serve, settled, wait_for_readiness},
+};
+
+/// Acknowledgements before a disaster and after it: enough for every stage to have work.
+const SOME: usize = 200;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_of_the_database_loses_nothing() {
+    let postgres = PrivatePostgres::start(Durability::Full).await.unwrap();
+    let url = postgres.create_database().await.unwrap();
+    let scene = Scene::start(&url).await;
+    for _ in 0..2 {
+        scene.ledger.more_arrived(SOME).await;
+        postgres.stop_immediate().await.unwrap();
+        wait_for_readiness(&scene.api, 503).await;
+        scene.ledger.more_refused(1).await;
+        postgres.start_again().await.unwrap();
+        wait_for_readiness(&scene.api, 200).await;
+        scene.ledger.more_acknowledged(SOME).await;
+    }
+    scene.end(&url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_or_silent_line_to_the_database_loses_nothing() {
+    let postgres = PrivatePostgres::start(Durability::Full).await.unwrap();
+    let url = postgres.create_database().await.unwrap();
+    let line = FaultProxy::start(postgres.address()).await.unwrap();
+    let scene = Scene::start(&line.in_front_of(&url).unwrap()).await;
+
+    scene.ledger.more_arrived(SOME).await;
+    line.cut().await.unwrap();
+    wait_for_readiness(&scene.api, 503).await;
+    scene.ledger.more_refused(1).await;
+    line.pass();
+    wait_for_readiness(&scene.api, 200).await;
+    scene.ledger.more_acknowledged(SOME).await;
+
+    scene.ledger.more_arrived(SOME).await;
+    line.stall();
+    wait_for_readiness(&scene.api, 503).await;
+    line.pass();
+    wait_for_readiness(&scene.api, 200).await;
+    scene.ledger.more_acknowledged(SOME).await;
+    scene.end(&url).await;
+}
+
+struct Scene {
+    ledger: Ledger,
+    api: Api,
+    endpoints: Vec<String>,
+    load: Load,
+    process: DemaeProcess,
+    command: DemaeCommand,
+}
+
+impl Scene {
+    async fn start(database: &str) -> Self {
+        let mut random = random();
+        let ledger = Ledger::start().await;
+        let command = serve().setting("DEMAE_DATABASE_URL", database);
+        let process = command.start().await.unwrap();
+        let api = api(&command);
+        let endpoints = make_endpoints(&api, &ledger).await;
+        let load = Load::start(std::slice::from_ref(&api), &ledger, &mut random);
+        Self {
+            ledger,
+            api,
+            endpoints,
+            load,
+            process,
+            command,
+        }
+    }
+
+    async fn end(self, database: &str) {
+        self.load.stop().await;
+        self.ledger.all_arrived().await;
+        for endpoint in &self.endpoints {
+            settled(&self.api, endpoint).await;
+        }
+        let ended = self.process.terminate().await.unwrap();
+        assert!(ended.success(), "{}", self.command.stderr().unwrap());
+        let summary = self.ledger.judge();
+        println!("{summary:#?}");
+        self.ledger.judge_runs();
+        assert_eq!(left_behind(database).await, Backlog::default());
+    }
+}
