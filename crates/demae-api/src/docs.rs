@@ -1,0 +1,98 @@
+//! The rendered documentation: Swagger UI from files that are part of the binary, so that it needs no network.
+//!
+//! The page is ours and has no inline script, which lets its policy forbid them; the scripts and styles come from the
+//! vendored distribution.
+
+use axum::{
+    Router,
+    extract::Path,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::{ApiState, edge, problem::Problem};
+
+/// Where the page is.
+pub const PATH: &str = "/api/docs";
+
+/// Only this server's own scripts, styles and documents. The interface sets styles on elements it makes and draws its
+/// icons from `data:` URLs.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+     img-src 'self' data:; font-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; \
+     form-action 'none'";
+
+const PAGE: &str = r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Demae API</title>
+<link rel="stylesheet" href="/api/docs/swagger-ui.css">
+<link rel="icon" href="/api/docs/favicon-32x32.png" sizes="32x32">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/api/docs/swagger-ui-bundle.js"></script>
+<script src="/api/docs/start.js"></script>
+</body>
+</html>
+"#;
+
+const START: &str = r#"SwaggerUIBundle({
+  url: "/api/openapi.json",
+  domNode: document.getElementById("swagger-ui"),
+  deepLinking: true,
+  validatorUrl: null,
+  persistAuthorization: false,
+  tryItOutEnabled: true
+});
+"#;
+
+/// The page and its files.
+pub(crate) fn routes() -> Router<ApiState> {
+    Router::new()
+        .route(PATH, get(page))
+        .route("/api/docs/{file}", get(file))
+}
+
+async fn page() -> Response {
+    with_headers("text/html; charset=utf-8", PAGE)
+}
+
+async fn file(Path(name): Path<String>) -> Result<Response, Problem> {
+    match name.as_str() {
+        "start.js" => Ok(with_headers("text/javascript; charset=utf-8", START)),
+        "swagger-ui.css" | "swagger-ui-bundle.js" | "favicon-32x32.png" => vendored(&name),
+        _ => Err(edge::not_found().await),
+    }
+}
+
+fn vendored(name: &str) -> Result<Response, Problem> {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the file {0} is not part of this build")]
+    struct Missing(String);
+
+    let config = std::sync::Arc::new(utoipa_swagger_ui::Config::from("/api/openapi.json"));
+    match utoipa_swagger_ui::serve(name, config) {
+        Ok(Some(file)) => Ok(with_headers(&file.content_type, file.bytes.into_owned())),
+        _ => Err(Problem::internal(&Missing(name.to_owned()))),
+    }
+}
+
+fn with_headers(content_type: &str, body: impl IntoResponse) -> Response {
+    let mut headers = HeaderMap::new();
+    let pairs: [(HeaderName, &str); 5] = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "public, max-age=3600"),
+    ];
+    for (name, value) in pairs {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    (headers, body).into_response()
+}

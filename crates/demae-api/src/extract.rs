@@ -1,0 +1,190 @@
+//! What handlers take from a request: a body, a path, an idempotency key. Each failure is a [`Problem`].
+
+use axum::{
+    RequestExt,
+    body::Body,
+    extract::{FromRequest, FromRequestParts, Path, Request},
+};
+use bytes::Bytes;
+use http::{HeaderMap, header, request::Parts};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    ApiState,
+    json::{
+        self,
+        fields::{self, ReadBody},
+    },
+    problem::{Problem, ProblemKind},
+};
+
+/// A JSON body.
+pub(crate) struct JsonBody<T> {
+    /// What it says.
+    pub(crate) value: T,
+    /// SHA-256 of its bytes.
+    pub(crate) digest: [u8; 32],
+}
+
+impl<T: ReadBody> FromRequest<ApiState> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        let bytes = RawBody::from_request(request, state).await?.0;
+        let value = fields::read(&json::parse(&bytes)?)?;
+        Ok(Self {
+            value,
+            digest: Sha256::digest(&bytes).into(),
+        })
+    }
+}
+
+/// A JSON body that may be left out, which means the same as `{}`.
+pub(crate) struct OptionalBody<T>(pub(crate) JsonBody<T>);
+
+impl<T: ReadBody> FromRequest<ApiState> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        let mut bytes = RawBody::from_request(request, state).await?.0;
+        if bytes.is_empty() {
+            bytes = Bytes::from_static(b"{}");
+        }
+        let value = fields::read(&json::parse(&bytes)?)?;
+        Ok(Self(JsonBody {
+            value,
+            digest: Sha256::digest(&bytes).into(),
+        }))
+    }
+}
+
+/// The bytes of a body that says it is JSON.
+///
+/// A body without `Content-Type` is taken for JSON too: nothing else can be meant. Another type is refused, with a hint,
+/// even if the bytes happen to be JSON: guessing would hide a mistake (`curl -d` alone sends a form) until the day the
+/// bytes are none.
+pub(crate) struct RawBody(pub(crate) Bytes);
+
+impl FromRequest<ApiState> for RawBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        let limits = state.limits();
+        let says_json = is_json(request.headers());
+        let body = request.with_limited_body().into_body();
+        let bytes = tokio::time::timeout(limits.body_timeout, read(body, limits.body_bytes))
+            .await
+            .map_err(|_| {
+                Problem::new(
+                    ProblemKind::Malformed,
+                    "Request.BodyTimeout",
+                    "The body did not arrive in time.",
+                )
+            })??;
+        if says_json || bytes.is_empty() {
+            Ok(Self(bytes))
+        } else {
+            Err(unsupported_media())
+        }
+    }
+}
+
+async fn read(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
+            ProblemKind::TooLarge,
+            "Request.TooLarge",
+            format!("The body is longer than {limit} bytes."),
+        )),
+        Err(_) => Err(Problem::new(
+            ProblemKind::Malformed,
+            "Request.Malformed",
+            "The body did not arrive whole.",
+        )),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return true;
+    };
+    let essence = value
+        .to_str()
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
+    let (kind, subtype) = essence.split_once('/').unwrap_or_default();
+    kind.eq_ignore_ascii_case("application")
+        && (subtype.eq_ignore_ascii_case("json") || subtype.to_ascii_lowercase().ends_with("+json"))
+}
+
+fn unsupported_media() -> Problem {
+    Problem::new(
+        ProblemKind::UnsupportedMedia,
+        "Request.UnsupportedMediaType",
+        "The body must be JSON, sent as Content-Type: application/json.",
+    )
+}
+
+/// What is in the path. Something that cannot be an identifier names nothing: 404, as for one that is unknown.
+pub(crate) struct PathOf<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<ApiState> for PathOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(value)) => Ok(Self(value)),
+            Err(_) => Err(Problem::new(
+                ProblemKind::NotFound,
+                "Request.NotFound",
+                "There is no such thing.",
+            )),
+        }
+    }
+}
+
+/// A slug or a name in a path: any text that a database can hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Segment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Longer than any slug or name.
+        const LONGEST: usize = 256;
+        let text = String::deserialize(deserializer)?;
+        if text.len() > LONGEST || text.contains('\0') {
+            return Err(serde::de::Error::custom("no name"));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// `Idempotency-Key`: how a sender says that two requests are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct IdempotencyKey(pub(crate) Option<String>);
+
+/// Longest key, in bytes.
+pub const MAX_IDEMPOTENCY_KEY: usize = 255;
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get("idempotency-key") else {
+            return Ok(Self(None));
+        };
+        match value.to_str() {
+            Ok(key) if (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) => Ok(Self(Some(key.to_owned()))),
+            _ => Err(Problem::invalid_at(
+                "header.Idempotency-Key",
+                format!("must have 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters"),
+            )),
+        }
+    }
+}

@@ -1,0 +1,536 @@
+//! Taking a body apart, gathering every fault.
+//!
+//! A reader asks for each field by name and says what it must be. What is missing, of another type, out of bounds or not
+//! asked for at all ends up in one list, so that a caller who got three things wrong hears of all three. Readers return
+//! `None` where they noted a fault; the body as a whole is read only if the list stayed empty.
+//!
+//! ```text
+//! let name = fields.field("name").required(|node| node.string(1..=255));
+//! let slug = fields.field("slug").optional(|node| node.string(2..=100));
+//! Some(CreateCustomer { name: name?, slug: slug? })
+//! ```
+
+use std::{cell::RefCell, collections::BTreeMap, ops::RangeInclusive};
+
+use demae_event::{Fault, Timestamp};
+use serde_json::{Map, Value};
+
+use crate::problem::{MAX_FAULTS, Problem};
+
+/// What reading came to: `None` where a fault was noted.
+pub(crate) type Read<T> = Option<T>;
+
+/// A request body that knows how to be read.
+pub(crate) trait ReadBody: Sized {
+    /// Reads every field; `None` if a fault was noted.
+    fn read(fields: &mut Fields<'_>) -> Option<Self>;
+}
+
+/// Reads an object and refuses every key that was not asked for.
+pub(crate) fn read<T: ReadBody>(body: &Value) -> Result<T, Problem> {
+    read_with(body, T::read)
+}
+
+/// The same with a reader at hand.
+pub(crate) fn read_with<T>(
+    body: &Value,
+    read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
+) -> Result<T, Problem> {
+    let faults = Faults::default();
+    let node = Node {
+        value: body,
+        at: "body".to_owned(),
+        faults: &faults,
+    };
+    let read = node.object(|fields| read(fields));
+    match (read, faults.0.into_inner()) {
+        (Some(read), faults) if faults.is_empty() => Ok(read),
+        (_, faults) => Err(Problem::invalid(faults)),
+    }
+}
+
+#[derive(Default)]
+struct Faults(RefCell<Vec<Fault>>);
+
+impl Faults {
+    fn note(&self, location: String, message: impl Into<String>, value: Option<&Value>) {
+        let mut faults = self.0.borrow_mut();
+        // A body of a million wrong items needs no list of a million faults.
+        if faults.len() < MAX_FAULTS {
+            // Copying a large value would be for nothing: only scalars are shown.
+            let value = value
+                .filter(|value| !value.is_object() && !value.is_array())
+                .cloned();
+            faults.push(Fault {
+                location,
+                message: message.into(),
+                value,
+            });
+        }
+    }
+}
+
+/// The fields of an object.
+pub(crate) struct Fields<'v> {
+    object: &'v Map<String, Value>,
+    at: String,
+    asked: Vec<&'static str>,
+    faults: &'v Faults,
+}
+
+impl<'v> Fields<'v> {
+    /// The field called `name`, there or not.
+    pub(crate) fn field(&mut self, name: &'static str) -> Field<'v> {
+        self.asked.push(name);
+        Field {
+            value: self.object.get(name),
+            at: format!("{}.{name}", self.at),
+            faults: self.faults,
+        }
+    }
+
+    fn refuse_others(&self) {
+        for (key, value) in self
+            .object
+            .iter()
+            .filter(|(key, _)| !self.asked.contains(&key.as_str()))
+        {
+            let shown: String = key.chars().take(100).collect();
+            let at = format!("{}.{shown}", self.at);
+            self.faults.note(at, "is not a known property", Some(value));
+        }
+    }
+}
+
+/// A field that may be there.
+pub(crate) struct Field<'v> {
+    value: Option<&'v Value>,
+    at: String,
+    faults: &'v Faults,
+}
+
+impl<'v> Field<'v> {
+    /// Must be there.
+    pub(crate) fn required<T>(self, read: impl FnOnce(Node<'v>) -> Option<T>) -> Option<T> {
+        let Some(value) = self.value else {
+            self.faults.note(self.at, "is required", None);
+            return None;
+        };
+        read(Node {
+            value,
+            at: self.at,
+            faults: self.faults,
+        })
+    }
+
+    /// May be left out, but is not null.
+    pub(crate) fn optional<T>(self, read: impl FnOnce(Node<'v>) -> Option<T>) -> Read<Option<T>> {
+        match self.value {
+            Some(value) => read(Node {
+                value,
+                at: self.at,
+                faults: self.faults,
+            })
+            .map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// May be left out or null, which mean the same.
+    pub(crate) fn nullable<T>(self, read: impl FnOnce(Node<'v>) -> Option<T>) -> Read<Option<T>> {
+        Self {
+            value: self.value.filter(|value| !value.is_null()),
+            ..self
+        }
+        .optional(read)
+    }
+
+    /// May be left out, or null, which mean different things.
+    #[expect(
+        clippy::option_option,
+        reason = "left out, null and given are three cases, as in a patch of management"
+    )]
+    pub(crate) fn clearable<T>(self, read: impl FnOnce(Node<'v>) -> Option<T>) -> Read<Option<Option<T>>> {
+        self.optional(|node| {
+            if node.value.is_null() {
+                Some(None)
+            } else {
+                read(node).map(Some)
+            }
+        })
+    }
+}
+
+/// A value at its place.
+pub(crate) struct Node<'v> {
+    value: &'v Value,
+    at: String,
+    faults: &'v Faults,
+}
+
+impl<'v> Node<'v> {
+    /// Notes that the value is wrong.
+    pub(crate) fn refuse<T>(self, message: impl Into<String>) -> Option<T> {
+        self.faults.note(self.at, message, Some(self.value));
+        None
+    }
+
+    /// Notes that the value is wrong, without repeating it: it may be a secret.
+    fn refuse_unseen<T>(self, message: impl Into<String>) -> Option<T> {
+        self.faults.note(self.at, message, None);
+        None
+    }
+
+    /// A text of so many characters.
+    pub(crate) fn string(self, length: RangeInclusive<usize>) -> Option<String> {
+        match self.value.as_str() {
+            Some(text) => match text_fault(text, &length) {
+                None => Some(text.to_owned()),
+                Some(message) => self.refuse(message),
+            },
+            None => self.refuse("must be a string"),
+        }
+    }
+
+    /// A text of so many characters that passes `check`, whose error says what it must be.
+    pub(crate) fn string_with(
+        self,
+        length: RangeInclusive<usize>,
+        check: impl FnOnce(&str) -> Result<(), String>,
+    ) -> Option<String> {
+        let fault = self.value.as_str().map(|text| match text_fault(text, &length) {
+            None => check(text),
+            Some(message) => Err(message),
+        });
+        match fault {
+            Some(Err(message)) => self.refuse(message),
+            _ => self.string(length),
+        }
+    }
+
+    /// One of these texts.
+    pub(crate) fn one_of(self, choices: &[&str]) -> Option<String> {
+        match self.value.as_str() {
+            Some(text) if choices.contains(&text) => Some(text.to_owned()),
+            _ => {
+                let message = format!("must be one of {}", choices.join(", "));
+                self.refuse(message)
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn boolean(self) -> Option<bool> {
+        match self.value {
+            Value::Bool(value) => Some(*value),
+            _ => self.refuse("must be a boolean"),
+        }
+    }
+
+    /// A text of so many characters that is never repeated in a fault.
+    pub(crate) fn secret(self, length: RangeInclusive<usize>) -> Option<String> {
+        match self.value.as_str() {
+            Some(text) => match text_fault(text, &length) {
+                None => Some(text.to_owned()),
+                Some(message) => self.refuse_unseen(message),
+            },
+            None => self.refuse_unseen("must be a string"),
+        }
+    }
+
+    /// A whole number within `range`; `3.0` is one (JSON Schema, draft 2020-12, section 6.1.1).
+    pub(crate) fn integer(self, range: RangeInclusive<i64>) -> Option<i64> {
+        let whole = match self.value {
+            Value::Number(number) => number
+                .as_i64()
+                // Beyond the range of i64 the cast saturates, which is out of any range that is asked for.
+                .or_else(|| {
+                    number
+                        .as_f64()
+                        .filter(|value| value.fract() == 0.0)
+                        .map(|value| value as i64)
+                }),
+            _ => None,
+        };
+        match whole {
+            Some(value) if range.contains(&value) => Some(value),
+            Some(_) => self.refuse(format!("must be from {} to {}", range.start(), range.end())),
+            None => self.refuse("must be an integer"),
+        }
+    }
+
+    /// An RFC 3339 time.
+    pub(crate) fn timestamp(self) -> Option<Timestamp> {
+        match self.value.as_str().map(str::parse) {
+            Some(Ok(moment)) => Some(moment),
+            Some(Err(_)) => self.refuse("must be an RFC 3339 date-time"),
+            None => self.refuse("must be a string"),
+        }
+    }
+
+    /// A list of so many items.
+    pub(crate) fn array<T>(
+        self,
+        length: RangeInclusive<usize>,
+        mut read: impl FnMut(Node<'v>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Some(items) = self.value.as_array() else {
+            return self.refuse("must be an array");
+        };
+        if !length.contains(&items.len()) {
+            return self.refuse(format!("must have {} to {} items", length.start(), length.end()));
+        }
+        let nodes = items.iter().enumerate().map(|(index, value)| Node {
+            value,
+            at: format!("{}[{index}]", self.at),
+            faults: self.faults,
+        });
+        // Every item is read before the list is given up.
+        let items: Vec<Option<T>> = nodes.map(&mut read).collect();
+        items.into_iter().collect()
+    }
+
+    /// An object with known fields.
+    pub(crate) fn object<T>(self, read: impl FnOnce(&mut Fields<'v>) -> Option<T>) -> Option<T> {
+        let Some(object) = self.value.as_object() else {
+            return self.refuse("must be an object");
+        };
+        let mut fields = Fields {
+            object,
+            at: self.at,
+            asked: Vec::new(),
+            faults: self.faults,
+        };
+        let value = read(&mut fields);
+        fields.refuse_others();
+        value
+    }
+
+    /// An object of any content.
+    pub(crate) fn any_object(self) -> Option<Map<String, Value>> {
+        match self.value.as_object() {
+            Some(object) => Some(object.clone()),
+            None => self.refuse("must be an object"),
+        }
+    }
+
+    /// An object whose keys are anything and whose values are objects with known fields.
+    pub(crate) fn map<T>(
+        self,
+        entries: usize,
+        mut read: impl FnMut(&mut Fields<'v>) -> Option<T>,
+    ) -> Option<BTreeMap<String, T>> {
+        let Some(object) = self.value.as_object() else {
+            return self.refuse("must be an object");
+        };
+        if object.len() > entries {
+            return self.refuse(format!("must have at most {entries} entries"));
+        }
+        let nodes = object.iter().map(|(key, value)| {
+            let node = Node {
+                value,
+                at: format!("{}.{key}", self.at),
+                faults: self.faults,
+            };
+            (key.clone(), node.object(&mut read))
+        });
+        // Every entry is read before the map is given up.
+        let read: Vec<(String, Option<T>)> = nodes.collect();
+        read.into_iter().map(|(key, value)| Some((key, value?))).collect()
+    }
+
+    /// An object of texts. Its values are never repeated in a fault: they may be credentials.
+    pub(crate) fn text_map(
+        self,
+        entries: usize,
+        key: RangeInclusive<usize>,
+        value: RangeInclusive<usize>,
+    ) -> Option<BTreeMap<String, String>> {
+        let Some(object) = self.value.as_object() else {
+            return self.refuse("must be an object");
+        };
+        if object.len() > entries {
+            return self.refuse(format!("must have at most {entries} entries"));
+        }
+        let mut map = BTreeMap::new();
+        let mut whole = true;
+        for (name, text) in object {
+            let node = Node {
+                value: text,
+                at: format!("{}.{name}", self.at),
+                faults: self.faults,
+            };
+            let fault = match text.as_str() {
+                None => Some("must be a string".to_owned()),
+                Some(text) => text_fault(text, &value),
+            };
+            let fault = text_fault(name, &key)
+                .map(|fault| format!("its name {fault}"))
+                .or(fault);
+            match (fault, text.as_str()) {
+                (None, Some(text)) => {
+                    map.insert(name.clone(), text.to_owned());
+                }
+                (fault, _) => {
+                    whole = false;
+                    let _: Option<()> = node.refuse_unseen(fault.unwrap_or_default());
+                }
+            }
+        }
+        whole.then_some(map)
+    }
+}
+
+/// What is wrong with `text` as a text of so many characters.
+pub(crate) fn text_fault(text: &str, length: &RangeInclusive<usize>) -> Option<String> {
+    // Databases cannot hold it; a raw U+0000 cannot be in JSON, but can be in a query.
+    if text.contains('\0') {
+        return Some("must not contain the character U+0000".to_owned());
+    }
+    let count = text.chars().count();
+    if length.contains(&count) {
+        None
+    } else if count < *length.start() {
+        Some(format!("must have at least {} characters", length.start()))
+    } else {
+        Some(format!("must have at most {} characters", length.end()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Order {
+        dish: String,
+        count: Option<i64>,
+        notes: Option<Vec<String>>,
+        until: Option<Timestamp>,
+        clears_until: bool,
+        labels: Option<BTreeMap<String, String>>,
+        spicy: Option<bool>,
+    }
+
+    impl ReadBody for Order {
+        fn read(fields: &mut Fields<'_>) -> Option<Self> {
+            let dish = fields.field("dish").required(|node| node.string(2..=5));
+            let count = fields.field("count").optional(|node| node.integer(1..=9));
+            let notes = fields
+                .field("notes")
+                .nullable(|node| node.array(0..=3, |node| node.one_of(&["hot", "cold"])));
+            let until = fields.field("until").clearable(Node::timestamp);
+            let labels = fields
+                .field("labels")
+                .optional(|node| node.text_map(2, 1..=3, 0..=3));
+            let spicy = fields.field("spicy").optional(Node::boolean);
+            Some(Self {
+                dish: dish?,
+                count: count?,
+                notes: notes?,
+                until: until?.flatten(),
+                clears_until: until? == Some(None),
+                labels: labels?,
+                spicy: spicy?,
+            })
+        }
+    }
+
+    fn locations(body: &Value) -> Vec<(String, String)> {
+        let problem = read::<Order>(body).unwrap_err();
+        let document = serde_json::to_value(problem.document(None)).unwrap();
+        document["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|fault| {
+                (
+                    fault["location"].as_str().unwrap().to_owned(),
+                    fault["message"].as_str().unwrap().to_owned(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn reads_what_fits() {
+        let order = read::<Order>(&json!({
+            "dish": "ramen", "count": 3.0, "notes": null, "until": null, "labels": {"a": ""}, "spicy": true
+        }));
+        let expected = Order {
+            dish: "ramen".to_owned(),
+            count: Some(3),
+            notes: None,
+            until: None,
+            clears_until: true,
+            labels: Some(BTreeMap::from([("a".to_owned(), String::new())])),
+            spicy: Some(true),
+        };
+        assert_eq!(order.unwrap(), expected);
+        assert!(!read::<Order>(&json!({"dish": "udon"})).unwrap().clears_until);
+    }
+
+    #[test]
+    fn gathers_every_fault_at_its_place() {
+        let faults = locations(&json!({
+            "count": 10, "notes": ["hot", "warm", 7], "until": "soon", "spicy": null,
+            "labels": {"long name": "x", "k": 1, "v": "long value"}, "extra": 1, "Dish": "ramen"
+        }));
+        // Too many entries hide what is in them; everything else is told.
+        let expected = [
+            ("body.Dish", "is not a known property"),
+            ("body.count", "must be from 1 to 9"),
+            ("body.dish", "is required"),
+            ("body.extra", "is not a known property"),
+            ("body.labels", "must have at most 2 entries"),
+            ("body.notes[1]", "must be one of hot, cold"),
+            ("body.notes[2]", "must be one of hot, cold"),
+            ("body.spicy", "must be a boolean"),
+            ("body.until", "must be an RFC 3339 date-time"),
+        ];
+        assert_eq!(
+            faults,
+            expected.map(|(at, message)| (at.to_owned(), message.to_owned()))
+        );
+    }
+
+    #[test]
+    fn never_repeats_the_values_of_a_map() {
+        let body = json!({"dish": "udon", "labels": {"Key": "a-credential", "four": "x"}});
+        let problem = read::<Order>(&body).unwrap_err();
+        let document = serde_json::to_string(&problem.document(None)).unwrap();
+        assert!(!document.contains("a-credential"), "{document}");
+        assert!(
+            document.contains("body.labels.Key") && document.contains("body.labels.four"),
+            "{document}"
+        );
+    }
+
+    #[test]
+    fn counts_characters_at_the_bounds() {
+        for (dish, fits) in [
+            ("あ", false),
+            ("あい", true),
+            ("あいうえお", true),
+            ("あいうえおか", false),
+        ] {
+            assert_eq!(read::<Order>(&json!({"dish": dish})).is_ok(), fits, "{dish}");
+        }
+        for (count, fits) in [
+            (json!(0), false),
+            (json!(1), true),
+            (json!(9), true),
+            (json!(1e30), false),
+            (json!(1.5), false),
+        ] {
+            assert_eq!(
+                read::<Order>(&json!({"dish": "udon", "count": count})).is_ok(),
+                fits,
+                "{count}"
+            );
+        }
+        assert!(read::<Order>(&json!(["udon"])).is_err());
+    }
+}

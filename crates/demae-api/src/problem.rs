@@ -1,0 +1,438 @@
+//! What a caller reads when something did not go well: RFC 9457 problem details.
+//!
+//! [`Problem`] is the only error type of this crate's handlers, and [`ProblemKind`] the only list of the statuses they
+//! can answer with. A handler returns a problem; [`crate::edge`] writes it, because only there the request's path
+//! (`instance`) is at hand. What the caller did wrong is said in full, every fault at its location; what went wrong
+//! inside is logged once under an `errorId`, and the caller gets the id and nothing else.
+
+use std::borrow::Cow;
+
+use axum::response::{IntoResponse, Response};
+use demae_control_plane::DomainError;
+use demae_delivery::management::ManagementError;
+use demae_event::{Fault, Faults};
+use demae_store::StoreError;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// `Content-Type` of a problem document (RFC 9457, section 6.1).
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// At most so many faults are listed; a body with more is described well enough by these.
+pub const MAX_FAULTS: usize = 100;
+
+/// Longer texts are not echoed as a fault's `value`.
+const MAX_ECHO_LENGTH: usize = 100;
+
+/// Seconds after which a caller that met a full queue may try again.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// The statuses that this API answers with when it does not do what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ProblemKind {
+    /// 400: the request cannot be understood.
+    Malformed,
+    /// 401: no token, or none that is valid.
+    Unauthenticated,
+    /// 403: the token lacks the scope.
+    Forbidden,
+    /// 404: there is no such thing, or it is another organization's.
+    NotFound,
+    /// 405: the path is known, the method is not.
+    MethodNotAllowed,
+    /// 409: what is there stands in the way.
+    Conflict,
+    /// 413: the body is longer than allowed.
+    TooLarge,
+    /// 415: the body is not JSON.
+    UnsupportedMedia,
+    /// 422: the request is understood, and something in it is wrong.
+    Invalid,
+    /// 429: more than can be taken in now.
+    TooMany,
+    /// 500: a fault of ours.
+    Internal,
+    /// 503: not now.
+    Unavailable,
+}
+
+impl ProblemKind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::Malformed,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::UnsupportedMedia,
+        Self::Invalid,
+        Self::TooMany,
+        Self::Internal,
+        Self::Unavailable,
+    ];
+
+    /// The status code.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The status' name: RFC 9110, section 15, and RFC 6585, section 4.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Malformed => "Bad Request",
+            Self::Unauthenticated => "Unauthorized",
+            Self::Forbidden => "Forbidden",
+            Self::NotFound => "Not Found",
+            Self::MethodNotAllowed => "Method Not Allowed",
+            Self::Conflict => "Conflict",
+            Self::TooLarge => "Content Too Large",
+            Self::UnsupportedMedia => "Unsupported Media Type",
+            Self::Invalid => "Unprocessable Content",
+            Self::TooMany => "Too Many Requests",
+            Self::Internal => "Internal Server Error",
+            Self::Unavailable => "Service Unavailable",
+        }
+    }
+
+    /// The section that defines the status; stable, so that a program may compare it.
+    pub const fn type_uri(self) -> &'static str {
+        match self {
+            Self::Malformed => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.1",
+            Self::Unauthenticated => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2",
+            Self::Forbidden => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.4",
+            Self::NotFound => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.5",
+            Self::MethodNotAllowed => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.6",
+            Self::Conflict => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.10",
+            Self::TooLarge => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.14",
+            Self::UnsupportedMedia => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16",
+            Self::Invalid => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.21",
+            Self::TooMany => "https://www.rfc-editor.org/rfc/rfc6585#section-4",
+            Self::Internal => "https://www.rfc-editor.org/rfc/rfc9110#section-15.6.1",
+            Self::Unavailable => "https://www.rfc-editor.org/rfc/rfc9110#section-15.6.4",
+        }
+    }
+}
+
+/// One thing that is wrong with a request.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProblemFault)]
+pub struct FaultBody<'a> {
+    /// Where: `body.eventNames[0]`, `query.limit`, `header.Idempotency-Key`.
+    #[schema(examples("body.eventNames[0]"))]
+    location: &'a str,
+    /// What is wrong there.
+    #[schema(examples("must be at least 1"))]
+    message: &'a str,
+    /// The value that was given, if it is short and no secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a Value>,
+}
+
+impl<'a> From<&'a Fault> for FaultBody<'a> {
+    /// Objects, arrays and long texts are not repeated.
+    fn from(fault: &'a Fault) -> Self {
+        let value = fault.value.as_ref().filter(|value| match value {
+            Value::Object(_) | Value::Array(_) => false,
+            Value::String(text) => text.len() <= MAX_ECHO_LENGTH,
+            _ => true,
+        });
+        Self {
+            location: &fault.location,
+            message: &fault.message,
+            value,
+        }
+    }
+}
+
+/// A refused or failed request.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    kind: ProblemKind,
+    code: Cow<'static, str>,
+    detail: Cow<'static, str>,
+    faults: Vec<Fault>,
+    error_id: Option<Uuid>,
+}
+
+impl Problem {
+    /// A problem with its stable code and its explanation.
+    pub fn new(
+        kind: ProblemKind,
+        code: impl Into<Cow<'static, str>>,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            kind,
+            code: code.into(),
+            detail: detail.into(),
+            faults: Vec::new(),
+            error_id: None,
+        }
+    }
+
+    /// The request is understood and wrong at these places.
+    pub fn invalid(faults: Vec<Fault>) -> Self {
+        Self::new(
+            ProblemKind::Invalid,
+            "Request.Invalid",
+            "The request does not fit the schema; see errors.",
+        )
+        .with_faults(faults)
+    }
+
+    /// The request is understood and wrong at this one place.
+    pub fn invalid_at(location: impl Into<String>, message: impl Into<String>) -> Self {
+        let mut faults = Faults::new();
+        faults.push(location, message.into());
+        Self::invalid(faults.into_vec())
+    }
+
+    /// A fault of ours: `error` is logged here, once, and the caller gets only the id of that log entry.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::withheld(
+            ProblemKind::Internal,
+            "Internal",
+            "Something went wrong on our side.",
+            error,
+        )
+    }
+
+    /// As [`Problem::internal`], but worth trying again.
+    pub fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
+        let detail = "The request cannot be served right now; try again.";
+        Self::withheld(ProblemKind::Unavailable, "Unavailable", detail, error)
+    }
+
+    fn withheld(
+        kind: ProblemKind,
+        code: &'static str,
+        detail: &'static str,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Self {
+        let error_id = Uuid::new_v4();
+        let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+        tracing::error!(%error_id, error = causes.collect::<Vec<_>>().join(": "), "request failed");
+        Self {
+            error_id: Some(error_id),
+            ..Self::new(kind, code, detail)
+        }
+    }
+
+    /// Lists `faults`, sorted by location, at most [`MAX_FAULTS`].
+    #[must_use]
+    pub fn with_faults(mut self, mut faults: Vec<Fault>) -> Self {
+        faults.sort_by(|a, b| (&a.location, &a.message).cmp(&(&b.location, &b.message)));
+        faults.truncate(MAX_FAULTS);
+        self.faults = faults;
+        self
+    }
+
+    /// Calls a place by the name that this surface has for it.
+    #[must_use]
+    pub(crate) fn relocated(mut self, from: &str, to: &str) -> Self {
+        for fault in self.faults.iter_mut().filter(|fault| fault.location == from) {
+            to.clone_into(&mut fault.location);
+        }
+        self
+    }
+
+    /// Which status it is answered with.
+    pub fn kind(&self) -> ProblemKind {
+        self.kind
+    }
+
+    /// Its stable code.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The document, for the request of the path `instance`.
+    pub fn document<'a>(&'a self, instance: Option<&'a str>) -> ProblemDocument<'a> {
+        ProblemDocument {
+            r#type: self.kind.type_uri(),
+            title: self.kind.title(),
+            status: self.kind.status().as_u16(),
+            detail: &self.detail,
+            instance,
+            errors: self.faults.iter().map(FaultBody::from).collect(),
+            code: &self.code,
+            error_id: self.error_id,
+        }
+    }
+}
+
+/// An RFC 9457 problem document (kaiten.md, section 4).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Problem)]
+pub struct ProblemDocument<'a> {
+    /// The section of the RFC that defines the status.
+    #[schema(
+        format = "uri",
+        examples("https://www.rfc-editor.org/rfc/rfc9110#section-15.5.21")
+    )]
+    r#type: &'a str,
+    /// The status' name.
+    #[schema(examples("Unprocessable Content"))]
+    title: &'a str,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What happened this time.
+    detail: &'a str,
+    /// The path of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("/api/webhooks"))]
+    instance: Option<&'a str>,
+    /// Everything that is wrong with the request, sorted by location.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<FaultBody<'a>>,
+    /// A stable code for programs to branch on.
+    #[schema(examples("Auth.MissingScope"))]
+    code: &'a str,
+    /// The id of the log entry, when the cause is withheld.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error_id: Option<Uuid>,
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        if error.is_transient() {
+            Self::unavailable(&error)
+        } else {
+            Self::internal(&error)
+        }
+    }
+}
+
+impl From<DomainError> for Problem {
+    fn from(error: DomainError) -> Self {
+        let code = error.code().map(|code| code.to_string()).unwrap_or_default();
+        match error {
+            DomainError::NotFound { resource, .. } => Self::new(
+                ProblemKind::NotFound,
+                code,
+                format!("There is no such {resource}."),
+            ),
+            DomainError::Conflict { detail, .. } => Self::new(ProblemKind::Conflict, code, sentence(&detail)),
+            DomainError::Forbidden { detail, .. } => {
+                Self::new(ProblemKind::Forbidden, code, sentence(&detail))
+            }
+            DomainError::Invalid { faults, .. } => Self {
+                code: code.into(),
+                ..Self::invalid(faults)
+            },
+            DomainError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ManagementError> for Problem {
+    fn from(error: ManagementError) -> Self {
+        match error {
+            ManagementError::NotFound { code, resource } => Self::new(
+                ProblemKind::NotFound,
+                code.to_string(),
+                format!("There is no such {resource}."),
+            ),
+            ManagementError::Conflict { code, detail } => {
+                Self::new(ProblemKind::Conflict, code.to_string(), sentence(&detail))
+            }
+            ManagementError::Invalid { code, faults } => Self {
+                code: code.to_string().into(),
+                ..Self::invalid(faults)
+            },
+            ManagementError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// An error's message as a sentence of its own.
+fn sentence(message: &str) -> String {
+    let mut letters = message.chars();
+    letters.next().map_or_else(String::new, |first| {
+        format!("{}{}.", first.to_uppercase(), letters.as_str())
+    })
+}
+
+impl IntoResponse for Problem {
+    /// The status and the headers; the document is written by [`crate::edge`], which finds the problem in the
+    /// response's extensions.
+    fn into_response(self) -> Response {
+        let mut response = self.kind.status().into_response();
+        let headers = response.headers_mut();
+        match self.kind {
+            ProblemKind::Unauthenticated => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            ProblemKind::TooMany | ProblemKind::Unavailable => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            }
+            _ => {}
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lists_faults_in_order_of_location_and_echoes_only_short_scalars() {
+        let mut faults = Faults::new();
+        faults.push_value("query.limit", "too large", 201);
+        faults.push_value("body.name", "too long", "x".repeat(MAX_ECHO_LENGTH + 1));
+        faults.push_value("body.data", "must be a string", json!({"password": "hunter2"}));
+        let problem = Problem::invalid(faults.into_vec());
+        let document = serde_json::to_value(problem.document(Some("/api/x"))).unwrap();
+        assert_eq!(
+            document["errors"],
+            json!([
+                {"location": "body.data", "message": "must be a string"},
+                {"location": "body.name", "message": "too long"},
+                {"location": "query.limit", "message": "too large", "value": 201},
+            ])
+        );
+        assert_eq!(document["status"], 422);
+        assert_eq!(document["instance"], "/api/x");
+    }
+
+    #[test]
+    fn withholds_the_cause_of_a_fault_of_ours() {
+        let cause = std::io::Error::other("password=hunter2");
+        let document = serde_json::to_string(&Problem::internal(&cause).document(None)).unwrap();
+        assert!(!document.contains("hunter2"), "{document}");
+        assert!(document.contains("errorId"), "{document}");
+    }
+
+    #[test]
+    fn bounds_the_number_of_faults() {
+        let mut faults = Faults::new();
+        (0..=MAX_FAULTS).for_each(|place| faults.push(format!("body[{place}]"), "is wrong"));
+        assert_eq!(Problem::invalid(faults.into_vec()).faults.len(), MAX_FAULTS);
+    }
+}

@@ -1,0 +1,109 @@
+//! What every handler can reach, and the bounds it keeps.
+
+use std::{sync::Arc, time::Duration};
+
+use demae_delivery::management::Management;
+use demae_event::{Clock, Timestamp};
+use demae_store::Store;
+use tokio::sync::Semaphore;
+
+use crate::{auth::TokenCache, ingest::EventSink};
+
+/// The bounds of the HTTP surfaces.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest request body, in bytes.
+    pub body_bytes: usize,
+    /// A body must have arrived by then.
+    pub body_timeout: Duration,
+    /// Changes under way or waiting for the database at the same time; more are answered 503.
+    pub concurrent_writes: usize,
+    /// Events in one request.
+    pub events_per_request: usize,
+    /// How long the answer to a request with an `Idempotency-Key` is kept.
+    pub idempotency_kept: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1024 * 1024,
+            body_timeout: Duration::from_secs(30),
+            concurrent_writes: 256,
+            events_per_request: 100,
+            idempotency_kept: Duration::from_hours(24),
+        }
+    }
+}
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    management: Management,
+    clock: Arc<dyn Clock>,
+    events: Arc<dyn EventSink>,
+    limits: Limits,
+    tokens: TokenCache,
+    writes: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiState")
+            .field("limits", &self.0.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ApiState {
+    /// Over an open and migrated `store`, which `management` works on too; events that come with no other change go to
+    /// `events`.
+    pub fn new(
+        store: Store,
+        management: Management,
+        clock: Arc<dyn Clock>,
+        events: Arc<dyn EventSink>,
+        limits: Limits,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            store,
+            management,
+            clock,
+            events,
+            limits,
+            tokens: TokenCache::default(),
+            writes: Arc::new(Semaphore::new(limits.concurrent_writes)),
+        }))
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn management(&self) -> &Management {
+        &self.0.management
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    pub(crate) fn events(&self) -> &dyn EventSink {
+        &*self.0.events
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    pub(crate) fn tokens(&self) -> &TokenCache {
+        &self.0.tokens
+    }
+
+    pub(crate) fn writes(&self) -> &Arc<Semaphore> {
+        &self.0.writes
+    }
+}

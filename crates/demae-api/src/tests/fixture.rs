@@ -1,0 +1,112 @@
+//! One of everything, to fill the paths of the document with.
+
+use std::collections::HashMap;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::{openapi::openapi, testing::TestApi};
+
+/// A path parameter, known by the path up to it, and the first tenant's value for it.
+pub(super) struct Fixture(HashMap<&'static str, String>);
+
+impl Fixture {
+    /// Made by the first tenant.
+    pub(super) async fn new(api: &TestApi) -> Self {
+        api.post(
+            "/api/customers",
+            json!({"name": "Hidden customer", "slug": "customer"}),
+        )
+        .await;
+        api.post(
+            "/api/service-accounts",
+            json!({"name": "Hidden machine", "slug": "machine"}),
+        )
+        .await;
+        let token = json!({"name": "Hidden token", "slug": "token", "scopes": null});
+        api.post("/api/service-accounts/machine/tokens", token).await;
+        api.post(
+            "/api/event-types",
+            json!({"name": "HIDDEN_TYPE", "example": {"id": "1"}}),
+        )
+        .await;
+        let webhook = api.new_webhook().await;
+        let attempt = api.attempt_oldest_event(&webhook).await;
+        let event = api
+            .post("/api/events", json!({"name": "HIDDEN_TYPE", "data": {}}))
+            .await
+            .json();
+        let since = json!({"since": "2020-01-01T00:00:00Z"});
+        let job = api
+            .post(&format!("/api/webhooks/{webhook}/recover"), since)
+            .await
+            .json();
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
+        Self(HashMap::from([
+            ("/api/customers/", "customer".to_owned()),
+            ("/api/service-accounts/", "machine".to_owned()),
+            ("/api/service-accounts/{slug}/tokens/", "token".to_owned()),
+            ("/api/event-types/", "HIDDEN_TYPE".to_owned()),
+            ("/api/webhooks/", webhook),
+            ("/api/webhooks/history/", attempt.to_string()),
+            ("/api/webhooks/{id}/recover/", text(&job["id"])),
+            ("/api/events/", text(&event["id"])),
+        ]))
+    }
+
+    pub(super) fn fill(&self, template: &str) -> String {
+        let mut path = String::new();
+        let mut rest = template;
+        while let Some((before, after)) = rest.split_once('{') {
+            path.push_str(before);
+            let prefix = &template[..template.len() - rest.len() + before.len()];
+            let value = self
+                .0
+                .get(prefix)
+                .unwrap_or_else(|| panic!("the fixture has nothing for {prefix}"));
+            path.push_str(value);
+            rest = after.split_once('}').unwrap().1;
+        }
+        path + rest
+    }
+}
+
+/// Every operation, those that destroy last and the deepest of them first.
+pub(super) fn operations() -> Vec<(Method, String, Value)> {
+    let mut operations = Vec::new();
+    for (path, item) in openapi()["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            operations.push((
+                method.to_uppercase().parse::<Method>().unwrap(),
+                path.clone(),
+                operation.clone(),
+            ));
+        }
+    }
+    operations.sort_by_key(|(method, path, _)| (method == Method::DELETE, usize::MAX - path.len()));
+    operations
+}
+
+/// A body that the operation takes, from the document.
+pub(super) fn body_of(operation: &Value) -> Option<Value> {
+    let content = operation.get("requestBody")?;
+    let mut schema = content["content"]["application/json"]["schema"].clone();
+    while schema.get("example").is_none() {
+        let next = [
+            schema.get("$ref"),
+            schema.pointer("/oneOf/0"),
+            schema.pointer("/oneOf/1"),
+            schema.pointer("/anyOf/0"),
+        ]
+        .into_iter()
+        .flatten()
+        .find(|next| next["type"] != "null")
+        .unwrap_or_else(|| panic!("no example: {operation}"))
+        .clone();
+        schema = match next.as_str().or_else(|| next["$ref"].as_str()) {
+            Some(reference) => openapi().pointer(&reference[1..]).unwrap().clone(),
+            None => next,
+        };
+    }
+    Some(schema["example"].clone())
+}
