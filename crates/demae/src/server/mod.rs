@@ -131,6 +131,8 @@ impl Server {
         };
         let health = Health::new(store.clone(), telemetry.metrics.clone());
         let (router, committers) = routes(&settings, mode, roles, &store, &clock, health.clone());
+        // Before the first answer, so that whoever waits for one finds the token. The ports are open: nobody is refused.
+        banner::print(mode, &settings, &addresses, first_token.as_ref());
         let http = HttpServer::start(listeners, &router);
 
         tracing::info!(
@@ -141,7 +143,6 @@ impl Server {
             start_ms = began.elapsed().as_millis() as u64,
             "ready"
         );
-        banner::print(mode, &settings, &addresses, first_token.as_ref());
         Ok(Self {
             settings,
             signals,
