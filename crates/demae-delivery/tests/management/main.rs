@@ -1,0 +1,30 @@
+//! The management service on real databases, with no engine running: what people ask for, and what is written.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at the first error")]
+
+/// Makes a test of every case for every database.
+macro_rules! on_both_databases {
+    ($($case:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&crate::support::World::sqlite().await).await;
+            })+
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&crate::support::World::postgres().await).await;
+            })+
+        }
+    };
+}
+
+mod endpoint;
+mod event_types;
+mod events;
+mod health;
+mod history;
+mod recovery;
+mod support;
