@@ -13,7 +13,7 @@ use demae_store::{
 
 /// Rows removed per transaction.
 const CHUNK: u64 = 500;
-/// Chunks per organization, kind and call. Once a minute, that removes far more than a minute brings in.
+/// Chunks per organization, kind and call: at most 100,000 rows of each kind go at once. A backlog takes several calls.
 const CHUNKS_PER_CALL: usize = 200;
 /// Organizations read at once.
 const ORGANIZATIONS: u32 = 200;
