@@ -149,7 +149,7 @@ impl Figure {
     }
 
     fn cells(&self) -> [String; 9] {
-        let time = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), |time| format!("{time:.0}"));
+        let time = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), few_digits);
         let cpu = self.cpu;
         let figure: Vec<String> = self.measures.iter().map(Measure::text).collect();
         let target = |target: &Target| {
@@ -236,6 +236,12 @@ fn table<const COLUMNS: usize>(head: &[String; COLUMNS], rows: &[[String; COLUMN
     text
 }
 
+/// A time with a decimal where it is small.
+fn few_digits(micros: f64) -> String {
+    let decimals = usize::from(micros < 10.0);
+    format!("{micros:.decimals$}")
+}
+
 /// `12345.6` as `12,346`.
 fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
@@ -285,7 +291,7 @@ mod tests {
             server: 1.0,
             database: Some(2.0),
             driver: 0.25,
-            receiver: 0.5,
+            receiver: 0.0725,
         };
         let report = Report {
             machine: machine(),
@@ -315,7 +321,7 @@ mod tests {
                 "100",
                 "200",
                 "25",
-                "50",
+                "7.2",
                 "all arrived"
             ]
         );

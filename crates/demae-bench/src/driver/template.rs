@@ -23,7 +23,10 @@ impl Templates {
         let events: Vec<String> = (plan.names.iter().cycle().take(plan.batch))
             .map(|name| event(name, plan.event_bytes))
             .collect();
-        Self(vec![Template::new(plan, &format!("[{}]", events.join(",")))])
+        Self(vec![Template::new(
+            plan,
+            &format!(r#"{{"events":[{}]}}"#, events.join(",")),
+        )])
     }
 
     /// The request for the events from number `first` on.
@@ -112,7 +115,7 @@ mod tests {
     fn a_batch_holds_consecutive_numbers() {
         let mut templates = Templates::new(&plan(3));
         let body = body(templates.stamp(30, 7));
-        let numbers: Vec<u64> = (body.as_array().unwrap().iter())
+        let numbers: Vec<u64> = (body["events"].as_array().unwrap().iter())
             .map(|event| {
                 MarkFinder::new()
                     .find(event.to_string().as_bytes())
@@ -121,6 +124,6 @@ mod tests {
             })
             .collect();
         assert_eq!(numbers, [30, 31, 32]);
-        assert_eq!(body[2]["name"], "A");
+        assert_eq!(body["events"][2]["name"], "A");
     }
 }

@@ -36,9 +36,10 @@ pub(super) async fn measure(lab: &Lab, store: StoreKind) -> Result<Vec<Figure>> 
 async fn one(lab: &Lab, store: StoreKind, bad: u64) -> Result<(Figure, Latency)> {
     let each = lab.effort.endpoints_per_event;
     let healthy = each - bad;
+    let groups = NAMES.len() as u64;
     let case = match bad {
-        0 => "(none dead or slow)",
-        _ => "(1 % dead, 1 % slow)",
+        0 => format!("(none of {} dead or slow)", each * groups),
+        _ => format!("({} of {} dead, as many slow)", bad * groups / 2, each * groups),
     };
     lab.progress
         .measuring(format!("{} {case}, {store}", Row::Isolation.title()));
@@ -64,11 +65,7 @@ async fn one(lab: &Lab, store: StoreKind, bad: u64) -> Result<(Figure, Latency)>
     };
     let run = run_to_the_end(lab, &bed, &plan, healthy).await?;
     let latency = run.arrived.report.latency;
-    let figure = Figure::new(
-        Row::Isolation,
-        Some(store),
-        format!("among {} {case}", each * NAMES.len() as u64),
-    );
+    let figure = Figure::new(Row::Isolation, Some(store), case);
     let figure = latency::with_latency(figure, latency)
         .costing(CpuPerMessage::of(run.cpu, run.arrived.report.distinct))
         .noting(format!("{RATE}/s events, {each} endpoints each"));
