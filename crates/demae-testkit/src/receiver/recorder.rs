@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -99,6 +100,7 @@ type Responder = dyn Fn(&ReceivedRequest) -> Answer + Send + Sync;
 
 struct State {
     requests: Mutex<Vec<ReceivedRequest>>,
+    keeps_requests: AtomicBool,
     scripted: Mutex<VecDeque<Answer>>,
     responder: Mutex<Arc<Responder>>,
     received: Counter,
@@ -132,6 +134,7 @@ impl Recorder {
         let address = listener.local_addr().expect("a bound listener has an address");
         let state = Arc::new(State {
             requests: Mutex::default(),
+            keeps_requests: AtomicBool::new(true),
             scripted: Mutex::default(),
             responder: Mutex::new(Arc::new(|_: &ReceivedRequest| Answer::ok())),
             received: Counter::new("requests received"),
@@ -170,6 +173,12 @@ impl Recorder {
     /// Answers for the next requests, one each, in order of arrival.
     pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         lock(&self.state.scripted).extend(answers);
+    }
+
+    /// From now on requests are counted and answered, but not kept: for tests that send more than they want in memory
+    /// and look at each request in [`answer_by`](Self::answer_by).
+    pub fn keep_no_more(&self) {
+        self.state.keeps_requests.store(false, Ordering::Relaxed);
     }
 
     /// What was received so far, in order of arrival.
@@ -265,7 +274,9 @@ async fn respond(state: &State, request: Request<Incoming>, connection: usize) -
         connection,
     };
     let answer = next_answer(state, &received);
-    lock(&state.requests).push(received);
+    if state.keeps_requests.load(Ordering::Relaxed) {
+        lock(&state.requests).push(received);
+    }
     state.received.up();
     if let Some(gate) = &answer.gate {
         gate.pass().await;

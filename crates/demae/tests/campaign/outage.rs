@@ -28,9 +28,9 @@ async fn a_crash_of_the_database_loses_nothing() {
     let scene = Scene::start(&url).await;
     for _ in 0..2 {
         scene.ledger.more_arrived(SOME).await;
-        postgres.stop_immediate().await.unwrap();
+        let (stopped, ()) = tokio::join!(postgres.stop_immediate(), scene.ledger.more_refused(1));
+        stopped.unwrap();
         wait_for_readiness(&scene.api, 503).await;
-        scene.ledger.more_refused(1).await;
         postgres.start_again().await.unwrap();
         wait_for_readiness(&scene.api, 200).await;
         scene.ledger.more_acknowledged(SOME).await;
@@ -46,9 +46,9 @@ async fn a_broken_or_silent_line_to_the_database_loses_nothing() {
     let scene = Scene::start(&line.in_front_of(&url).unwrap()).await;
 
     scene.ledger.more_arrived(SOME).await;
-    line.cut().await.unwrap();
+    let (cut, ()) = tokio::join!(line.cut(), scene.ledger.more_refused(1));
+    cut.unwrap();
     wait_for_readiness(&scene.api, 503).await;
-    scene.ledger.more_refused(1).await;
     line.pass();
     wait_for_readiness(&scene.api, 200).await;
     scene.ledger.more_acknowledged(SOME).await;

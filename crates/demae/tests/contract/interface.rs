@@ -1,0 +1,24 @@
+//! The interface as programs see it that others wrote against it.
+
+use demae_testkit::sdk;
+
+use crate::{TOKEN, start};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_client_takes_customers_through_their_life() {
+    let (process, _) = start().await;
+    let base = process.command().base_url();
+    sdk::kaitencloud_customers(&base, TOKEN).await.unwrap();
+    assert!(process.terminate().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_requests_find_no_answer_that_the_openapi_document_does_not_describe() {
+    let (process, _) = start().await;
+    let base = process.command().base_url();
+    let report = sdk::schemathesis(&base, TOKEN, &format!("{base}/api/openapi.json"))
+        .await
+        .unwrap_or_else(|failures| panic!("{failures:#}"));
+    println!("{report}");
+    assert!(process.terminate().await.unwrap().success());
+}
