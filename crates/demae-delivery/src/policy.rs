@@ -17,7 +17,7 @@ const RETRY_AFTER_STRETCH: u32 = 2;
 /// The most waits a schedule may have.
 pub const MAX_STEPS: usize = 20;
 /// The longest single wait.
-pub const MAX_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const MAX_WAIT: Duration = Duration::from_hours(168);
 
 /// The waits between scheduled attempts; the first attempt is made at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -293,10 +293,10 @@ mod tests {
 
     #[test]
     fn reads_both_forms_of_retry_after() {
-        assert_eq!(parse_retry_after(" 120 ", NOW), Some(Duration::from_secs(120)));
+        assert_eq!(parse_retry_after(" 120 ", NOW), Some(Duration::from_mins(2)));
         let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
         let date = "Sat, 21 Nov 2026 10:02:00 GMT";
-        assert_eq!(parse_retry_after(date, now), Some(Duration::from_secs(120)));
+        assert_eq!(parse_retry_after(date, now), Some(Duration::from_mins(2)));
         assert_eq!(parse_retry_after("soon", now), None);
         assert_eq!(parse_retry_after("-5", now), None);
     }

@@ -9,7 +9,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use sea_orm::{
     DatabaseConnection, SqliteTransactionMode, TransactionOptions, TransactionTrait,
     sqlx::{
-        ConnectOptions as _, PgPool,
+        ConnectOptions as _, Connection as _, PgPool,
         postgres::{PgConnectOptions, PgPoolOptions},
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
     },
@@ -212,6 +212,12 @@ async fn open_postgres(options: &StoreOptions) -> Result<(PgPool, PgPool), Store
             .max_connections(max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
     };
+    // A pool repeats a refused connection until its time is up; whoever waits for a start wants to know at once.
+    tokio::time::timeout(ACQUIRE_TIMEOUT, connect.connect())
+        .await
+        .map_err(|_| StoreError::Busy("the database did not answer in time".to_owned()))??
+        .close()
+        .await?;
     let ordinary = pool(options.connections).connect_with(connect.clone()).await?;
     let hot = pool(options.engine_connections).connect_lazy_with(engine_session(connect));
     Ok((ordinary, hot))

@@ -30,7 +30,7 @@ impl Default for HealthPolicy {
     fn default() -> Self {
         Self {
             notify_after_attempts: 4,
-            disable_after: Duration::from_secs(5 * 24 * 3600),
+            disable_after: Duration::from_hours(120),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use demae_event::{Clock, Timestamp};
 use demae_store::{Store, StoreError};
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ pub(super) const RECOVER_BATCH: u32 = 2_000;
 /// How often the backlog is measured.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(10);
 /// How often old rows are looked for.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+const RETENTION_INTERVAL: Duration = Duration::from_secs(15);
 /// How often jobs are looked for.
 const JOB_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -42,28 +42,19 @@ impl Keeper {
         self.recover(now, dead_before).await
     }
 
-    /// Runs until `stopping`.
+    /// Runs until `stopping`. Each part has its own pace: a long purge must not keep the signs of life waiting, or the
+    /// other workers would take this one for dead.
     pub(super) async fn run(self, stopping: CancellationToken) {
-        let mut heartbeat = ticks(HEARTBEAT_INTERVAL);
-        let mut backlog = ticks(BACKLOG_INTERVAL);
-        let mut retention = ticks(RETENTION_INTERVAL);
-        let mut jobs = interval_at(Instant::now() + JOB_INTERVAL, JOB_INTERVAL);
-        jobs.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let (part, result) = tokio::select! {
-                () = stopping.cancelled() => return,
-                _ = heartbeat.tick() => ("heartbeat", self.heartbeat().await),
-                _ = backlog.tick() => ("backlog", self.measure().await),
-                _ = jobs.tick() => ("jobs", management::run_due_jobs(&self.store, self.clock.now()).await),
-                _ = retention.tick() => {
-                    ("retention", management::delete_expired(&self.store, &self.retention, self.clock.now()).await)
-                }
-            };
-            if let Err(error) = result {
-                metrics::counter!(metric::STORE_FAILURES, "part" => part).increment(1);
-                tracing::warn!(part, error = %error, "housekeeping could not reach the database; trying again");
-            }
-        }
+        tokio::join!(
+            repeat("heartbeat", HEARTBEAT_INTERVAL, &stopping, || self.heartbeat()),
+            repeat("backlog", BACKLOG_INTERVAL, &stopping, || self.measure()),
+            repeat("jobs", JOB_INTERVAL, &stopping, || {
+                management::run_due_jobs(&self.store, self.clock.now())
+            }),
+            repeat("retention", RETENTION_INTERVAL, &stopping, || {
+                management::delete_expired(&self.store, &self.retention, self.clock.now())
+            }),
+        );
     }
 
     async fn heartbeat(&self) -> Result<(), StoreError> {
@@ -109,8 +100,26 @@ impl Keeper {
     }
 }
 
-fn ticks(period: Duration) -> tokio::time::Interval {
+/// Does one part of the housekeeping every `period` until `stopping`, which also ends it in the middle: every part is a
+/// row of short transactions.
+async fn repeat<F>(
+    part: &'static str,
+    period: Duration,
+    stopping: &CancellationToken,
+    mut turn: impl FnMut() -> F,
+) where
+    F: Future<Output = Result<(), StoreError>>,
+{
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
+    loop {
+        let result = tokio::select! {
+            () = stopping.cancelled() => return,
+            result = async { ticks.tick().await; turn().await } => result,
+        };
+        if let Err(error) = result {
+            metrics::counter!(metric::STORE_FAILURES, "part" => part).increment(1);
+            tracing::warn!(part, error = %error, "housekeeping could not reach the database; trying again");
+        }
+    }
 }

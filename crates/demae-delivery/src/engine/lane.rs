@@ -120,12 +120,11 @@ impl Lane {
             self.active -= 1;
             return Next::Stop;
         }
-        match self.queue.pop_front() {
-            Some(delivery) => Next::Attempt(Box::new(delivery)),
-            None => {
-                self.active -= 1;
-                Next::Stop
-            }
+        if let Some(delivery) = self.queue.pop_front() {
+            Next::Attempt(Box::new(delivery))
+        } else {
+            self.active -= 1;
+            Next::Stop
         }
     }
 

@@ -25,7 +25,7 @@ use super::{
 };
 
 /// A lease must outlast the exchange by this much, for the record to be written under it.
-const LEASE_MARGIN: Duration = Duration::from_secs(10);
+pub(super) const LEASE_MARGIN: Duration = Duration::from_secs(10);
 
 /// What an attempt leaves for the recorder.
 #[derive(Debug)]

@@ -33,4 +33,4 @@ mod worker;
 
 pub use health::HealthPolicy;
 pub use source::{EventSource, OutboxSource};
-pub use worker::{Settings, Worker};
+pub use worker::{MIN_LEASE, Settings, Worker};

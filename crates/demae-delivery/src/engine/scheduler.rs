@@ -141,7 +141,11 @@ impl Scheduler {
     }
 
     async fn claim(&self, ready: &mut HashSet<EndpointId>) -> Result<(), StoreError> {
-        let directory = self.directory.snapshot();
+        if ready.is_empty() {
+            return Ok(());
+        }
+        // What is claimed from here on goes out under the settings of now, as what the router brings does.
+        let directory = self.directory.refresh().await?;
         let mut requests = Vec::new();
         let served: Vec<EndpointId> = ready.iter().copied().take(LANES_PER_CLAIM).collect();
         for endpoint_id in served {

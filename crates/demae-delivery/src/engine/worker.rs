@@ -20,12 +20,15 @@ use super::{
 };
 use crate::{client::DeliveryClient, directory::Directory, management::Retention, policy::RetrySchedule};
 
+/// The shortest usable lease: the longest exchange, the time to record it, and as much again for waiting in the lane.
+pub const MIN_LEASE: Duration = Duration::from_mins(1);
+
 /// How the engine runs.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// For endpoints without one of their own.
     pub schedule: RetrySchedule,
-    /// How long a delivery is leased; must exceed the longest endpoint timeout by far.
+    /// How long a delivery is leased; at least [`MIN_LEASE`].
     pub lease: Duration,
     /// Deliveries in memory that have not been begun.
     pub queued: usize,
@@ -41,7 +44,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             schedule: RetrySchedule::default(),
-            lease: Duration::from_secs(120),
+            lease: Duration::from_mins(2),
             queued: 20_000,
             exchanges: 1_024,
             health: HealthPolicy::default(),
@@ -83,12 +86,12 @@ impl Worker {
             worker: id,
             // An SQLite file has one serving process: whatever is leased was leased by one that is gone.
             alone: store.backend() == Backend::Sqlite,
-            retention: settings.retention.clone(),
+            retention: settings.retention,
         };
         keeper.take_over().await?;
 
         let notes = Arc::new(DueNotes::default());
-        let (outcomes, recorded) = mpsc::channel(recorder::QUEUE);
+        let (outcomes, finished) = mpsc::channel(recorder::QUEUE);
         let sender = Sender {
             client,
             directory: directory.clone(),
@@ -142,7 +145,7 @@ impl Worker {
             intake,
             keeper: tokio::spawn(keeper.run(keeping.clone())),
             keeping,
-            recorder: tokio::spawn(recorder.run(recorded)),
+            recorder: tokio::spawn(recorder.run(finished)),
         })
     }
 

@@ -198,7 +198,8 @@ impl Management {
     }
 
     /// Gives an endpoint a new signing key: `key`, or one made here. The old one goes on signing, besides, for
-    /// `overlap_seconds` ([`OVERLAPS`], [`DEFAULT_OVERLAP`] if left out). Answers the endpoint with its new key.
+    /// `overlap_seconds` ([`OVERLAPS`], [`DEFAULT_OVERLAP`] if left out); none at all, and no earlier one either, if that is
+    /// zero. Answers the endpoint with its new key.
     pub async fn rotate_secret(
         &self,
         transaction: &mut Transaction,
@@ -230,7 +231,10 @@ impl Management {
         endpoint
             .previous_secrets
             .retain(|previous| previous.expires_at > now && previous.secret != new);
-        if overlap > 0 {
+        if overlap == 0 {
+            // Asked for when a key has leaked: no earlier one may sign any longer either.
+            endpoint.previous_secrets.clear();
+        } else {
             if endpoint.previous_secrets.len() >= MAX_PREVIOUS_SECRETS {
                 let detail =
                     format!("{MAX_PREVIOUS_SECRETS} earlier keys still sign; wait until one expires");

@@ -1,6 +1,9 @@
 //! The client against real sockets: where it refuses to go, what it survives, how it keeps connections.
 
-#![expect(clippy::unwrap_used, reason = "in the helpers of a test a panic is how a failure is reported")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in the helpers of a test a panic is how a failure is reported"
+)]
 
 mod hostile;
 mod refused;

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use demae_delivery::engine::Settings;
-use demae_event::Timestamp;
-use demae_store::engine::DeliveryState;
-use demae_testkit::receiver::Recorder;
+use demae_store::engine::{DeliveryState, LaneRequest, LeaseGrant};
+use demae_testkit::receiver::{Answer, Gate, Recorder};
 
 use crate::support::{Bench, drain, numbers, postgres, sqlite, start};
 
@@ -37,7 +36,7 @@ async fn the_others_take_over_on_postgres() {
 
 /// Routes events into leases of a worker that does not exist.
 async fn lease_everything(bench: &Bench, endpoint: demae_event::EndpointId, count: usize) {
-    use demae_store::engine::{LeaseGrant, Message, NewDelivery, RoutedMessage};
+    use demae_store::engine::{Message, NewDelivery, RoutedMessage};
     let now = crate::support::now();
     let routed: Vec<RoutedMessage> = (0..count)
         .map(|number| RoutedMessage {
@@ -85,17 +84,46 @@ async fn two_workers_share_the_work() {
     assert_eq!(bench.attempts(endpoint).await.len(), 2_000);
 }
 
-/// A worker that believes in a lease it has lost records its attempt but moves nothing.
+/// A worker that believes in a lease it has lost (frozen for longer than its lease, say) sends once more than needed,
+/// records its attempt, and moves nothing: the delivery stays with whoever holds the lease now.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_lease_cannot_complete_a_delivery() {
     for database in [sqlite().await, postgres().await] {
         let bench = Bench::new(database).await;
-        let endpoint = bench.endpoint("http://example.com/", |_| {}).await;
-        lease_everything(&bench, endpoint, 1).await;
+        let receiver = Recorder::start().await;
+        let gate = Gate::closed();
+        receiver.answer(Answer::ok().held_by(&gate));
+        let endpoint = bench.endpoint(&receiver.url("/"), |_| {}).await;
+        let worker = bench.start(Settings::default()).await;
+        bench.publish(0..1).await;
+        receiver.wait_for(1).await;
+        // The exchange is under way; meanwhile everybody believes that its worker is dead, and another one leases.
         let engine = bench.store.engine();
         let now = crate::support::now();
-        assert_eq!(engine.recover_leases(now, now, 10).await.unwrap(), 1);
-        assert_eq!(bench.in_state(endpoint, DeliveryState::Waiting).await, 1);
-        assert_eq!(engine.backlog(Timestamp::default()).await.unwrap().leased, 0);
+        let much_later = now + Duration::from_secs(1_000_000);
+        engine.recover_leases(much_later, much_later, 10).await.unwrap();
+        let until = much_later + Duration::from_secs(3600);
+        let successor = uuid::Uuid::from_u128(7);
+        engine.heartbeat(successor, much_later).await.unwrap();
+        let grant = LeaseGrant {
+            worker: successor,
+            now: much_later,
+            until,
+        };
+        let request = LaneRequest {
+            endpoint_id: endpoint,
+            limit: 1,
+        };
+        let claimed = engine.claim(&[request], grant).await.unwrap().remove(0);
+        gate.open();
+        drain(worker).await;
+        assert_eq!(bench.attempts(endpoint).await.len(), 1, "the attempt happened");
+        let lost = bench.attempts(endpoint).await.remove(0);
+        assert_ne!(lost.id, claimed.lease.0);
+        let still = bench.deliveries(endpoint).await.remove(0);
+        assert_eq!(
+            (still.state, still.lease),
+            (DeliveryState::Leased as i16, Some(claimed.lease.0))
+        );
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use demae_delivery::engine::Settings;
 use demae_signature::standard;
-use demae_store::engine::{AttemptStatus, DeliveryState};
+use demae_store::{
+    engine::{AttemptStatus, DeliveryState},
+    repository::endpoints,
+};
 use demae_testkit::receiver::{Answer, Behaviour, Receiver, Recorder};
 
 use crate::support::{Bench, Database, closed_url, drain, numbers, on_both, schedule, status_of};
@@ -18,6 +21,7 @@ on_both!(
     hostile_receivers_are_failures_in_history,
     a_refused_address_is_final,
     a_disabled_endpoint_cancels,
+    a_retry_goes_out_under_the_settings_of_now,
     nothing_is_leased_after_a_drain,
     an_event_is_routed_once_however_often_it_is_read,
     the_rate_limit_spaces_deliveries,
@@ -298,6 +302,33 @@ async fn a_disabled_endpoint_cancels(database: Box<dyn Database>) {
     let attempts = bench.attempts(endpoint).await;
     assert_eq!(status_of(attempts.last().unwrap()), AttemptStatus::Canceled);
     assert_eq!(bench.in_state(endpoint, DeliveryState::Canceled).await, 1);
+}
+
+/// No event comes in between: it is the claim that has to look.
+async fn a_retry_goes_out_under_the_settings_of_now(database: Box<dyn Database>) {
+    let bench = Bench::new(database).await;
+    let receiver = Recorder::start().await;
+    receiver.script([Answer::status(500), Answer::ok()]);
+    let endpoint = bench.endpoint(&receiver.url("/"), |_| {}).await;
+    let worker = bench.start(schedule(&[1])).await;
+    bench.publish(0..1).await;
+    receiver.wait_for(1).await;
+    let key = standard::SigningKey::generate_hmac();
+    let found = endpoints::find(bench.store.reader(), &bench.vault, bench.organization, endpoint).await;
+    let mut changed = found.unwrap().unwrap();
+    changed.secret = key.secret_text();
+    let mut transaction = bench.store.begin().await.unwrap();
+    assert!(
+        endpoints::update(&mut transaction, &bench.vault, &changed)
+            .await
+            .unwrap()
+    );
+    transaction.commit().await.unwrap();
+    let retry = receiver.wait_for(2).await.remove(1);
+    drain(worker).await;
+    let lookup = |name: &str| retry.header(name).map(str::as_bytes);
+    let seconds = crate::support::now().as_secs();
+    standard::verify(lookup, &retry.body, [&key.verifying_key()], seconds, 300).unwrap();
 }
 
 async fn nothing_is_leased_after_a_drain(database: Box<dyn Database>) {

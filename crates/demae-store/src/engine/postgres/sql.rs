@@ -15,7 +15,7 @@ pub(super) const APPEND: &str = "
 
 pub(super) const READ_OUTBOX: &str = "
     SELECT position, id, organization_id, event_name, event_type, payload::text, headers::text, traceparent,
-           (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint AS created_at
+           CASE WHEN isfinite(created_at) THEN (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint ELSE 0 END AS created_at
     FROM outbox_events WHERE position > $1 ORDER BY position LIMIT $2";
 
 /// The deletion need not survive power loss: what comes back is recognised by `route`.
@@ -129,5 +129,5 @@ pub(super) const BACKLOG: &str = "
     SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM outbox_events LIMIT $1) o) AS unrouted,
            (SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE state = 0 LIMIT $1) w) AS waiting,
            (SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE state = 1 LIMIT $1) l) AS leased,
-           (SELECT (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint
+           (SELECT CASE WHEN isfinite(created_at) THEN (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint ELSE 0 END
             FROM outbox_events ORDER BY position LIMIT 1) AS oldest_unrouted";
