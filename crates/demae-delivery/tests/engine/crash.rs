@@ -48,7 +48,7 @@ async fn lease_everything(bench: &Bench, endpoint: demae_event::EndpointId, coun
             }],
         })
         .collect();
-    let until = now + Duration::from_secs(3600);
+    let until = now + Duration::from_hours(1);
     let grant = LeaseGrant {
         worker: uuid::Uuid::from_u128(7),
         now,
@@ -102,7 +102,7 @@ async fn a_lost_lease_cannot_complete_a_delivery() {
         let now = crate::support::now();
         let much_later = now + Duration::from_secs(1_000_000);
         engine.recover_leases(much_later, much_later, 10).await.unwrap();
-        let until = much_later + Duration::from_secs(3600);
+        let until = much_later + Duration::from_hours(1);
         let successor = uuid::Uuid::from_u128(7);
         engine.heartbeat(successor, much_later).await.unwrap();
         let grant = LeaseGrant {

@@ -1,5 +1,7 @@
 //! The whole engine against real databases and real (also hostile) receivers.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise, and the panic says where")]
+
 mod crash;
 mod delivery;
 mod fairness;

@@ -17,7 +17,10 @@ mod tests;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use demae_delivery::policy::{MAX_STEPS, MAX_WAIT};
+use demae_delivery::{
+    engine::MIN_LEASE,
+    policy::{MAX_STEPS, MAX_WAIT},
+};
 use ipnet::IpNet;
 use url::Url;
 
@@ -31,8 +34,6 @@ use self::{
     reader::{Problem, Reader},
 };
 
-/// A lease must outlast an exchange by this much, or a delivery could be taken over while its answer is recorded.
-const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// Which command the settings are for: they differ in what is allowed by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -91,8 +92,6 @@ pub(crate) struct DeliverySettings {
     pub(crate) https_only: bool,
     /// Waits before the second, third, … attempt.
     pub(crate) retry_schedule: Vec<Duration>,
-    /// For a whole exchange.
-    pub(crate) timeout: Duration,
     /// How long an attempt belongs to one worker.
     pub(crate) lease: Duration,
     /// Deliveries under way in this process.
@@ -226,7 +225,6 @@ fn read_delivery(reader: &mut Reader, mode: Mode) -> DeliverySettings {
             .into_iter()
             .map(Duration::from_secs)
             .collect(),
-        timeout: reader.one("endpoint_timeout", duration),
         lease: reader.one("lease", duration),
         concurrency: reader.one("concurrency", number(1, 100_000)),
         queued: reader.one("queued_deliveries", number(1, 10_000_000)),
@@ -245,17 +243,13 @@ fn check_relations(reader: &mut Reader, settings: &Settings) {
     let delivery = &settings.delivery;
     reader.require(
         "lease",
-        &["endpoint_timeout"],
-        delivery.lease >= delivery.timeout + LEASE_MARGIN,
+        &[],
+        delivery.lease >= MIN_LEASE,
         format!(
-            "{} s is too short for exchanges of up to {} s (endpoint_timeout)",
-            delivery.lease.as_secs(),
-            delivery.timeout.as_secs()
+            "{} s is too short for an exchange and its record",
+            delivery.lease.as_secs()
         ),
-        format!(
-            "set lease to at least {}s, or endpoint_timeout lower",
-            (delivery.timeout + LEASE_MARGIN).as_secs()
-        ),
+        format!("set it to at least {}s", MIN_LEASE.as_secs()),
     );
     reader.require(
         "retry_schedule",

@@ -136,7 +136,7 @@ fn all_faults_are_told_at_once_with_name_origin_and_remedy() {
             "no such setting; did you mean database_url?",
         ),
         ("listen", "variable DEMAE_LISTEN", "\"6000\" is not an address"),
-        ("lease", "/etc/demae.toml", "set lease to at least 35s"),
+        ("lease", "/etc/demae.toml", "set it to at least 60s"),
         ("concurrency", "flag --set", "write a number from 1 to 100000"),
         (
             "retention_attempts",
@@ -165,7 +165,7 @@ fn relations_between_settings_are_checked() {
             ),
             "retry_schedule",
         ),
-        (("DEMAE_ENDPOINT_TIMEOUT", "120s"), "lease"),
+        (("DEMAE_LEASE", "59s"), "lease"),
     ];
     for (variable, setting) in cases {
         let found = faults(&variables(&[variable]));
