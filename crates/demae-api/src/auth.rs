@@ -59,6 +59,16 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Somebody, for tests of what callers do.
+    #[cfg(test)]
+    pub(crate) fn somebody(actor: Actor, now: Timestamp) -> Self {
+        Self {
+            actor: Arc::new(actor),
+            now,
+            traceparent: None,
+        }
+    }
+
     /// Who asks.
     pub(crate) fn actor(&self) -> &Actor {
         &self.actor

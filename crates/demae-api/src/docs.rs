@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::{ApiState, edge, problem::Problem};
 
 /// Where the page is.
-pub const PATH: &str = "/api/docs";
+const PATH: &str = "/api/docs";
 
 /// Only this server's own scripts, styles and documents. The interface sets styles on elements it makes and draws its
 /// icons from `data:` URLs.

@@ -72,6 +72,19 @@ impl Default for GroupCommitOptions {
     }
 }
 
+/// The one thing that is wanted of an engine.
+#[async_trait]
+trait Append: Send + Sync {
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, StoreError>;
+}
+
+#[async_trait]
+impl Append for Arc<dyn Engine> {
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, StoreError> {
+        self.as_ref().append(events).await
+    }
+}
+
 /// A caller's events on their way to a commit.
 struct Submission {
     events: Vec<Event>,
@@ -102,6 +115,10 @@ impl Committers {
 impl GroupCommit {
     /// Starts the committing tasks.
     pub fn start(engine: &Arc<dyn Engine>, options: GroupCommitOptions) -> (Self, Committers) {
+        Self::over(&(Arc::new(engine.clone()) as Arc<dyn Append>), options)
+    }
+
+    fn over(store: &Arc<dyn Append>, options: GroupCommitOptions) -> (Self, Committers) {
         let queue_length = options
             .queue
             .clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
@@ -111,7 +128,7 @@ impl GroupCommit {
         let submissions = Arc::new(tokio::sync::Mutex::new(submissions));
         let mut committers = JoinSet::new();
         for _ in 0..options.committers.max(1) {
-            committers.spawn(commit_all(engine.clone(), submissions.clone(), batch));
+            committers.spawn(commit_all(store.clone(), submissions.clone(), batch));
         }
         let sink = Self {
             queue,
@@ -149,7 +166,7 @@ impl EventSink for GroupCommit {
 
 /// Commits until every sender is gone and the queue is empty.
 async fn commit_all(
-    engine: Arc<dyn Engine>,
+    store: Arc<dyn Append>,
     submissions: Arc<tokio::sync::Mutex<mpsc::Receiver<Submission>>>,
     batch: usize,
 ) {
@@ -158,7 +175,7 @@ async fn commit_all(
         if group.is_empty() {
             return;
         }
-        commit(&*engine, group).await;
+        commit(&*store, group).await;
     }
 }
 
@@ -184,7 +201,7 @@ async fn take_group(
     group
 }
 
-async fn commit(engine: &dyn Engine, submissions: Vec<Submission>) {
+async fn commit(store: &dyn Append, submissions: Vec<Submission>) {
     let mut counts = Vec::with_capacity(submissions.len());
     let mut events = Vec::new();
     let mut answers = Vec::with_capacity(submissions.len());
@@ -194,7 +211,7 @@ async fn commit(engine: &dyn Engine, submissions: Vec<Submission>) {
         answers.push((submission.answer, submission.room));
     }
     metrics::histogram!("demae_ingest_batch_events").record(events.len() as f64);
-    match engine.append(&events).await {
+    match store.append(&events).await {
         Ok(outcomes) => {
             let mut outcomes = outcomes.into_iter();
             for ((answer, _room), count) in answers.into_iter().zip(counts) {
@@ -208,5 +225,172 @@ async fn commit(engine: &dyn Engine, submissions: Vec<Submission>) {
                 let _ = answer.send(Err(IngestError::Store(error.clone())));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use demae_event::{EventId, OrganizationId, Timestamp};
+    use serde_json::value::RawValue;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// Commits one batch per permit, and remembers how large they were.
+    struct Gated {
+        gate: Semaphore,
+        arrived: Notify,
+        batches: std::sync::Mutex<Vec<usize>>,
+        fails: bool,
+    }
+
+    impl Gated {
+        fn new(permits: usize, fails: bool) -> Arc<Self> {
+            let batches = std::sync::Mutex::default();
+            Arc::new(Self {
+                gate: Semaphore::new(permits),
+                arrived: Notify::new(),
+                batches,
+                fails,
+            })
+        }
+
+        fn start(self: &Arc<Self>, queue: usize, batch: usize) -> (Arc<GroupCommit>, Committers) {
+            let options = GroupCommitOptions {
+                queue,
+                batch,
+                committers: 1,
+            };
+            let (sink, committers) = GroupCommit::over(&(self.clone() as Arc<dyn Append>), options);
+            (Arc::new(sink), committers)
+        }
+    }
+
+    #[async_trait]
+    impl Append for Gated {
+        async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, StoreError> {
+            self.arrived.notify_one();
+            self.gate.acquire().await.unwrap().forget();
+            self.batches.lock().unwrap().push(events.len());
+            if self.fails {
+                return Err(StoreError::Busy("on purpose".to_owned()));
+            }
+            Ok(events.iter().map(|_| Appended::New).collect())
+        }
+    }
+
+    fn events(count: usize) -> Vec<Event> {
+        let now = Timestamp::from_secs(1_790_000_000);
+        let event = |_| Event {
+            id: EventId::new(now),
+            organization_id: OrganizationId::new(now),
+            name: "A".to_owned(),
+            event_type: "a".to_owned(),
+            data: RawValue::from_string("{}".to_owned()).unwrap(),
+            headers: None,
+            traceparent: None,
+            created_at: now,
+        };
+        (0..count).map(event).collect()
+    }
+
+    /// Publishes from a task of its own, and returns when the events are in the queue.
+    async fn submit(
+        sink: &Arc<GroupCommit>,
+        count: usize,
+    ) -> tokio::task::JoinHandle<Result<usize, IngestError>> {
+        let room = sink.room.available_permits();
+        let publisher = sink.clone();
+        let task = tokio::spawn(async move {
+            publisher
+                .publish(events(count))
+                .await
+                .map(|outcomes| outcomes.len())
+        });
+        while sink.room.available_permits() == room {
+            tokio::task::yield_now().await;
+        }
+        task
+    }
+
+    #[tokio::test]
+    async fn what_arrives_during_a_commit_shares_the_next_one() {
+        let store = Gated::new(0, false);
+        let (sink, committers) = store.start(100, 10);
+        let first = submit(&sink, 1).await;
+        store.arrived.notified().await;
+        let others = [
+            submit(&sink, 1).await,
+            submit(&sink, 3).await,
+            submit(&sink, 2).await,
+        ];
+        store.gate.add_permits(2);
+        assert_eq!(first.await.unwrap().unwrap(), 1);
+        for (task, count) in others.into_iter().zip([1, 3, 2]) {
+            assert_eq!(task.await.unwrap().unwrap(), count);
+        }
+        assert_eq!(*store.batches.lock().unwrap(), [1, 6]);
+        drop(sink);
+        committers.finished().await;
+    }
+
+    #[tokio::test]
+    async fn a_commit_is_bounded_and_never_splits_a_call() {
+        let store = Gated::new(0, false);
+        let (sink, _committers) = store.start(100, 4);
+        let first = submit(&sink, 1).await;
+        store.arrived.notified().await;
+        let others = [
+            submit(&sink, 3).await,
+            submit(&sink, 4).await,
+            submit(&sink, 1).await,
+        ];
+        store.gate.add_permits(10);
+        first.await.unwrap().unwrap();
+        for task in others {
+            task.await.unwrap().unwrap();
+        }
+        assert_eq!(*store.batches.lock().unwrap(), [1, 7, 1]);
+        assert!(matches!(sink.publish(events(5)).await, Err(IngestError::TooMany)));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once_and_has_room_again_after_the_commit() {
+        let store = Gated::new(0, false);
+        let (sink, _committers) = store.start(4, 4);
+        let waiting = [submit(&sink, 3).await, submit(&sink, 1).await];
+        assert!(matches!(sink.publish(events(1)).await, Err(IngestError::Full)));
+        store.gate.add_permits(10);
+        for task in waiting {
+            task.await.unwrap().unwrap();
+        }
+        assert_eq!(sink.publish(events(4)).await.unwrap().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_failed_commit_is_told_to_everybody_in_it() {
+        let store = Gated::new(0, true);
+        let (sink, _committers) = store.start(100, 10);
+        let first = submit(&sink, 1).await;
+        store.arrived.notified().await;
+        let others = [submit(&sink, 1).await, submit(&sink, 1).await];
+        store.gate.add_permits(10);
+        for task in others.into_iter().chain([first]) {
+            assert!(matches!(task.await.unwrap(), Err(IngestError::Store(_))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_does_not_take_its_events_back() {
+        let store = Gated::new(0, false);
+        let (sink, committers) = store.start(100, 10);
+        let first = submit(&sink, 1).await;
+        store.arrived.notified().await;
+        submit(&sink, 2).await.abort();
+        store.gate.add_permits(10);
+        first.await.unwrap().unwrap();
+        drop(sink);
+        committers.finished().await;
+        assert_eq!(*store.batches.lock().unwrap(), [1, 2]);
     }
 }

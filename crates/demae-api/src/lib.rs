@@ -6,7 +6,7 @@
 //! What always holds here:
 //! - Whoever asks is an `Actor` (see [`auth`]); every call into another crate takes it, and with it the organization. A
 //!   handler has no other way to name one, so it cannot reach another tenant's rows.
-//! - A change is one transaction, in a task that its client cannot interrupt (see [`write`](mod@write)).
+//! - A change is one transaction, in a task that its client cannot interrupt (see `write`).
 //! - Everything that is not a success is a [`problem::Problem`], and every fault of a request is told at once.
 //! - Bodies, nesting, pages, queues and waiting are bounded (see [`Limits`]).
 //!
@@ -14,7 +14,7 @@
 //! business with these tokens.
 
 pub mod auth;
-pub mod docs;
+mod docs;
 mod edge;
 mod extract;
 pub mod ingest;
@@ -26,7 +26,7 @@ pub mod problem;
 mod query;
 mod state;
 mod trace;
-pub mod write;
+mod write;
 
 #[cfg(test)]
 mod testing;
@@ -44,7 +44,7 @@ pub use state::{ApiState, Limits};
 
 /// Everything this crate serves, with an answer for every other path.
 ///
-/// Routes that are merged into it afterwards do not pass through [`edge`](mod@edge): they are the binary's own.
+/// Routes that are merged into it afterwards do not pass through its layer: they are the binary's own.
 pub fn router(state: ApiState) -> Router {
     let (surface, _) = kaiten::routes().split_for_parts();
     surface

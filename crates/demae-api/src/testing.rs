@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, body::Body};
 use demae_control_plane::organizations::{self, CreateOrganization};
 use demae_delivery::management::{Management, Rules};
-use demae_event::{AttemptId, EndpointId, Timestamp, clock::ManualClock};
+use demae_event::{AttemptId, EndpointId, OrganizationId, Timestamp, clock::ManualClock};
 use demae_store::{
     Store, StoreOptions, Vault,
     engine::{
@@ -13,7 +13,7 @@ use demae_store::{
         RoutedMessage,
     },
 };
-use demae_testkit::sqlite::SqliteFile;
+use demae_testkit::{postgres::TestDatabase, sqlite::SqliteFile};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -31,8 +31,25 @@ pub(crate) struct TestApi {
     pub(crate) store: Store,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) token: String,
+    organization: OrganizationId,
+    state: ApiState,
     _committers: Committers,
-    _file: SqliteFile,
+    _database: Database,
+}
+
+/// Gone with the value.
+enum Database {
+    Sqlite(SqliteFile),
+    Postgres(TestDatabase),
+}
+
+impl Database {
+    fn url(&self) -> String {
+        match self {
+            Self::Sqlite(file) => file.url(),
+            Self::Postgres(database) => database.url(),
+        }
+    }
 }
 
 /// An answer, read whole.
@@ -73,28 +90,49 @@ impl TestApi {
     }
 
     pub(crate) async fn with_limits(limits: Limits) -> Self {
-        let file = SqliteFile::create().unwrap();
-        let options = StoreOptions::new(file.url(), Vault::from_text(&Vault::generate_text()).unwrap());
+        Self::over(Database::Sqlite(SqliteFile::create().unwrap()), limits).await
+    }
+
+    pub(crate) async fn on_postgres() -> Self {
+        Self::over(
+            Database::Postgres(TestDatabase::create().await.unwrap()),
+            Limits::default(),
+        )
+        .await
+    }
+
+    async fn over(database: Database, limits: Limits) -> Self {
+        let options = StoreOptions::new(database.url(), Vault::from_text(&Vault::generate_text()).unwrap());
         let store = Store::connect(options).await.unwrap();
         store.migrate().await.unwrap();
         let clock = Arc::new(ManualClock::new(START));
         let (sink, committers) = GroupCommit::start(store.engine(), GroupCommitOptions::default());
         let management = Management::new(store.clone(), Rules::default());
         let state = ApiState::new(store.clone(), management, clock.clone(), Arc::new(sink), limits);
-        let token = new_organization(&store, "First").await;
+        let (organization, token) = new_organization(&store, "First").await;
         Self {
-            router: router(state),
+            router: router(state.clone()),
+            state,
+            organization,
             store,
             clock,
             token,
             _committers: committers,
-            _file: file,
+            _database: database,
         }
     }
 
     /// A token of another organization.
     pub(crate) async fn other_token(&self) -> String {
-        new_organization(&self.store, "Other").await
+        new_organization(&self.store, "Other").await.1
+    }
+
+    pub(crate) fn organization(&self) -> OrganizationId {
+        self.organization
+    }
+
+    pub(crate) fn state(&self) -> ApiState {
+        self.state.clone()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
@@ -152,7 +190,7 @@ pub(crate) fn request(method: Method, path: &str, token: &str) -> http::request:
         .header("content-type", "application/json")
 }
 
-async fn new_organization(store: &Store, name: &str) -> String {
+async fn new_organization(store: &Store, name: &str) -> (OrganizationId, String) {
     let mut transaction = store.begin().await.unwrap();
     let input = CreateOrganization {
         name: name.to_owned(),
@@ -162,7 +200,7 @@ async fn new_organization(store: &Store, name: &str) -> String {
         .await
         .unwrap();
     transaction.commit().await.unwrap();
-    new.token.as_str().to_owned()
+    (new.organization.id, new.token.as_str().to_owned())
 }
 
 impl TestApi {

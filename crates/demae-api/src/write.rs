@@ -241,3 +241,95 @@ fn key_reused() -> Problem {
         "This Idempotency-Key was used for a request with another body.",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use demae_control_plane::{
+        Actor,
+        customers::{self, CreateCustomer},
+    };
+    use futures::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::testing::{START, TestApi};
+
+    fn operation() -> Operation {
+        Operation {
+            key: None,
+            method_and_path: "POST /test".to_owned(),
+            body_digest: [0; 32],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_that_began_ends_though_its_client_is_gone() {
+        let api = TestApi::start().await;
+        let actor = Actor::operator(api.organization());
+        let (begun, has_begun) = oneshot::channel();
+        let (go_on, may_go_on) = oneshot::channel::<()>();
+        let (ended, has_ended) = oneshot::channel();
+        let (state, caller) = (api.state(), Caller::somebody(actor.clone(), START));
+        let client = tokio::spawn(async move {
+            state
+                .write_then(
+                    caller,
+                    &operation(),
+                    move |transaction, caller| {
+                        async move {
+                            begun.send(()).unwrap();
+                            may_go_on.await.unwrap();
+                            let input = CreateCustomer {
+                                name: "Survivor".to_owned(),
+                                ..CreateCustomer::default()
+                            };
+                            customers::create(transaction, caller.actor(), input, caller.now(), None).await?;
+                            Ok(Answer::no_content())
+                        }
+                        .boxed()
+                    },
+                    move || ended.send(()).unwrap(),
+                )
+                .await
+        });
+        has_begun.await.unwrap();
+        client.abort();
+        assert!(client.await.unwrap_err().is_cancelled());
+        go_on.send(()).unwrap();
+        has_ended.await.unwrap();
+        assert_eq!(
+            customers::get(&api.store, &actor, "survivor").await.unwrap().name,
+            "Survivor"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_change_that_fails_or_panics_leaves_nothing() {
+        let api = TestApi::start().await;
+        let actor = Actor::operator(api.organization());
+        for panics in [false, true] {
+            let caller = Caller::somebody(actor.clone(), START);
+            let (state, operation) = (api.state(), operation());
+            let outcome = state.write(caller, &operation, move |transaction, caller| {
+                async move {
+                    let input = CreateCustomer {
+                        name: "Ghost".to_owned(),
+                        ..CreateCustomer::default()
+                    };
+                    customers::create(transaction, caller.actor(), input, caller.now(), None).await?;
+                    assert!(!panics, "on purpose");
+                    Err(busy())
+                }
+                .boxed()
+            });
+            let expected = if panics {
+                ProblemKind::Internal
+            } else {
+                ProblemKind::Unavailable
+            };
+            assert_eq!(outcome.await.unwrap_err().kind(), expected);
+            assert!(customers::get(&api.store, &actor, "ghost").await.is_err());
+            assert!(api.store.engine().read_outbox(10).await.unwrap().is_empty());
+        }
+    }
+}

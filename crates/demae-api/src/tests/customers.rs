@@ -5,9 +5,14 @@ use serde_json::json;
 
 use crate::testing::TestApi;
 
-#[tokio::test]
-async fn a_customer_lives_as_the_sdk_expects() {
-    let api = TestApi::start().await;
+on_both_databases! {
+    a_customer_lives_as_the_sdk_expects,
+    what_cannot_change_says_so,
+    a_list_is_read_page_by_page,
+    a_page_has_50_items_unless_asked_and_200_at_most,
+}
+
+async fn a_customer_lives_as_the_sdk_expects(api: TestApi) {
     let created = api
         .post("/api/customers", json!({"name": "Test Webhook Customer"}))
         .await;
@@ -34,9 +39,7 @@ async fn a_customer_lives_as_the_sdk_expects() {
     );
 }
 
-#[tokio::test]
-async fn what_cannot_change_says_so() {
-    let api = TestApi::start().await;
+async fn what_cannot_change_says_so(api: TestApi) {
     api.post("/api/customers", json!({"name": "Fixed", "slug": "fixed"}))
         .await;
     for (body, code) in [
@@ -54,9 +57,7 @@ async fn what_cannot_change_says_so() {
     }
 }
 
-#[tokio::test]
-async fn a_list_is_read_page_by_page() {
-    let api = TestApi::start().await;
+async fn a_list_is_read_page_by_page(api: TestApi) {
     for number in 0..5 {
         api.post("/api/customers", json!({"name": format!("Number {number}")}))
             .await;
@@ -87,9 +88,7 @@ async fn a_list_is_read_page_by_page() {
     );
 }
 
-#[tokio::test]
-async fn a_page_has_50_items_unless_asked_and_200_at_most() {
-    let api = TestApi::start().await;
+async fn a_page_has_50_items_unless_asked_and_200_at_most(api: TestApi) {
     for number in 0..51 {
         api.post("/api/customers", json!({"name": format!("Number {number}")}))
             .await;

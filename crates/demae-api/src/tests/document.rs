@@ -9,6 +9,12 @@ use crate::{
     testing::{Reply, TestApi},
 };
 
+on_both_databases! {
+    every_body_is_read_as_it_is_described,
+    it_is_served_in_both_forms_with_a_page_that_needs_no_network,
+    answers_follow_their_schemas,
+}
+
 fn operations() -> impl Iterator<Item = (&'static str, &'static str, &'static Value)> {
     openapi()["paths"]
         .as_object()
@@ -120,9 +126,7 @@ fn every_event_has_an_entry_whose_example_follows_its_schema() {
 
 /// Bodies are read by hand and described beside it: for each, a wrong value under every described key and one key too
 /// many must be answered with exactly those places.
-#[tokio::test]
-async fn every_body_is_read_as_it_is_described() {
-    let api = TestApi::start().await;
+async fn every_body_is_read_as_it_is_described(api: TestApi) {
     let mut checked = 0;
     for (path, method, operation) in operations() {
         let Some(body) = operation.get("requestBody") else {
@@ -171,9 +175,7 @@ fn alternatives_of(schema: &'static Value) -> Vec<&'static Value> {
     alternatives(schema)
 }
 
-#[tokio::test]
-async fn it_is_served_in_both_forms_with_a_page_that_needs_no_network() {
-    let api = TestApi::start().await;
+async fn it_is_served_in_both_forms_with_a_page_that_needs_no_network(api: TestApi) {
     let as_json = api.get("/api/openapi.json").await;
     let as_yaml = api.get("/api/openapi.yaml").await;
     assert_eq!(&as_json.json(), openapi());
@@ -208,9 +210,7 @@ async fn it_is_served_in_both_forms_with_a_page_that_needs_no_network() {
 
 /// What the router answers is what the document says: every operation, once as its example asks and once with an empty
 /// body.
-#[tokio::test]
-async fn answers_follow_their_schemas() {
-    let api = TestApi::start().await;
+async fn answers_follow_their_schemas(api: TestApi) {
     let fixture = Fixture::new(&api).await;
     for (method, template, operation) in fixture::operations() {
         let path = fixture.fill(&template);

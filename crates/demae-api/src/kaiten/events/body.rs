@@ -112,9 +112,10 @@ pub(crate) struct AcceptedBody {
     /// Its identity.
     #[schema(examples("0199e1a0-7f3c-7a51-9d0e-4b1f6c2d8e90"))]
     id: String,
-    /// The value of the `webhook-id` header of its deliveries.
-    #[schema(examples("msg_2bZ8Q0iZkzJ2yq1cZ5mWc0J1x7T"))]
-    message_id: String,
+    /// The value of the `webhook-id` header of its deliveries; not told of a duplicate, ask for the event by its `id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("msg_2bZ8Q0iZkzJ2yq1cZ5mWc0J1x7T"))]
+    message_id: Option<String>,
     /// Its name; for an event of the catalogue the seed's form.
     #[schema(examples("CUSTOMER_CREATION"))]
     name: String,
@@ -133,7 +134,7 @@ impl AcceptedBody {
     pub(crate) fn of_new(event: &Event) -> Self {
         Self {
             id: event.id.to_string(),
-            message_id: event.id.message_id(event.created_at),
+            message_id: Some(event.id.message_id(event.created_at)),
             name: event.name.clone(),
             r#type: event.event_type.clone(),
             created_at: event.created_at,
@@ -147,8 +148,12 @@ impl AcceptedBody {
 
     /// The same, of what became of it.
     pub(super) fn with(self, outcome: Appended) -> Self {
+        let duplicate = outcome == Appended::Duplicate;
+        // It holds the time of the event as it was written, which a repetition does not know.
+        let message_id = self.message_id.filter(|_| !duplicate);
         Self {
-            duplicate: outcome == Appended::Duplicate,
+            message_id,
+            duplicate,
             ..self
         }
     }
