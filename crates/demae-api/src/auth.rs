@@ -1,7 +1,7 @@
 //! Who asks, and whether they may.
 //!
 //! A request comes with `Authorization: Bearer ksh_…`. The token is looked up by its digest; what it stands for is a
-//! [`Caller`], the only thing from which a handler learns an organization. [`Allowed`] is the extractor that every
+//! `Caller`, the only thing from which a handler learns an organization. `Allowed` is the extractor that every
 //! handler begins with: its type names the scope, so that a handler without a check does not compile into one that has a
 //! caller.
 //!

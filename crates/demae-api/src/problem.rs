@@ -1,7 +1,7 @@
 //! What a caller reads when something did not go well: RFC 9457 problem details.
 //!
 //! [`Problem`] is the only error type of this crate's handlers, and [`ProblemKind`] the only list of the statuses they
-//! can answer with. A handler returns a problem; [`crate::edge`] writes it, because only there the request's path
+//! can answer with. A handler returns a problem; `edge` writes it, because only there the request's path
 //! (`instance`) is at hand. What the caller did wrong is said in full, every fault at its location; what went wrong
 //! inside is logged once under an `errorId`, and the caller gets the id and nothing else.
 
@@ -376,7 +376,7 @@ fn sentence(message: &str) -> String {
 }
 
 impl IntoResponse for Problem {
-    /// The status and the headers; the document is written by [`crate::edge`], which finds the problem in the
+    /// The status and the headers; the document is written by `edge`, which finds the problem in the
     /// response's extensions.
     fn into_response(self) -> Response {
         let mut response = self.kind.status().into_response();

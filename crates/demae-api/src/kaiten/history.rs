@@ -44,7 +44,7 @@ struct AttemptBody {
     #[schema(examples("atmpt_2bZ8Q0iZkzJ2yq1cZ5mWc0J1x7T"))]
     id: String,
     /// The event.
-    event_id: EventIdText,
+    event_id: String,
     /// The value of its `webhook-id` header; absent once the event is no longer kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -80,8 +80,6 @@ struct AttemptBody {
     #[schema(nullable = false)]
     outcome: Option<ExchangeBody>,
 }
-
-type EventIdText = String;
 
 /// What came of an attempt.
 #[derive(Debug, Serialize, ToSchema)]
