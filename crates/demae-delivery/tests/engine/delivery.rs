@@ -177,7 +177,7 @@ async fn gone_disables_the_endpoint(database: Box<dyn Database>) {
     let endpoint = bench.endpoint(&receiver.url("/"), |_| {}).await;
     bench
         .endpoint(&owner.url("/"), |endpoint| {
-            endpoint.event_names = vec!["ENDPOINT_DISABLED".to_owned()]
+            endpoint.event_names = vec!["ENDPOINT_DISABLED".to_owned()];
         })
         .await;
     let worker = bench.start(Settings::default()).await;

@@ -46,20 +46,20 @@ async fn a_flooded_lane_leaves_room_for_the_others(database: Box<dyn Database>) 
     let healthy = Recorder::start().await;
     bench
         .endpoint(&closed_url(), |endpoint| {
-            endpoint.event_names = vec!["CUSTOMER_CREATION".to_owned()]
+            endpoint.event_names = vec!["CUSTOMER_CREATION".to_owned()];
         })
         .await;
     let worker = bench.start(schedule(&[0; 20])).await;
     bench.publish(0..3_000).await;
     let calm = bench
         .endpoint(&healthy.url("/"), |endpoint| {
-            endpoint.event_names = vec!["CUSTOMER_UPDATE".to_owned()]
+            endpoint.event_names = vec!["CUSTOMER_UPDATE".to_owned()];
         })
         .await;
     let mut updates: Vec<_> = (0..100).map(|number| bench.event(number)).collect();
     for update in &mut updates {
-        update.name = "CUSTOMER_UPDATE".to_owned();
-        update.event_type = "com.kaiten.customer.v1.updated".to_owned();
+        update.name = String::from("CUSTOMER_UPDATE");
+        update.event_type = String::from("com.kaiten.customer.v1.updated");
     }
     bench.store.engine().append(&updates).await.unwrap();
     healthy.wait_for(100).await;

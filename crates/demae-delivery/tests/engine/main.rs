@@ -1,6 +1,9 @@
 //! The whole engine against real databases and real (also hostile) receivers.
 
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise, and the panic says where")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends at the first surprise, and the panic says where"
+)]
 
 mod crash;
 mod delivery;
