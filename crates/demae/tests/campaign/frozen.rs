@@ -108,7 +108,7 @@ async fn a_process_frozen_under_load_holds_nothing_up_and_loses_nothing() {
         settled(&pair.way(1, *tenant), endpoint).await;
     }
     pair.end().await;
-    println!("{:#?}", ledger.judge());
+    println!("{}", ledger.judge());
 }
 
 /// Two processes that do everything, on one database, and a token of each of two tenants.

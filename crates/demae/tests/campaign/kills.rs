@@ -82,7 +82,7 @@ async fn campaign(command: &DemaeCommand, database: &str) {
     assert!(process.terminate().await.unwrap().success());
 
     let summary = ledger.judge();
-    println!("{kills} kills: {summary:#?}");
+    println!("{kills} kills: {summary}");
     ledger.judge_runs();
     for (path, successes) in PATHS.into_iter().zip(successes) {
         assert_eq!(

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -70,20 +71,37 @@ struct Arrivals {
 }
 
 /// What the campaign came to.
-#[derive(Debug)]
 pub(crate) struct Summary {
     /// Writes that were tried.
-    pub(crate) attempted: usize,
+    attempted: usize,
     /// Writes that were answered 2xx.
-    pub(crate) acknowledged: usize,
+    acknowledged: usize,
     /// Events that arrived; the same at both endpoints.
-    pub(crate) events: usize,
+    events: usize,
     /// Arrivals beyond the first accepted one, over both endpoints.
     pub(crate) duplicates: usize,
-    /// The most of these that were accepted first in the same run.
+    /// The most of these that were accepted before in the same run.
     pub(crate) most_per_run: usize,
     /// What the clients were answered when it was not 2xx, and how often.
-    pub(crate) refusals: HashMap<String, usize>,
+    refusals: HashMap<String, usize>,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            attempted,
+            acknowledged,
+            events,
+            duplicates,
+            most_per_run,
+            refusals,
+        } = self;
+        write!(
+            f,
+            "{attempted} writes tried, {acknowledged} acknowledged, {events} arrived, {duplicates} duplicates \
+             (at most {most_per_run} of one run); refused: {refusals:?}"
+        )
+    }
 }
 
 impl Ledger {

@@ -111,8 +111,13 @@ pub(crate) async fn wait_for_metric(command: &DemaeCommand, name: &str, least: f
 
 /// A figure of `/metrics`, summed over its labels; 0 if there is none.
 pub(crate) async fn metric(command: &DemaeCommand, name: &str) -> f64 {
-    let text = api(command).text("/metrics").await;
-    text.lines()
+    let answer = api(command)
+        .send(Method::GET, "/metrics", None, None)
+        .await
+        .unwrap();
+    answer
+        .text
+        .lines()
         .filter_map(|line| line.strip_prefix(name))
         .filter(|rest| rest.starts_with(['{', ' ']))
         .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())

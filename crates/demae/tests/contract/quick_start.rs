@@ -37,8 +37,8 @@ async fn the_three_lines_bring_a_signed_delivery_and_its_history() {
         r#"{"name": "Test Webhook Customer"}"#,
     )
     .await;
-    let received = receiver.wait_for(1).await;
-    let body: Value = serde_json::from_slice(&received[0].body).unwrap();
+    let deliveries = receiver.wait_for(1).await;
+    let body: Value = serde_json::from_slice(&deliveries[0].body).unwrap();
     let fields: Vec<_> = body.as_object().unwrap().keys().collect();
     assert_eq!(fields, ["name", "type", "data"]);
     assert_eq!(body["name"], "CUSTOMER_CREATION");
@@ -67,7 +67,7 @@ async fn the_three_lines_bring_a_signed_delivery_and_its_history() {
     assert_eq!(attempts[0]["outcome"]["httpStatus"], 200);
     assert_eq!(
         attempts[0]["messageId"],
-        received[0].header("webhook-id").unwrap()
+        deliveries[0].header("webhook-id").unwrap()
     );
     assert!(process.terminate().await.unwrap().success());
 }

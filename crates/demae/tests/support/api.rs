@@ -28,10 +28,14 @@ pub(crate) struct Api {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    /// As text.
     pub(crate) text: String,
-    /// Null if the text is no JSON.
-    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// Null if it is no JSON.
+    pub(crate) fn body(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
 }
 
 impl Api {
@@ -70,11 +74,8 @@ impl Api {
             let answer = self.client.request(request.body(body.into())?).await?;
             let status = answer.status();
             let bytes = answer.into_body().collect().await?.to_bytes();
-            anyhow::Ok(Answer {
-                status,
-                text: String::from_utf8(bytes.to_vec())?,
-                body: serde_json::from_slice(&bytes).unwrap_or_default(),
-            })
+            let text = String::from_utf8(bytes.to_vec())?;
+            anyhow::Ok(Answer { status, text })
         };
         timeout(REQUEST_LIMIT, exchange)
             .await
@@ -83,25 +84,20 @@ impl Api {
 
     /// A POST that must be answered 2xx.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
-        self.must(Method::POST, path, Some(body)).await.body
+        self.must(Method::POST, path, Some(body)).await
     }
 
     /// A GET that must be answered 2xx.
     pub(crate) async fn get(&self, path: &str) -> Value {
-        self.must(Method::GET, path, None).await.body
+        self.must(Method::GET, path, None).await
     }
 
-    /// The same, for what is not JSON.
-    pub(crate) async fn text(&self, path: &str) -> String {
-        self.must(Method::GET, path, None).await.text
-    }
-
-    async fn must(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
+    async fn must(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
         let answer = self
             .send(method, path, body, None)
             .await
             .unwrap_or_else(|error| panic!("{path}: {error:#}"));
         assert!(answer.status.is_success(), "{path}: {answer:?}");
-        answer
+        answer.body()
     }
 }
