@@ -185,8 +185,9 @@ async fn open_sqlite(url: &str) -> Result<(SqlitePool, SqlitePool), StoreError> 
         .statement_cache_capacity(STATEMENT_CACHE)
         .pragma("temp_store", "memory")
         .pragma("cache_size", "-16000")
-        // A checkpoint writes each changed page once: fewer, larger checkpoints write hot index pages less often.
-        .pragma("wal_autocheckpoint", "4000")
+        // Pages of 4 KiB. Checkpoints are made beside the writer (`Engine::upkeep`); under a load that never lets one
+        // finish there, the writer makes one itself at this size, which bounds the log.
+        .pragma("wal_autocheckpoint", "16000")
         .disable_statement_logging();
     let write = SqlitePoolOptions::new()
         .max_connections(1)
@@ -198,7 +199,8 @@ async fn open_sqlite(url: &str) -> Result<(SqlitePool, SqlitePool), StoreError> 
         .max_connections(SQLITE_READERS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
-        .connect_lazy_with(options.pragma("query_only", "true"));
+        // Readers look rows up; the operating system caches the file for them.
+        .connect_lazy_with(options.pragma("cache_size", "-2000").pragma("query_only", "true"));
     Ok((write, read))
 }
 

@@ -18,6 +18,8 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 const DEAD_AFTER: Duration = Duration::from_secs(10);
 /// Leases recovered by one statement.
 pub(super) const RECOVER_BATCH: u32 = 2_000;
+/// How often the database gets its upkeep.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the backlog is measured.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(10);
 /// How often old rows are looked for.
@@ -47,6 +49,10 @@ impl Keeper {
     pub(super) async fn run(self, stopping: CancellationToken) {
         tokio::join!(
             repeat("heartbeat", HEARTBEAT_INTERVAL, &stopping, || self.heartbeat()),
+            repeat("upkeep", UPKEEP_INTERVAL, &stopping, || self
+                .store
+                .engine()
+                .upkeep()),
             repeat("backlog", BACKLOG_INTERVAL, &stopping, || self.measure()),
             repeat("jobs", JOB_INTERVAL, &stopping, || {
                 management::run_due_jobs(&self.store, self.clock.now())

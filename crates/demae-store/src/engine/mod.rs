@@ -3,8 +3,8 @@
 //! ```text
 //!            append                route                     claim / hand-over            record
 //! request ──────────▶ outbox ──────────────▶ waiting ─────────────────────────▶ leased ────────────▶ succeeded
-//!                        │                      ▲                                 │ │                 failed
-//!                        └─ acknowledge         └──────── retry, lapsed lease ────┘ └──────────────▶ canceled
+//!                                               ▲                                 │ │                 failed
+//!                                               └──────── retry, lapsed lease ────┘ └──────────────▶ canceled
 //! ```
 //!
 //! # A delivery's states
@@ -314,21 +314,18 @@ pub trait Engine: Send + Sync + 'static {
     /// A reader must also look from time to time, for writers that tell nobody.
     async fn outbox_changed(&self);
 
-    /// The oldest `limit` committed events that nobody acknowledged, in the order in which they were inserted.
+    /// The oldest `limit` committed events that are not routed, in the order in which they were inserted.
     ///
     /// Rows that become visible late (a transaction that inserted early and committed late) appear in a later call: an
-    /// event is never passed over, because it stays until it is acknowledged by its id.
+    /// event is never passed over, because it stays until [`Engine::route`] takes it out by its id.
     async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError>;
-
-    /// Forgets events that are routed. May be lost in a crash: they are then read and routed again, which
-    /// [`Engine::route`] recognises.
-    async fn acknowledge(&self, events: &[EventId]) -> Result<(), StoreError>;
 
     /// Raised by every change of an endpoint, in the transaction of the change. A router that reads it before it fans
     /// out sees every endpoint that was there when its events were committed.
     async fn endpoints_version(&self) -> Result<i64, StoreError>;
 
-    /// Writes messages with their deliveries. Idempotent by event id: answers which messages were new; of one that was
+    /// Writes messages with their deliveries and takes their events out of the outbox, if they are in it: one
+    /// transaction, so an event is always in one of the two places. Idempotent by event id: answers which messages were new; of one that was
     /// there already, or came before in the same call, nothing is written, and its leases are not granted.
     async fn route(&self, messages: &[RoutedMessage], grant: LeaseGrant) -> Result<Vec<bool>, StoreError>;
 
@@ -368,6 +365,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The open work.
     async fn backlog(&self, now: Timestamp) -> Result<Backlog, StoreError>;
+
+    /// What the database wants done from time to time and off the hot path; called about every second.
+    async fn upkeep(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Closes the connections of the hot path.
     async fn close(&self);

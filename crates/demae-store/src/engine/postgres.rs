@@ -7,7 +7,7 @@
 //!
 //! `position` is drawn when a row is inserted, not when it commits, so a reader that remembered "everything up to N is
 //! done" could pass over a row below N that commits later. This reader remembers nothing of the kind: a row stays in the
-//! table until it is acknowledged by its id, and every read takes the oldest rows that are there. Starting near the last
+//! table until it is taken out by its id, and every read takes the oldest rows that are there. Starting near the last
 //! position read ([`OutboxFloor`]) only saves index pages; a read from the very beginning follows at least every second.
 
 use std::{
@@ -16,7 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use demae_event::{EndpointId, Event, EventId, Timestamp};
+use demae_event::{EndpointId, Event, Timestamp};
 use sea_orm::sqlx::{self, PgPool, Row};
 use serde_json::value::RawValue;
 use tokio::{sync::Notify, time::Instant};
@@ -125,14 +125,6 @@ impl Engine for PostgresEngine {
         rows.iter()
             .map(|row| OutboxRow::read(row)?.into_event())
             .collect()
-    }
-
-    async fn acknowledge(&self, events: &[EventId]) -> Result<(), StoreError> {
-        sqlx::query(sql::ACKNOWLEDGE)
-            .bind(column(events, |event| event.0))
-            .execute(&self.pool)
-            .await?;
-        Ok(())
     }
 
     async fn endpoints_version(&self) -> Result<i64, StoreError> {

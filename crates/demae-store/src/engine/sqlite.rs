@@ -8,12 +8,12 @@
 //!
 //! `position` is the rowid. With a single writer, a transaction that inserts has seen every earlier one committed, so
 //! rowids become visible in the order in which they were given: there is no late row below one that was read. And a row
-//! stays until it is acknowledged by its id, so nothing depends on a remembered position at all.
+//! stays until it is taken out by its id, so nothing depends on a remembered position at all.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use demae_event::{EndpointId, Event, EventId, Timestamp};
+use demae_event::{EndpointId, Event, Timestamp};
 use sea_orm::sqlx::{
     self, Row, Sqlite, SqliteConnection, SqlitePool,
     query::Query,
@@ -127,22 +127,6 @@ impl Engine for SqliteEngine {
             .collect()
     }
 
-    async fn acknowledge(&self, events: &[EventId]) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
-        let gone = run(&mut transaction, events, sql::ACKNOWLEDGE, |query, event| {
-            query.bind(event.0)
-        })
-        .await?;
-        if gone.len() < events.len() {
-            // The others were written as text, by another program.
-            run(&mut transaction, events, sql::ACKNOWLEDGE, |query, event| {
-                query.bind(event.to_string())
-            })
-            .await?;
-        }
-        Ok(transaction.commit().await?)
-    }
-
     async fn endpoints_version(&self) -> Result<i64, StoreError> {
         Ok(sqlx::query_scalar(rows::ENDPOINTS_VERSION)
             .fetch_one(&self.read)
@@ -174,6 +158,7 @@ impl Engine for SqliteEngine {
             |query, delivery| bind_delivery(query, delivery, grant),
         )
         .await?;
+        take_out(&mut transaction, messages).await?;
         transaction.commit().await?;
         Ok(rows::among(messages.iter().map(|m| m.message.event_id.0), new))
     }
@@ -284,6 +269,15 @@ impl Engine for SqliteEngine {
         rows::backlog(&counts, &self.waiting_lanes().await?)
     }
 
+    /// Copies the write-ahead log into the database beside the writer, which then starts the log anew. Left to itself
+    /// SQLite does this within somebody's commit.
+    async fn upkeep(&self) -> Result<(), StoreError> {
+        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
+            .execute(&self.read)
+            .await?;
+        Ok(())
+    }
+
     async fn close(&self) {
         self.write.close().await;
         self.read.close().await;
@@ -300,6 +294,22 @@ fn bind_event<'q>(query: Bound<'q>, event: &'q Event) -> Bound<'q> {
         .bind(event.headers.as_deref().map(RawValue::get))
         .bind(event.traceparent.as_deref())
         .bind(event.created_at.as_micros())
+}
+
+/// Takes routed events out of the outbox.
+async fn take_out(connection: &mut SqliteConnection, messages: &[RoutedMessage]) -> Result<(), StoreError> {
+    let gone = run(connection, messages, sql::TAKE_OUT, |query, routed| {
+        query.bind(routed.message.event_id.0)
+    })
+    .await?;
+    if gone.len() < messages.len() {
+        // The others were written as text, by another program, or came from another source.
+        run(connection, messages, sql::TAKE_OUT, |query, routed| {
+            query.bind(routed.message.event_id.to_string())
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 fn bind_message<'q>(query: Bound<'q>, message: &'q Message) -> Bound<'q> {

@@ -18,11 +18,6 @@ pub(super) const READ_OUTBOX: &str = "
            CASE WHEN isfinite(created_at) THEN (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint ELSE 0 END AS created_at
     FROM outbox_events WHERE position > $1 ORDER BY position LIMIT $2";
 
-/// The deletion need not survive power loss: what comes back is recognised by `route`.
-pub(super) const ACKNOWLEDGE: &str = "
-    DELETE FROM outbox_events USING (SELECT set_config('synchronous_commit', 'off', true)) lazily
-    WHERE id = ANY ($1)";
-
 /// `IS TRUE` keeps the planner from turning `IN` into a join, which without hash joins would compare every delivery
 /// with every message; like this it looks them up in a hash table.
 pub(super) const ROUTE: &str = "
@@ -44,6 +39,8 @@ pub(super) const ROUTE: &str = "
         FROM UNNEST($9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[])
              AS d (endpoint_id, event_id, organization_id, lease, delivered_name)
         WHERE (d.event_id IN (SELECT event_id FROM new)) IS TRUE
+    ), taken_out AS (
+        DELETE FROM outbox_events WHERE id = ANY ($1)
     )
     SELECT event_id FROM new";
 

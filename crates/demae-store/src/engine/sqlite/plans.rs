@@ -29,7 +29,7 @@ const MESSAGE_BY_KEY: &str = "sqlite_autoindex_messages_1 (event_id=?)";
 /// Statements over many rows, with every index they use.
 const MULTI_ROW: [(sql::MultiRow, &[&str]); 9] = [
     (sql::APPEND, &[MESSAGE_BY_KEY]),
-    (sql::ACKNOWLEDGE, &["outbox_events_id (id=?)"]),
+    (sql::TAKE_OUT, &["outbox_events_id (id=?)"]),
     (sql::MESSAGES, &[]),
     (sql::DELIVERIES, &[]),
     (sql::LEASE, &[DELIVERY_BY_KEY]),

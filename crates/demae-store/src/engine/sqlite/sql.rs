@@ -33,7 +33,7 @@ pub(super) const READ_OUTBOX: &str = "
            COALESCE(CAST(ROUND(unixepoch(created_at, 'subsec') * 1000) AS INTEGER) * 1000, 0) AS created_at
     FROM outbox_events ORDER BY position LIMIT ?";
 
-pub(super) const ACKNOWLEDGE: MultiRow = ("DELETE FROM outbox_events WHERE id IN (", 1, ") RETURNING 1");
+pub(super) const TAKE_OUT: MultiRow = ("DELETE FROM outbox_events WHERE id IN (", 1, ") RETURNING 1");
 
 pub(super) const MESSAGES: MultiRow = (
     "INSERT INTO messages

@@ -10,7 +10,7 @@ on_both_databases!(
     everything_about_an_event_is_kept,
     of_two_equal_ids_in_a_call_the_first_is_written,
     known_ids_are_duplicates_and_the_others_are_written,
-    routed_and_acknowledged_events_stay_known,
+    routed_events_stay_known,
     a_thousand_events_keep_their_order,
     large_payloads_are_kept,
     times_are_kept_to_the_millisecond,
@@ -94,7 +94,7 @@ async fn known_ids_are_duplicates_and_the_others_are_written(store: &TestStore) 
     assert_eq!(value(read[0].data.get()), value(events[1].data.get()));
 }
 
-async fn routed_and_acknowledged_events_stay_known(store: &TestStore) {
+async fn routed_events_stay_known(store: &TestStore) {
     let event = new_event();
     store.engine().append(std::slice::from_ref(&event)).await.unwrap();
     let worker = grant(new_worker(), NOW);
@@ -103,17 +103,7 @@ async fn routed_and_acknowledged_events_stay_known(store: &TestStore) {
         .route(&[routed(event.clone(), [])], worker)
         .await
         .unwrap();
-    assert_eq!(
-        store.engine().append(std::slice::from_ref(&event)).await.unwrap(),
-        [Duplicate],
-        "routed"
-    );
-    store.engine().acknowledge(&[event.id]).await.unwrap();
-    assert_eq!(
-        store.engine().append(&[event]).await.unwrap(),
-        [Duplicate],
-        "acknowledged"
-    );
+    assert_eq!(store.engine().append(&[event]).await.unwrap(), [Duplicate]);
     assert!(store.engine().read_outbox(10).await.unwrap().is_empty());
 }
 

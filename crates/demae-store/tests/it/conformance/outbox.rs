@@ -1,4 +1,4 @@
-//! Reading committed events and acknowledging them.
+//! Reading committed events, and that routing takes them out.
 
 use demae_event::{Event, EventId, OrganizationId, Timestamp};
 use demae_store::outbox;
@@ -8,9 +8,9 @@ use uuid::Uuid;
 use crate::support::{NOW, TestStore, grant, new_event, new_events, new_worker, routed};
 
 on_both_databases!(
-    the_oldest_come_first_and_again_until_they_are_acknowledged,
-    acknowledging_is_idempotent,
-    many_are_acknowledged_at_once,
+    the_oldest_come_first_and_again_until_they_are_routed,
+    routing_takes_out_what_is_there,
+    many_are_taken_out_at_once,
     rows_of_other_programs_are_read,
     uncommitted_events_are_not_read,
 );
@@ -23,7 +23,28 @@ async fn read(store: &TestStore, limit: u32) -> Vec<EventId> {
     ids(&store.engine().read_outbox(limit).await.unwrap())
 }
 
-async fn the_oldest_come_first_and_again_until_they_are_acknowledged(store: &TestStore) {
+/// Routes events of these ids, whether they are in the outbox or not.
+async fn route_to_nobody(store: &TestStore, events: &[EventId]) {
+    let messages: Vec<_> = events
+        .iter()
+        .map(|id| {
+            routed(
+                Event {
+                    id: *id,
+                    ..new_event()
+                },
+                [],
+            )
+        })
+        .collect();
+    store
+        .engine()
+        .route(&messages, grant(new_worker(), NOW))
+        .await
+        .unwrap();
+}
+
+async fn the_oldest_come_first_and_again_until_they_are_routed(store: &TestStore) {
     let events = ids(&{
         let events = new_events(5);
         store.engine().append(&events).await.unwrap();
@@ -31,29 +52,25 @@ async fn the_oldest_come_first_and_again_until_they_are_acknowledged(store: &Tes
     });
     assert_eq!(read(store, 3).await, events[..3]);
     assert_eq!(read(store, 3).await, events[..3]);
-    store.engine().acknowledge(&[events[1], events[0]]).await.unwrap();
+    route_to_nobody(store, &[events[1], events[0]]).await;
     assert_eq!(read(store, 3).await, events[2..]);
 }
 
-async fn acknowledging_is_idempotent(store: &TestStore) {
+async fn routing_takes_out_what_is_there(store: &TestStore) {
     let events = new_events(2);
     store.engine().append(&events).await.unwrap();
     for _ in 0..2 {
-        store
-            .engine()
-            .acknowledge(&[events[0].id, EventId::new(NOW)])
-            .await
-            .unwrap();
+        route_to_nobody(store, &[events[0].id, EventId::new(NOW)]).await;
         assert_eq!(read(store, 10).await, [events[1].id]);
     }
-    store.engine().acknowledge(&[]).await.unwrap();
+    route_to_nobody(store, &[]).await;
     assert_eq!(read(store, 10).await, [events[1].id]);
 }
 
-async fn many_are_acknowledged_at_once(store: &TestStore) {
+async fn many_are_taken_out_at_once(store: &TestStore) {
     let events = new_events(700);
     store.engine().append(&events).await.unwrap();
-    store.engine().acknowledge(&ids(&events[..699])).await.unwrap();
+    route_to_nobody(store, &ids(&events[..699])).await;
     assert_eq!(read(store, 1000).await, [events[699].id]);
 }
 
@@ -94,7 +111,7 @@ async fn rows_of_other_programs_are_read(store: &TestStore) {
         r#"{"h":"1"}"#
     );
 
-    store.engine().acknowledge(&ids(&events)).await.unwrap();
+    route_to_nobody(store, &ids(&events)).await;
     assert!(read(store, 10).await.is_empty());
 }
 
@@ -108,7 +125,7 @@ async fn uncommitted_events_are_not_read(store: &TestStore) {
 }
 
 /// Positions are drawn when a row is inserted, so a transaction that began early and commits late appears below what
-/// has been read and acknowledged. SQLite has one writer and therefore no such order.
+/// has been read and routed. SQLite has one writer and therefore no such order.
 #[tokio::test]
 async fn events_that_commit_late_are_not_passed_over_on_postgres() {
     let store = TestStore::postgres().await;
@@ -120,7 +137,7 @@ async fn events_that_commit_late_are_not_passed_over_on_postgres() {
     outbox::append(&mut quick, &late).await.unwrap();
     quick.commit().await.unwrap();
     assert_eq!(read(&store, 10).await, [late.id]);
-    store.engine().acknowledge(&[late.id]).await.unwrap();
+    route_to_nobody(&store, &[late.id]).await;
     assert!(read(&store, 10).await.is_empty());
 
     slow.commit().await.unwrap();
@@ -154,7 +171,6 @@ async fn an_event_in_both_spellings_is_routed_once_on_sqlite() {
         .await
         .unwrap();
     assert_eq!(new, [true, false]);
-    store.engine().acknowledge(&[event.id, event.id]).await.unwrap();
     assert!(read(&store, 10).await.is_empty());
 }
 
