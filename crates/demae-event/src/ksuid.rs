@@ -16,12 +16,20 @@ pub(crate) fn encode(unix_seconds: i64, id: Uuid) -> String {
     let mut bytes = [0_u8; 20];
     bytes[..4].copy_from_slice(&seconds.to_be_bytes());
     bytes[4..].copy_from_slice(id.as_bytes());
+    // Long division by 62 in 32-bit digits: a quarter of the steps that bytes would take, on a path that every delivery
+    // passes.
+    let mut digits = [0_u32; 5];
+    for (digit, chunk) in digits.iter_mut().zip(bytes.chunks_exact(4)) {
+        *digit = chunk
+            .iter()
+            .fold(0, |value, byte| (value << 8) | u32::from(*byte));
+    }
     let mut text = [b'0'; LENGTH];
     for place in text.iter_mut().rev() {
-        let mut remainder = 0_u32;
-        for byte in &mut bytes {
-            let value = (remainder << 8) | u32::from(*byte);
-            *byte = (value / 62) as u8;
+        let mut remainder = 0_u64;
+        for digit in &mut digits {
+            let value = (remainder << 32) | u64::from(*digit);
+            *digit = (value / 62) as u32;
             remainder = value % 62;
         }
         *place = ALPHABET[remainder as usize];

@@ -244,22 +244,60 @@ fn sent_headers_json(headers: &HeaderMap) -> String {
     }))
 }
 
+/// A JSON object of headers. One that came several times is written once, as one list (RFC 9110, section 5.3).
 fn json_object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let mut object: serde_json::Map<String, serde_json::Value> = serde_json::Map::new();
-    for (name, value) in pairs {
-        match object.get_mut(name) {
-            // A header that came several times: as one list, as RFC 9110 (section 5.3) reads it.
-            Some(serde_json::Value::String(known)) => {
-                known.push_str(", ");
-                known.push_str(value);
-            }
-            _ => {
-                object.insert(
-                    name.to_owned(),
-                    serde_json::Value::String(value.replace('\0', "\u{fffd}")),
-                );
-            }
+    let pairs: Vec<(&str, &str)> = pairs.collect();
+    let mut object = Vec::with_capacity(
+        pairs
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 6)
+            .sum(),
+    );
+    for (place, (name, value)) in pairs.iter().enumerate() {
+        let same = |(other, _): &&(&str, &str)| other == name;
+        if pairs[..place].iter().any(|pair| same(&pair)) {
+            continue;
+        }
+        object.push(if object.is_empty() { b'{' } else { b',' });
+        write_json(&mut object, name);
+        object.push(b':');
+        let mut more = pairs[place + 1..].iter().filter(same).peekable();
+        if more.peek().is_none() {
+            write_json(&mut object, value);
+        } else {
+            let list: Vec<&str> = std::iter::once(*value)
+                .chain(more.map(|(_, value)| *value))
+                .collect();
+            write_json(&mut object, &list.join(", "));
         }
     }
-    serde_json::Value::Object(object).to_string()
+    if object.is_empty() {
+        object.push(b'{');
+    }
+    object.push(b'}');
+    String::from_utf8(object).unwrap_or_default()
+}
+
+fn write_json(object: &mut Vec<u8>, text: &str) {
+    // Writing to memory cannot fail, and every string is JSON.
+    let _ = serde_json::to_writer(object, text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_came_twice_are_one_list() {
+        let pairs = [
+            ("set-cookie", "a"),
+            ("x", "quote \" and \u{1}"),
+            ("set-cookie", "b"),
+        ];
+        assert_eq!(
+            json_object(pairs.into_iter()),
+            r#"{"set-cookie":"a, b","x":"quote \" and \u0001"}"#
+        );
+        assert_eq!(json_object(std::iter::empty()), "{}");
+    }
 }
