@@ -234,7 +234,6 @@ impl TestApi {
             .route(&[RoutedMessage { message, deliveries }], grant)
             .await
             .unwrap();
-        engine.acknowledge(&[event.id]).await.unwrap();
         let record = AttemptRecord {
             id: lease,
             organization_id: event.organization_id,

@@ -22,6 +22,8 @@ use crate::{Engine, StoreError, Transaction, Vault, engine, migration};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long SQLite waits for another process's write transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest statement of the engine, and the longest pause within a transaction, on Postgres: milliseconds.
+const SESSION_TIMEOUT: &str = "30000";
 /// Read connections to SQLite.
 const SQLITE_READERS: u32 = 4;
 /// Statements kept prepared per connection: the engine's multi-row statements come in about a dozen lengths each.
@@ -208,6 +210,8 @@ async fn open_postgres(options: &StoreOptions) -> Result<(PgPool, PgPool), Store
     let connect = PgConnectOptions::from_str(&options.url)?
         .application_name("demae")
         .statement_cache_capacity(STATEMENT_CACHE)
+        // A process that freezes inside a transaction must not keep its locks for ever.
+        .options([("idle_in_transaction_session_timeout", SESSION_TIMEOUT)])
         .disable_statement_logging();
     let pool = |max: u32| {
         PgPoolOptions::new()
@@ -237,6 +241,7 @@ pub(crate) fn engine_session(options: PgConnectOptions) -> PgConnectOptions {
         ("enable_bitmapscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
+        ("statement_timeout", SESSION_TIMEOUT),
         ("jit", "off"),
         ("plan_cache_mode", "force_generic_plan"),
     ])

@@ -97,7 +97,8 @@ impl Bed {
         let database = Database::create(store).await?;
         let mut command = DemaeCommand::new("serve")?
             .setting("DEMAE_ALLOW_PRIVATE_ENDPOINTS", "127.0.0.0/8")
-            .setting("DEMAE_BOOTSTRAP_TOKEN", TOKEN);
+            .setting("DEMAE_BOOTSTRAP_TOKEN", TOKEN)
+            .setting("DEMAE_ENDPOINTS_PER_ORGANIZATION", "2000");
         if let Some(url) = database.url() {
             command = command.setting("DEMAE_DATABASE_URL", url);
         }

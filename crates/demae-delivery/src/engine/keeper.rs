@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::metric;
+use super::{life::Life, metric};
 use crate::management::{self, Retention};
 
 /// How often a worker says that it lives.
@@ -32,6 +32,7 @@ pub(super) struct Keeper {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) worker: Uuid,
     pub(super) alone: bool,
+    pub(super) life: Arc<Life>,
     pub(super) retention: Retention,
 }
 
@@ -39,7 +40,7 @@ impl Keeper {
     /// Registers this worker and frees what dead ones left.
     pub(super) async fn take_over(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.store.engine().heartbeat(self.worker, now).await?;
+        self.sign(now).await?;
         let dead_before = if self.alone { now } else { now - DEAD_AFTER };
         self.recover(now, dead_before).await
     }
@@ -69,8 +70,16 @@ impl Keeper {
             // Nobody else reads it: lapsed leases are all that can be found, and our own life needs no proof.
             return self.recover(now, Timestamp::default()).await;
         }
-        self.store.engine().heartbeat(self.worker, now).await?;
+        self.sign(now).await?;
         self.recover(now, now - DEAD_AFTER).await
+    }
+
+    /// Gives a sign of life. It counts from before it was written, so this worker never believes in itself for longer
+    /// than the others do.
+    async fn sign(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.store.engine().heartbeat(self.worker, now).await?;
+        self.life.extend(now + DEAD_AFTER);
+        Ok(())
     }
 
     async fn recover(&self, now: Timestamp, dead_before: Timestamp) -> Result<(), StoreError> {

@@ -4,9 +4,10 @@
 //!
 //! # How many at a time
 //!
-//! A lane begins with [`INITIAL_CONCURRENCY`] exchanges at a time. Each success allows one more, up to
-//! [`MAX_CONCURRENCY`]; each sign of trouble (no answer, 429, 502, 503, 504) halves it, down to one. A dead endpoint
-//! therefore soon holds one connection and a queue of two, and a healthy one takes what it can.
+//! A lane begins with [`INITIAL_CONCURRENCY`] exchanges at a time. A success while more wait than are under way allows
+//! one more, up to [`MAX_CONCURRENCY`]; an empty queue takes one back. So a slow receiver is served by many at a time,
+//! and a quick one by a few on warm connections. Each sign of trouble (no answer, 429, 502, 503, 504) halves the number,
+//! down to one: a dead endpoint soon holds one connection and a queue of two.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -124,6 +125,9 @@ impl Lane {
             Next::Attempt(Box::new(delivery))
         } else {
             self.active -= 1;
+            if self.concurrency > INITIAL_CONCURRENCY {
+                self.concurrency -= 1;
+            }
             Next::Stop
         }
     }
@@ -142,7 +146,10 @@ impl Lane {
             self.concurrency = (self.concurrency / 2).max(1);
             return false;
         }
-        self.concurrency = (self.concurrency + 1).min(MAX_CONCURRENCY);
+        let needed = self.queue.len() as u32 > self.concurrency || self.concurrency < INITIAL_CONCURRENCY;
+        if needed {
+            self.concurrency = (self.concurrency + 1).min(MAX_CONCURRENCY);
+        }
         let start = self.active < self.concurrency && !self.queue.is_empty();
         if start {
             self.active += 1;

@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     lane::{Lane, Next},
+    life::Life,
     metric,
     sender::{Attempted, Sender},
 };
@@ -55,6 +56,7 @@ pub(super) struct Lanes {
     wake_scheduler: Notify,
     sender: Sender,
     clock: Arc<dyn Clock>,
+    life: Arc<Life>,
     outcomes: mpsc::Sender<Outcome>,
     tasks: TaskTracker,
     /// Ends waiting for a rate limit's slot or a permit; exchanges under way go on.
@@ -73,6 +75,7 @@ impl Lanes {
         bounds: Bounds,
         sender: Sender,
         clock: Arc<dyn Clock>,
+        life: Arc<Life>,
         outcomes: mpsc::Sender<Outcome>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -85,6 +88,7 @@ impl Lanes {
             wake_scheduler: Notify::new(),
             sender,
             clock,
+            life,
             outcomes,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -252,7 +256,8 @@ impl Lanes {
 
     fn lease_suffices(&self, delivery: &LeasedDelivery) -> bool {
         let needed = self.sender.timeout_of(delivery.endpoint_id) + LEASE_MARGIN;
-        self.clock.now() + needed < delivery.lease_until
+        let now = self.clock.now();
+        now + needed < delivery.lease_until && self.life.goes_on(now)
     }
 
     async fn attempt(&self, delivery: &LeasedDelivery, _permit: SemaphorePermit<'_>) -> Option<Outcome> {

@@ -23,6 +23,7 @@ mod health;
 mod keeper;
 mod lane;
 mod lanes;
+mod life;
 pub mod metric;
 mod recorder;
 mod router;

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use demae_event::{Clock, EndpointId};
 use demae_store::{
-    Engine,
+    Engine, StoreError,
     engine::{AttemptRecord, AttemptStatus, Disposition, Release},
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -56,7 +56,7 @@ impl Recorder {
             .into_iter()
             .map(|one| (one.record, (one.endpoint, one.ending, one.queued)))
             .unzip();
-        let moved = self.persist(&records).await;
+        let moved = until_written(|| self.engine.record(&records)).await;
         metrics::histogram!(metric::STAGE_SECONDS, "stage" => "record").record(began.elapsed().as_secs_f64());
         for ((record, (endpoint, ending, queued)), moved) in records.iter().zip(rest).zip(moved) {
             count(record, queued);
@@ -72,37 +72,37 @@ impl Recorder {
         self.health.settle(self.clock.now()).await;
     }
 
-    /// Writes until it is written.
-    async fn persist(&self, records: &[AttemptRecord]) -> Vec<bool> {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match self.engine.record(records).await {
-                Ok(moved) => return moved,
-                Err(error) => {
-                    metrics::counter!(metric::STORE_FAILURES, "part" => "recorder").increment(1);
-                    tracing::warn!(error = %error, attempts = records.len(), "outcomes could not be recorded; trying again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(MAX_PAUSE);
-                }
-            }
-        }
-    }
-
-    /// Gives leases back; if that fails they lapse.
+    /// Gives leases back.
     async fn release(&self, released: Vec<Release>) {
         if released.is_empty() {
             return;
         }
-        if let Err(error) = self.engine.release(&released).await {
-            tracing::warn!(error = %error, leases = released.len(), "leases could not be given back; they will lapse");
-            return;
-        }
+        until_written(|| self.engine.release(&released)).await;
         let mut soonest: HashMap<EndpointId, _> = HashMap::new();
         for release in released {
             soonest.entry(release.endpoint_id).or_insert(release.due_at);
         }
         for (endpoint, due_at) in soonest {
             self.notes.add(endpoint, due_at);
+        }
+    }
+}
+
+/// Repeats a write until the database takes it. Both writes may be repeated: they hold only under their leases.
+async fn until_written<T, F>(mut write: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match write().await {
+            Ok(answer) => return answer,
+            Err(error) => {
+                metrics::counter!(metric::STORE_FAILURES, "part" => "recorder").increment(1);
+                tracing::warn!(error = %error, "outcomes could not be recorded; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(MAX_PAUSE);
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     health::{Health, HealthPolicy},
     keeper::{Keeper, RECOVER_BATCH},
     lanes::{Bounds, Lanes},
+    life::Life,
     recorder::{self, Recorder},
     router::Router,
     scheduler::{DueNotes, Scheduler},
@@ -80,12 +81,20 @@ impl Worker {
         let engine = store.engine().clone();
         let directory = Arc::new(Directory::new(store.clone()));
         directory.refresh().await?;
+        // An SQLite file has one serving process: whatever is leased was leased by one that is gone, and nobody takes
+        // this one for dead.
+        let alone = store.backend() == Backend::Sqlite;
+        let life = Arc::new(if alone {
+            Life::unquestioned()
+        } else {
+            Life::until(clock.now())
+        });
         let keeper = Keeper {
             store: store.clone(),
             clock: clock.clone(),
             worker: id,
-            // An SQLite file has one serving process: whatever is leased was leased by one that is gone.
-            alone: store.backend() == Backend::Sqlite,
+            alone,
+            life: life.clone(),
             retention: settings.retention,
         };
         keeper.take_over().await?;
@@ -102,7 +111,7 @@ impl Worker {
             queued: settings.queued,
             exchanges: settings.exchanges,
         };
-        let lanes = Lanes::new(bounds, sender, clock.clone(), outcomes);
+        let lanes = Lanes::new(bounds, sender, clock.clone(), life, outcomes);
         let recorder = Recorder {
             engine: engine.clone(),
             notes: notes.clone(),

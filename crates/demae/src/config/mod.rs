@@ -90,6 +90,8 @@ pub(crate) struct DeliverySettings {
     pub(crate) allowed_networks: Vec<IpNet>,
     /// Refuse `http` endpoints.
     pub(crate) https_only: bool,
+    /// Endpoints that an organization may have.
+    pub(crate) endpoints_per_organization: u32,
     /// Waits before the second, third, … attempt.
     pub(crate) retry_schedule: Vec<Duration>,
     /// How long an attempt belongs to one worker.
@@ -220,6 +222,7 @@ fn read_delivery(reader: &mut Reader, mode: Mode) -> DeliverySettings {
     DeliverySettings {
         allowed_networks,
         https_only: reader.one("https_only", boolean),
+        endpoints_per_organization: reader.one("endpoints_per_organization", number(1, 100_000)),
         retry_schedule: reader
             .list("retry_schedule", number(0, MAX_WAIT.as_secs()))
             .into_iter()

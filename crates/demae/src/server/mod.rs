@@ -294,6 +294,7 @@ fn api(settings: &Settings, store: &Store, clock: &Arc<dyn Clock>) -> (Router, C
     };
     let rules = Rules {
         https_only: settings.delivery.https_only,
+        endpoints_per_organization: settings.delivery.endpoints_per_organization,
         ..Rules::default()
     };
     let management = Management::new(store.clone(), rules);
