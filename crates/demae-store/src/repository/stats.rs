@@ -36,13 +36,21 @@ pub struct EndpointStats {
 }
 
 /// Counts the attempts begun within `[since, until)`.
+///
+/// What is open is counted first, in one statement, and the attempts after it: an attempt is recorded in the transaction
+/// that closes its delivery, so whoever sees nothing open sees every outcome.
 pub async fn of_endpoint(
     connection: &impl ConnectionTrait,
     organization: OrganizationId,
     endpoint: EndpointId,
     (since, until): (Timestamp, Timestamp),
 ) -> Result<EndpointStats, StoreError> {
-    let mut stats = EndpointStats::default();
+    let (waiting, sending) = open(connection, organization, endpoint).await?;
+    let mut stats = EndpointStats {
+        waiting,
+        sending,
+        ..EndpointStats::default()
+    };
     let mut counted = 0;
     for (status, count) in attempts(connection, organization, endpoint, (since, until)).await? {
         counted += count;
@@ -53,8 +61,6 @@ pub async fn of_endpoint(
             AttemptStatus::Canceled => stats.canceled = count,
         }
     }
-    stats.waiting = open(connection, organization, endpoint, DeliveryState::Waiting).await?;
-    stats.sending = open(connection, organization, endpoint, DeliveryState::Leased).await?;
     stats.complete = counted < COUNT_LIMIT && stats.waiting < COUNT_LIMIT;
     Ok(stats)
 }
@@ -95,12 +101,25 @@ async fn attempts(
         .collect()
 }
 
+/// The deliveries that wait and those under way, at one moment.
 async fn open(
     connection: &impl ConnectionTrait,
     organization: OrganizationId,
     endpoint: EndpointId,
-    state: DeliveryState,
-) -> Result<u64, StoreError> {
+) -> Result<(u64, u64), StoreError> {
+    let count = |state| Expr::SubQuery(None, Box::new(in_state(organization, endpoint, state).into()));
+    let counts: SelectStatement = Query::select()
+        .expr_as(count(DeliveryState::Waiting), Alias::new("waiting"))
+        .expr_as(count(DeliveryState::Leased), Alias::new("sending"))
+        .to_owned();
+    let Some(row) = connection.query_one(&counts).await? else {
+        return Ok((0, 0));
+    };
+    let number = |name| row.try_get::<i64>("", name).map(i64::unsigned_abs);
+    Ok((number("waiting")?, number("sending")?))
+}
+
+fn in_state(organization: OrganizationId, endpoint: EndpointId, state: DeliveryState) -> SelectStatement {
     use delivery::Column;
     let some = delivery::Entity::find()
         .select_only()
@@ -110,14 +129,8 @@ async fn open(
         .filter(Column::State.eq(state as i16))
         .limit(COUNT_LIMIT)
         .into_query();
-    let count: SelectStatement = Query::select()
-        .expr_as(Expr::col(Asterisk).count(), Alias::new("count"))
+    Query::select()
+        .expr(Expr::col(Asterisk).count())
         .from_subquery(some, Alias::new("some"))
-        .to_owned();
-    let row = connection.query_one(&count).await?;
-    Ok(row
-        .map(|row| row.try_get::<i64>("", "count"))
-        .transpose()?
-        .unwrap_or_default()
-        .unsigned_abs())
+        .to_owned()
 }
