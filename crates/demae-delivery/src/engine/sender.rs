@@ -7,7 +7,9 @@ use demae_store::engine::{AttemptRecord, AttemptStatus, DeliveryState, Dispositi
 use http::{HeaderMap, header};
 
 use crate::{
-    client::{DeliveryClient, ExchangeError, ExchangeOutcome, OutgoingRequest, RESPONSE_BODY_LIMIT},
+    client::{
+        DeliveryClient, ErrorKind, ExchangeError, ExchangeOutcome, OutgoingRequest, RESPONSE_BODY_LIMIT,
+    },
     directory::{Directory, EndpointConfig},
     policy::{self, Decision, Ending, Place, RetrySchedule},
 };
@@ -46,6 +48,7 @@ pub(super) struct Sender {
     pub(super) directory: Arc<Directory>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) schedule: RetrySchedule,
+    pub(super) https_only: bool,
 }
 
 impl Sender {
@@ -79,16 +82,18 @@ impl Sender {
         let body = endpoint.dialect.body(message, &delivery.delivered_name);
         let headers = endpoint.dialect.headers(&endpoint, message, &body, started_at);
         let request_headers = sent_headers_json(&headers);
-        let answer = self
-            .client
-            .exchange(OutgoingRequest {
-                url: &endpoint.url,
-                headers,
-                body,
-                timeout: endpoint.timeout,
-                response_limit: RESPONSE_BODY_LIMIT,
-            })
-            .await;
+        let request = OutgoingRequest {
+            url: &endpoint.url,
+            headers,
+            body,
+            timeout: endpoint.timeout,
+            response_limit: RESPONSE_BODY_LIMIT,
+        };
+        let answer = if self.https_only && endpoint.url.uri().scheme() == Some(&http::uri::Scheme::HTTP) {
+            Err(plain_http_refused())
+        } else {
+            self.client.exchange(request).await
+        };
         let ended_at = self.clock.now();
         let (ending, retry_after) = ending_of(&answer, ended_at);
         let place = Place {
@@ -174,6 +179,16 @@ impl Sender {
             duration_ms: self.clock.now().since(started_at).as_millis() as u32,
             started_at,
         }
+    }
+}
+
+/// What an exchange over plain http comes to where only https is allowed.
+fn plain_http_refused() -> ExchangeError {
+    ExchangeError {
+        kind: ErrorKind::AddressRefused,
+        detail: "this server delivers to https URLs only (https_only)".to_owned(),
+        duration: Duration::ZERO,
+        status: None,
     }
 }
 

@@ -29,6 +29,8 @@ pub const MIN_LEASE: Duration = Duration::from_mins(1);
 pub struct Settings {
     /// For endpoints without one of their own.
     pub schedule: RetrySchedule,
+    /// Send nothing over plain http, to endpoints written before this was so either.
+    pub https_only: bool,
     /// How long a delivery is leased; at least [`MIN_LEASE`].
     pub lease: Duration,
     /// Deliveries in memory that have not been begun.
@@ -45,6 +47,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             schedule: RetrySchedule::default(),
+            https_only: false,
             lease: Duration::from_mins(2),
             queued: 20_000,
             exchanges: 1_024,
@@ -106,6 +109,7 @@ impl Worker {
             directory: directory.clone(),
             clock: clock.clone(),
             schedule: settings.schedule,
+            https_only: settings.https_only,
         };
         let bounds = Bounds {
             queued: settings.queued,

@@ -20,6 +20,7 @@ on_both!(
     gone_disables_the_endpoint,
     hostile_receivers_are_failures_in_history,
     a_refused_address_is_final,
+    plain_http_is_refused_where_only_https_is_allowed,
     a_disabled_endpoint_cancels,
     a_retry_goes_out_under_the_settings_of_now,
     nothing_is_leased_after_a_drain,
@@ -276,6 +277,24 @@ async fn a_refused_address_is_final(database: Box<dyn Database>) {
         (status_of(&attempt), attempt.http_status),
         (AttemptStatus::Failed, None)
     );
+}
+
+async fn plain_http_is_refused_where_only_https_is_allowed(database: Box<dyn Database>) {
+    let bench = Bench::new(database).await;
+    let receiver = Recorder::start().await;
+    let endpoint = bench.endpoint(&receiver.url("/"), |_| {}).await;
+    let settings = Settings {
+        https_only: true,
+        ..Settings::default()
+    };
+    let worker = bench.start(settings).await;
+    bench.publish(0..1).await;
+    wait_until_finished(&bench, endpoint).await;
+    drain(worker).await;
+    assert_eq!(receiver.connections().get(), 0);
+    let attempt = bench.attempts(endpoint).await.remove(0);
+    assert_eq!(attempt.error_kind.as_deref(), Some("address_refused"));
+    assert_eq!(status_of(&attempt), AttemptStatus::Failed);
 }
 
 async fn a_disabled_endpoint_cancels(database: Box<dyn Database>) {

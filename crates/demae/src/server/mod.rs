@@ -232,6 +232,7 @@ async fn start_worker(
     let seconds: Vec<u64> = delivery.retry_schedule.iter().map(Duration::as_secs).collect();
     let engine = EngineSettings {
         schedule: RetrySchedule::from_seconds(&seconds)?,
+        https_only: delivery.https_only,
         lease: delivery.lease,
         queued: delivery.queued,
         exchanges: delivery.concurrency,
