@@ -12,6 +12,7 @@ mod dev_token;
 mod doctor;
 mod http_client;
 mod inbox;
+mod relay;
 mod secret_key;
 mod server;
 mod telemetry;

@@ -26,3 +26,5 @@ pub const DELIVERY_LAG_SECONDS: &str = "demae_delivery_lag_seconds";
 pub const EXCHANGES: &str = "demae_exchanges";
 /// Counter, label `part`: failed calls to the database that are being repeated.
 pub const STORE_FAILURES: &str = "demae_store_failures_total";
+/// Counter: failures of sources other than Demae's own database.
+pub const SOURCE_FAILURES: &str = "demae_source_failures_total";

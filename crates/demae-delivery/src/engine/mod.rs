@@ -33,5 +33,5 @@ pub mod source;
 mod worker;
 
 pub use health::HealthPolicy;
-pub use source::{EventSource, OutboxSource};
+pub use source::{EventSource, OutboxSource, SourceError};
 pub use worker::{MIN_LEASE, Settings, Worker};

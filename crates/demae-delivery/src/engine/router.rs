@@ -14,7 +14,12 @@ use demae_store::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{lanes::Lanes, metric, scheduler::DueNotes, source::EventSource};
+use super::{
+    lanes::Lanes,
+    metric,
+    scheduler::DueNotes,
+    source::{EventSource, SourceError},
+};
 use crate::directory::{Directory, Snapshot};
 
 /// Events read at once.
@@ -36,7 +41,7 @@ pub(super) struct Router {
 
 impl Router {
     /// Runs until `stopping`; a batch that was begun is finished, or left to be read again if the database is away.
-    pub(super) async fn run(self, mut source: Box<dyn EventSource>, stopping: CancellationToken) {
+    pub(super) async fn run(self: Arc<Self>, mut source: Box<dyn EventSource>, stopping: CancellationToken) {
         while !stopping.is_cancelled() {
             let read = tokio::select! {
                 read = source.next(BATCH) => read,
@@ -47,8 +52,7 @@ impl Router {
                 Err(error) => Err(error),
             };
             if let Err(error) = result {
-                metrics::counter!(metric::STORE_FAILURES, "part" => "router").increment(1);
-                tracing::warn!(error = %error, "the router could not reach the database; trying again");
+                note_failure(&error);
                 tokio::select! {
                     () = tokio::time::sleep(FAILURE_PAUSE) => {}
                     () = stopping.cancelled() => {}
@@ -57,7 +61,7 @@ impl Router {
         }
     }
 
-    async fn turn(&self, source: &mut dyn EventSource, events: Vec<Event>) -> Result<(), StoreError> {
+    async fn turn(&self, source: &mut dyn EventSource, events: Vec<Event>) -> Result<(), SourceError> {
         let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
         self.route(events).await?;
         source.acknowledge(&ids).await
@@ -183,5 +187,21 @@ impl Router {
             }
         }
         // If this fails too, the leases lapse and are recovered.
+    }
+}
+
+fn note_failure(error: &SourceError) {
+    match error {
+        SourceError::Store(error) => {
+            metrics::counter!(metric::STORE_FAILURES, "part" => "router").increment(1);
+            tracing::warn!(error = %error, "the router could not reach the database; trying again");
+        }
+        SourceError::Other(error) => {
+            metrics::counter!(metric::SOURCE_FAILURES).increment(1);
+            tracing::warn!(
+                error = &**error as &dyn std::error::Error,
+                "a source of events failed; trying again"
+            );
+        }
     }
 }

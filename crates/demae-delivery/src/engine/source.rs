@@ -7,20 +7,40 @@ use demae_event::{Event, EventId};
 use demae_store::{Engine, StoreError};
 use tokio::time::timeout;
 
+/// Why a source has no events to offer, or could not be told that they were routed.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Demae's own database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the events come from failed: another database, a broker.
+    #[error("the source failed")]
+    Other(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl SourceError {
+    /// The failure of a source that is not Demae's own database.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
+}
+
 /// A source of committed events.
 ///
 /// - *Committed*: an event is offered only after the transaction that wrote it.
-/// - *At least once*: an event is offered again until it was acknowledged, and may be after that; its id tells.
+/// - *At least once*: an event is offered again until it was acknowledged, and may be after that; its id tells. What the
+///   last call offered and nobody acknowledged (routing failed) is offered again by the next one, in the same order.
+/// - *Failure*: after an error the caller waits a moment and calls again; the source reconnects by itself.
 /// - *Order*: events of one transaction come in the order in which they were written. Between transactions the source
 ///   tries to keep the order of commits but promises nothing.
 /// - *Concurrency*: one reader at a time.
 #[async_trait]
 pub trait EventSource: Send + 'static {
     /// The next events, at most `limit`; waits until there are any. Cancel-safe: what was not acknowledged comes again.
-    async fn next(&mut self, limit: u32) -> Result<Vec<Event>, StoreError>;
+    async fn next(&mut self, limit: u32) -> Result<Vec<Event>, SourceError>;
 
     /// Says that these events are durably routed. Only what the last [`EventSource::next`] offered may be named.
-    async fn acknowledge(&mut self, events: &[EventId]) -> Result<(), StoreError>;
+    async fn acknowledge(&mut self, events: &[EventId]) -> Result<(), SourceError>;
 }
 
 /// The outbox table, read directly: at once after a commit of this process, and from time to time for the others.
@@ -41,7 +61,7 @@ impl OutboxSource {
 
 #[async_trait]
 impl EventSource for OutboxSource {
-    async fn next(&mut self, limit: u32) -> Result<Vec<Event>, StoreError> {
+    async fn next(&mut self, limit: u32) -> Result<Vec<Event>, SourceError> {
         loop {
             let events = self.engine.read_outbox(limit).await?;
             if !events.is_empty() {
@@ -53,7 +73,7 @@ impl EventSource for OutboxSource {
     }
 
     /// Nothing to say: routing took the rows out of the outbox, in the same transaction.
-    async fn acknowledge(&mut self, _events: &[EventId]) -> Result<(), StoreError> {
+    async fn acknowledge(&mut self, _events: &[EventId]) -> Result<(), SourceError> {
         Ok(())
     }
 }

@@ -72,13 +72,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the engine. `source` is where events come from, or none for a process that only delivers.
+    /// Starts the engine. `sources` is where events come from, each with a router of its own, so that one that stands
+    /// still does not hold up the others; none for a process that only delivers.
     pub async fn start(
         settings: Settings,
         store: Store,
         client: DeliveryClient,
         clock: Arc<dyn Clock>,
-        source: Option<Box<dyn EventSource>>,
+        sources: Vec<Box<dyn EventSource>>,
     ) -> Result<Self, StoreError> {
         let id = demae_event::id::new_uuid(clock.now());
         let engine = store.engine().clone();
@@ -136,17 +137,17 @@ impl Worker {
         let keeping = CancellationToken::new();
         let intake = TaskTracker::new();
         intake.spawn(scheduler.run(stopping.clone()));
-        if let Some(source) = source {
-            let router = Router {
-                engine,
-                directory,
-                lanes: lanes.clone(),
-                notes,
-                clock: clock.clone(),
-                worker: id,
-                lease: settings.lease,
-            };
-            intake.spawn(router.run(source, stopping.clone()));
+        let router = Arc::new(Router {
+            engine,
+            directory,
+            lanes: lanes.clone(),
+            notes,
+            clock: clock.clone(),
+            worker: id,
+            lease: settings.lease,
+        });
+        for source in sources {
+            intake.spawn(router.clone().run(source, stopping.clone()));
         }
         intake.close();
         Ok(Self {

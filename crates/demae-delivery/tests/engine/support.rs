@@ -233,7 +233,7 @@ pub(crate) async fn start(store: Store, settings: Settings) -> Worker {
         store,
         client,
         Arc::new(SystemClock),
-        Some(Box::new(source)),
+        vec![Box::new(source)],
     )
     .await
     .unwrap()

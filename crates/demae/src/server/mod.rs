@@ -23,7 +23,7 @@ use axum::{Router, middleware};
 use demae_api::{ApiState, GroupCommit, GroupCommitOptions, Limits, ingest::Committers};
 use demae_delivery::{
     client::{AddressPolicy, ClientSettings, DeliveryClient, SystemResolver},
-    engine::{EventSource, HealthPolicy, OutboxSource, Settings as EngineSettings, Worker},
+    engine::{HealthPolicy, Settings as EngineSettings, Worker},
     management::{Management, Retention, Rules},
     policy::RetrySchedule,
 };
@@ -40,13 +40,11 @@ use crate::{
     cli::SettingsArgs,
     config::{DEFAULT_FILE, Mode, Settings},
     data_folder::{self, DatabaseLock},
-    database, inbox,
+    database, inbox, relay,
     secret_key::{self, KeyOrigin},
     telemetry::Telemetry,
 };
 
-/// How often the outbox is looked at without a wake-up: writers in other processes tell nobody.
-const OUTBOX_POLL: Duration = Duration::from_millis(250);
 /// Exit code of a process that a second signal ended (128 + SIGINT).
 const EXIT_INTERRUPTED: i32 = 130;
 
@@ -246,10 +244,8 @@ async fn start_worker(
             ..Retention::default()
         },
     };
-    let source = roles
-        .has(Role::Relay)
-        .then(|| Box::new(OutboxSource::new(store.engine().clone(), OUTBOX_POLL)) as Box<dyn EventSource>);
-    Worker::start(engine, store.clone(), client, clock.clone(), source)
+    let sources = relay::sources(roles.has(Role::Relay), store);
+    Worker::start(engine, store.clone(), client, clock.clone(), sources)
         .await
         .context("the engine could not be started")
 }
