@@ -4,13 +4,25 @@
 
 pub mod api_token;
 pub mod attempt;
+pub mod audit_entry;
+pub mod component;
 pub mod counter;
 pub mod customer;
 pub mod delivery;
+pub mod deployment;
+pub mod deployment_zone;
 pub mod endpoint;
+pub mod entitlement;
+pub mod entitlement_usage;
 pub mod event_type;
+pub mod feature_flag;
 pub mod idempotency_key;
+pub mod instance;
 pub mod job;
+pub mod license;
+pub mod license_entitlement;
 pub mod message;
 pub mod organization;
+pub mod release;
+pub mod release_component;
 pub mod service_account;

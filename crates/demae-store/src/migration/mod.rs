@@ -6,6 +6,7 @@
 mod m0001_tenants;
 mod m0002_engine;
 mod m0003_management;
+mod m0004_domains;
 mod table;
 
 use sea_orm::{
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_tenants::Migration),
             Box::new(m0002_engine::Migration),
             Box::new(m0003_management::Migration),
+            Box::new(m0004_domains::Migration),
         ]
     }
 }
