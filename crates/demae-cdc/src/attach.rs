@@ -1,0 +1,1 @@
+//! Preparing somebody else's database.

@@ -1,0 +1,232 @@
+//! What can be wrong with a source, and what to do about it.
+//!
+//! Every kind names its remedy, as the exact statement where there is one. [`CdcError::is_transient`] says whether the
+//! reader tries again by itself without telling anybody.
+
+use crate::{SourceConfig, catalog::quote};
+
+/// Why a source has nothing to offer. Shows the fault and the remedy; never a password.
+#[derive(Debug, thiserror::Error)]
+#[error("source {source_name}: {fault}. {remedy}", remedy = .fault.remedy())]
+pub struct CdcError {
+    /// The source's name.
+    pub source_name: String,
+    /// What is wrong.
+    #[source]
+    pub fault: Fault,
+}
+
+impl CdcError {
+    /// Whether it may pass without anybody doing anything.
+    pub fn is_transient(&self) -> bool {
+        self.fault.is_transient()
+    }
+}
+
+/// What is wrong with a source.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The connection could not be made, or ended.
+    #[error("the connection to {target} failed: {reason}")]
+    Connection {
+        /// The database, without password.
+        target: String,
+        /// The client's or the server's words.
+        reason: String,
+    },
+    /// The server said nothing for too long.
+    #[error("the server said nothing for {seconds} s")]
+    Silent {
+        /// How long.
+        seconds: u64,
+    },
+    /// User or password are wrong, or the server does not let this user in from here.
+    #[error("the server does not let {user} in: {reason}")]
+    Refused {
+        /// Who wanted in.
+        user: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// The user may not replicate.
+    #[error("{user} may not use replication")]
+    NoReplicationRight {
+        /// Who needs it.
+        user: String,
+    },
+    /// The server writes too little into its log.
+    #[error("wal_level is {found}, logical replication needs logical")]
+    WalLevel {
+        /// What it is.
+        found: String,
+    },
+    /// The server is older than Postgres 14.
+    #[error("the server is Postgres {found}, the write-ahead log can be followed from 14 on")]
+    TooOld {
+        /// Its version.
+        found: String,
+    },
+    /// The outbox table is not there.
+    #[error("there is no table {table}")]
+    TableMissing {
+        /// `schema.name`.
+        table: String,
+    },
+    /// The table lacks a column that the mapping needs.
+    #[error("the table {table} has no column {wanted}")]
+    ColumnMissing {
+        /// `schema.name`.
+        table: String,
+        /// The field and the names it may have.
+        wanted: String,
+    },
+    /// The publication is not there, or holds another table.
+    #[error("the publication {publication} does not hold the table {table}")]
+    PublicationMissing {
+        /// Its name.
+        publication: String,
+        /// The statement that makes it.
+        statement: String,
+        /// `schema.name`.
+        table: String,
+    },
+    /// The publication was made after the slot: Postgres reads the log with the catalogue of that time.
+    #[error("the publication {publication} is younger than a change that the slot {slot} still has to read")]
+    PublicationTooYoung {
+        /// Its name.
+        publication: String,
+        /// The slot.
+        slot: String,
+    },
+    /// There is no such slot: never made, dropped, or left behind by a failover.
+    #[error("there is no replication slot {slot}")]
+    SlotMissing {
+        /// Its name.
+        slot: String,
+    },
+    /// The server has removed the log that the slot needs.
+    #[error("the replication slot {slot} is lost: the server removed log that it needs (max_slot_wal_keep_size)")]
+    SlotLost {
+        /// Its name.
+        slot: String,
+    },
+    /// The slot's name is taken.
+    #[error("the replication slot {slot} belongs to {owner}")]
+    SlotTaken {
+        /// Its name.
+        slot: String,
+        /// Another database, plugin or kind.
+        owner: String,
+    },
+    /// The server has as many slots as it may have.
+    #[error("the server has no replication slot left")]
+    NoFreeSlot,
+    /// A statement that prepares the database was refused.
+    #[error("the server refused `{statement}`: {reason}")]
+    Denied {
+        /// What was to be done.
+        statement: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// One change is larger than what is taken into memory.
+    #[error("a change of {bytes} bytes is larger than the {limit} that are taken into memory")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The server sent something that is not understood.
+    #[error("the server's stream is not understood: {reason}")]
+    Protocol {
+        /// What was expected.
+        reason: String,
+    },
+}
+
+impl Fault {
+    /// What to do about it: a sentence, with the exact statement where there is one.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Connection { .. } | Self::Silent { .. } => "Demae tries again by itself".to_owned(),
+            Self::Refused { .. } => "Check the URL's user and password, and the server's pg_hba.conf".to_owned(),
+            Self::NoReplicationRight { user } => format!(
+                "Run as a superuser: ALTER ROLE {} WITH REPLICATION; (Amazon RDS: GRANT rds_replication TO {};)",
+                quote(user),
+                quote(user)
+            ),
+            Self::WalLevel { .. } => {
+                "Run as a superuser: ALTER SYSTEM SET wal_level = 'logical'; and restart the server (Amazon RDS: \
+                 rds.logical_replication = 1). Demae's own outbox can be read without it: outbox_source = \"poll\""
+                    .to_owned()
+            }
+            Self::TooOld { .. } => {
+                "Upgrade the server. Demae's own outbox can be read without it: outbox_source = \"poll\"".to_owned()
+            }
+            Self::TableMissing { .. } => {
+                "Correct `table` in the [[source]] entry, or let `demae attach` make one".to_owned()
+            }
+            Self::ColumnMissing { .. } => {
+                "Name the column in the [[source]] entry's `columns`, or choose another preset".to_owned()
+            }
+            Self::PublicationMissing { statement, .. } => {
+                format!("Run as the table's owner: {statement};")
+            }
+            Self::PublicationTooYoung { slot, .. } => format!(
+                "Drop the slot and make it anew: SELECT pg_drop_replication_slot({slot}); {}; what was committed between \
+                 the slot's confirmed_flush_lsn and now is not read",
+                create_slot(slot),
+                slot = literal(slot)
+            ),
+            Self::SlotMissing { slot } => format!(
+                "Make it: {}; what was committed since the old slot's last position and before the new slot is not \
+                 read: compare the table with the history",
+                create_slot(slot)
+            ),
+            Self::SlotLost { slot } => format!(
+                "Make it anew: SELECT pg_drop_replication_slot({}); {}; what was committed since its last position and \
+                 before the new slot is not read: compare the table with the history. Raise max_slot_wal_keep_size or \
+                 watch demae_source_retained_bytes",
+                literal(slot),
+                create_slot(slot)
+            ),
+            Self::SlotTaken { .. } => "Choose another name: `slot` in the [[source]] entry, outbox_slot for Demae's own \
+                                       outbox"
+                .to_owned(),
+            Self::NoFreeSlot => "Raise max_replication_slots and restart the server, or drop slots that nobody uses: \
+                                 SELECT slot_name, active FROM pg_replication_slots"
+                .to_owned(),
+            Self::Denied { statement, .. } => format!("Let somebody with the right run it: {statement};"),
+            Self::TooLarge { .. } => {
+                "Make the row smaller; to go past it, stop Demae and run pg_replication_slot_advance with a position \
+                 behind it: everything before that position is skipped"
+                    .to_owned()
+            }
+            Self::Protocol { .. } => "This is a fault of Demae or of a proxy in between: please report it".to_owned(),
+        }
+    }
+
+    /// Whether it may pass without anybody doing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Connection { .. } | Self::Silent { .. })
+    }
+
+    /// The error of `config`'s source.
+    pub(crate) fn of(self, config: &SourceConfig) -> CdcError {
+        CdcError {
+            source_name: config.name.clone(),
+            fault: self,
+        }
+    }
+}
+
+/// The statement that makes a slot.
+pub(crate) fn create_slot(slot: &str) -> String {
+    format!("SELECT pg_create_logical_replication_slot({}, 'pgoutput')", literal(slot))
+}
+
+/// Text as an SQL literal. Only for names that were checked and for statements that are shown.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}

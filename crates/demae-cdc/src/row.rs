@@ -1,0 +1,72 @@
+//! One change as it is kept until it is acknowledged.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use demae_event::{Event, Timestamp};
+
+use crate::{
+    ledger::Stretch,
+    mapping::{Layout, MAX_REJECTED_BODY, cut, message_event},
+    pgoutput,
+};
+
+/// A change that may become an event. Holds the network's bytes, so that offering it again costs a reading, not a copy
+/// of every event that is under way.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) content: Content,
+    pub(crate) committed_at: Timestamp,
+    pub(crate) stretch: Stretch,
+}
+
+/// Where it came from.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// A row of the table.
+    Row { layout: Arc<Layout>, tuple: Bytes },
+    /// A message written with `pg_logical_emit_message`.
+    Message {
+        content: Bytes,
+        /// Where it stands in the log.
+        position: String,
+        transactional: bool,
+    },
+}
+
+impl Change {
+    /// Its size in memory, roughly: bytes.
+    pub(crate) fn size(&self) -> usize {
+        match &self.content {
+            Content::Row { tuple, .. } => tuple.len(),
+            Content::Message { content, .. } => content.len(),
+        }
+    }
+
+    /// The event, or why it is none and what it looks like.
+    pub(crate) fn event(&self) -> Result<Event, (String, String)> {
+        match &self.content {
+            Content::Row { layout, tuple } => match pgoutput::values(tuple) {
+                Ok(row) => layout
+                    .event(&row, self.committed_at)
+                    .map_err(|reason| (reason, layout.describe(&row))),
+                Err(error) => Err((error.to_string(), String::new())),
+            },
+            Content::Message {
+                content,
+                position,
+                transactional,
+            } => if *transactional {
+                message_event(content, position, self.committed_at)
+            } else {
+                Err("the message is not part of a transaction: call pg_logical_emit_message with true".to_owned())
+            }
+            .map_err(|reason| (reason, described(content))),
+        }
+    }
+}
+
+fn described(content: &[u8]) -> String {
+    let kept = &content[..content.len().min(MAX_REJECTED_BODY)];
+    cut(&String::from_utf8_lossy(kept), MAX_REJECTED_BODY).to_owned()
+}

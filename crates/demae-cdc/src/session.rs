@@ -1,0 +1,457 @@
+//! One connection to the slot: from checking the database to the changes of its log.
+//!
+//! The slot is the lock. While another process holds it, [`Session::open`] waits; the session that could start the stream
+//! is the active one. The position from which the server sends is the slot's own, never one that was remembered here: a
+//! database that was restored or failed over may have gone back behind it.
+
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use demae_event::Timestamp;
+use futures::FutureExt as _;
+use pgwire_replication::{Lsn, PgWireError, ReplicationClient, client::ReplicationEvent};
+use sqlx::PgConnection;
+use tokio::time::timeout;
+
+use crate::{
+    Fault, MissingSlot, SourceConfig, catalog,
+    error::{create_slot, literal},
+    ledger::{Ledger, Stretch},
+    mapping::Layout,
+    pgoutput::{self, Message},
+    remains::Remains,
+    row::{Change, Content},
+};
+
+/// The prefix of messages that are events.
+const MESSAGE_PREFIX: &str = "demae";
+/// Messages that the connection reads ahead. Few, because each may be large.
+const READ_AHEAD: usize = 32;
+/// The largest message that is taken into memory, in bytes.
+const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+/// Bytes that are offered at once; at least one change always is.
+const MAX_BATCH: usize = 8 * 1024 * 1024;
+/// How often a confirmed position is told to the server, at most.
+const STATUS: Duration = Duration::from_secs(1);
+/// Only the server's questions are answered; see `SourceConfig::silence`.
+const NEVER: Duration = Duration::from_hours(24);
+/// Microseconds from 1970 to 2000, where Postgres's times begin.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+/// A stream that has started.
+pub(crate) struct Session {
+    config: Arc<SourceConfig>,
+    client: ReplicationClient,
+    layouts: HashMap<u32, Option<Arc<Layout>>>,
+    /// The transaction that is being read.
+    transaction: Option<(Stretch, Timestamp)>,
+    remains: Option<(Remains, Option<Stretch>)>,
+    /// Rows of the table that were offered and must be acknowledged before the mark is removed.
+    unmark: Option<Stretch>,
+    /// What ended the stream behind the changes that were taken.
+    ended: Option<Fault>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("slot", &self.config.slot).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Checks the database, makes what is missing if that was asked for, waits until the slot is free, and starts.
+    pub(crate) async fn open(config: Arc<SourceConfig>) -> Result<Self, Fault> {
+        let mut sql = catalog::connect(&config).await?;
+        let columns = catalog::inspect(&mut sql, &config).await?;
+        ensure_publication(&mut sql, &config).await?;
+        wait_for_slot(&mut sql, &config).await?;
+        let client = start(&config).await?;
+        let remains = match config.missing_slot {
+            MissingSlot::CreateAndReadTable if catalog::is_marked(&mut sql, &config).await? => {
+                tracing::info!(source = config.name, "reading the rows that are in the outbox table");
+                Some((Remains::read(config.clone(), &columns)?, None))
+            }
+            _ => None,
+        };
+        Ok(Self {
+            client,
+            remains,
+            layouts: HashMap::new(),
+            transaction: None,
+            unmark: None,
+            ended: None,
+            config,
+        })
+    }
+
+    /// Waits for changes and takes those that are there, at most `limit`. Cancel-safe: what was taken is in `taken`.
+    pub(crate) async fn receive(
+        &mut self,
+        limit: usize,
+        ledger: &mut Ledger,
+        taken: &mut Vec<Change>,
+    ) -> Result<(), Fault> {
+        if let Some(fault) = self.ended.take() {
+            return Err(fault);
+        }
+        let mut size = 0;
+        while taken.len() < limit && size < MAX_BATCH {
+            let wait = taken.is_empty();
+            let step = match self.remains {
+                Some(_) => self.step_remains(wait, ledger).await,
+                None => self.step_log(wait, ledger).await,
+            };
+            match step {
+                Ok(Step::Taken(change)) => {
+                    size += change.size();
+                    taken.push(change);
+                }
+                Ok(Step::Passed) => {}
+                Ok(Step::Drained) => break,
+                Err(fault) if wait => return Err(fault),
+                Err(fault) => {
+                    self.ended = Some(fault);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the server how far it need not keep its log.
+    pub(crate) fn confirm(&mut self, ledger: &Ledger) {
+        self.client.update_applied_lsn(Lsn(ledger.confirmed()));
+        if self.unmark.is_some_and(|stretch| ledger.is_done(stretch)) {
+            self.unmark = None;
+            tokio::spawn(unmark(self.config.clone()));
+        }
+    }
+
+    /// The next row of the table. All of them are one stretch, which holds back every position behind it.
+    async fn step_remains(&mut self, wait: bool, ledger: &mut Ledger) -> Result<Step, Fault> {
+        let Some((remains, stretch)) = &mut self.remains else {
+            return Ok(Step::Passed);
+        };
+        let stretch = *stretch.get_or_insert_with(|| ledger.begin());
+        let row = if wait {
+            remains.next().await
+        } else {
+            match remains.next().now_or_never() {
+                Some(row) => row,
+                None => return Ok(Step::Drained),
+            }
+        };
+        match row {
+            Some(row) => {
+                let tuple = row?;
+                ledger.take(stretch);
+                Ok(Step::Taken(Change {
+                    content: Content::Row {
+                        tuple,
+                        layout: remains.layout.clone(),
+                    },
+                    committed_at: Timestamp::default(),
+                    stretch,
+                }))
+            }
+            None => {
+                self.remains = None;
+                self.unmark = Some(stretch);
+                ledger.end(stretch, 0);
+                self.confirm(ledger);
+                Ok(Step::Passed)
+            }
+        }
+    }
+
+    /// The next message of the log.
+    async fn step_log(&mut self, wait: bool, ledger: &mut Ledger) -> Result<Step, Fault> {
+        let received = if wait {
+            timeout(self.config.silence, self.client.recv())
+                .await
+                .map_err(|_| Fault::Silent {
+                    seconds: self.config.silence.as_secs(),
+                })?
+        } else {
+            match self.client.recv().now_or_never() {
+                Some(received) => received,
+                None => return Ok(Step::Drained),
+            }
+        };
+        match received.map_err(|error| fault(&self.config, &error))? {
+            Some(event) => self.read(event, ledger),
+            None => Err(catalog::connection(&self.config, "the server ended the stream")),
+        }
+    }
+
+    fn read(&mut self, event: ReplicationEvent, ledger: &mut Ledger) -> Result<Step, Fault> {
+        match event {
+            ReplicationEvent::Begin { commit_time_micros, .. } => {
+                let committed_at = Timestamp::from_micros(commit_time_micros.saturating_add(POSTGRES_EPOCH));
+                self.transaction = Some((ledger.begin(), committed_at));
+            }
+            ReplicationEvent::Commit { end_lsn, .. } => {
+                if let Some((stretch, _)) = self.transaction.take() {
+                    ledger.end(stretch, end_lsn.0);
+                    self.confirm(ledger);
+                }
+            }
+            ReplicationEvent::KeepAlive { wal_end, .. } => {
+                // Everything before it was sent, and read here, before it.
+                if self.transaction.is_none() {
+                    ledger.idle(wal_end.0);
+                    self.confirm(ledger);
+                }
+            }
+            ReplicationEvent::Message {
+                transactional,
+                lsn,
+                prefix,
+                content,
+            } if prefix == MESSAGE_PREFIX => {
+                return Ok(Step::Taken(self.message(transactional, lsn, content, ledger)));
+            }
+            ReplicationEvent::XLogData { data, .. } => return self.change(&data, ledger),
+            ReplicationEvent::Message { .. } | ReplicationEvent::StoppedAt { .. } => {}
+        }
+        Ok(Step::Passed)
+    }
+
+    fn change(&mut self, data: &Bytes, ledger: &mut Ledger) -> Result<Step, Fault> {
+        let protocol = |reason: String| Fault::Protocol { reason };
+        match pgoutput::decode(data).map_err(|error| protocol(error.to_string()))? {
+            Message::Relation(relation) => {
+                let id = relation.id;
+                let layout = self.layout(relation)?;
+                self.layouts.insert(id, layout);
+                Ok(Step::Passed)
+            }
+            Message::Insert(insert) => {
+                let layout = self
+                    .layouts
+                    .get(&insert.relation)
+                    .ok_or_else(|| protocol("a row of a table that was not announced".to_owned()))?;
+                let (stretch, committed_at) = self
+                    .transaction
+                    .ok_or_else(|| protocol("a row outside a transaction".to_owned()))?;
+                let Some(layout) = layout else {
+                    return Ok(Step::Passed);
+                };
+                ledger.take(stretch);
+                Ok(Step::Taken(Change {
+                    content: Content::Row {
+                        layout: layout.clone(),
+                        tuple: insert.tuple,
+                    },
+                    committed_at,
+                    stretch,
+                }))
+            }
+            Message::Other => Ok(Step::Passed),
+        }
+    }
+
+    /// The table as it looks from here on; `None` for another table in the same publication.
+    fn layout(&self, relation: pgoutput::Relation) -> Result<Option<Arc<Layout>>, Fault> {
+        if self.config.table_parts() != (&relation.schema, &relation.name) {
+            return Ok(None);
+        }
+        Layout::of_relation(&self.config.mapping, &self.config.name, relation)
+            .map(|layout| Some(Arc::new(layout)))
+            .map_err(|missing| catalog::column_missing(&self.config, &missing))
+    }
+
+    fn message(&mut self, transactional: bool, lsn: Lsn, content: Bytes, ledger: &mut Ledger) -> Change {
+        let alone = self.transaction.is_none();
+        let (stretch, committed_at) = self
+            .transaction
+            .unwrap_or_else(|| (ledger.begin(), Timestamp::default()));
+        ledger.take(stretch);
+        if alone {
+            ledger.end(stretch, lsn.0);
+        }
+        Change {
+            content: Content::Message {
+                content,
+                // After a failover another message may stand at the same place of the log.
+                position: format!("{lsn}@{}", committed_at.as_micros()),
+                transactional,
+            },
+            committed_at,
+            stretch,
+        }
+    }
+}
+
+/// What a message came to.
+enum Step {
+    Taken(Change),
+    Passed,
+    /// Nothing is there at the moment.
+    Drained,
+}
+
+/// Whether a reader could start: everything that [`Session::open`] checks before it waits for the slot.
+pub(crate) async fn check(config: &SourceConfig) -> Result<(), Fault> {
+    let mut sql = catalog::connect(config).await?;
+    catalog::inspect(&mut sql, config).await?;
+    let mut client = ReplicationClient::connect_gated(replication(config))
+        .await
+        .map_err(|error| fault(config, &error))?;
+    let identified = timeout(catalog::ANSWER, client.identify_system()).await;
+    identified
+        .map_err(|_| catalog::connection(config, "no answer in time"))?
+        .map_err(|error| fault(config, &error))?;
+    Ok(())
+}
+
+async fn ensure_publication(sql: &mut PgConnection, config: &SourceConfig) -> Result<(), Fault> {
+    let Some(statement) = catalog::publication_statement(sql, config).await? else {
+        return Ok(());
+    };
+    if config.missing_slot == MissingSlot::Refuse {
+        let (schema, table) = config.table_parts();
+        return Err(Fault::PublicationMissing {
+            publication: config.publication.clone(),
+            statement,
+            table: format!("{schema}.{table}"),
+        });
+    }
+    tracing::info!(source = config.name, statement, "preparing the database");
+    catalog::run(sql, config, &statement).await
+}
+
+/// Returns when the slot exists, is ours and free.
+async fn wait_for_slot(sql: &mut PgConnection, config: &SourceConfig) -> Result<(), Fault> {
+    let mut standing_by = false;
+    loop {
+        let name = || config.slot.clone();
+        let Some(slot) = catalog::slot(sql, config).await? else {
+            make_slot(sql, config, None, Fault::SlotMissing { slot: name() }).await?;
+            continue;
+        };
+        if let Some(owner) = stranger(&slot, config) {
+            return Err(Fault::SlotTaken { slot: name(), owner });
+        }
+        if slot.lost {
+            let drop = format!("SELECT pg_drop_replication_slot({})", literal(&config.slot));
+            make_slot(sql, config, Some(&drop), Fault::SlotLost { slot: name() }).await?;
+            continue;
+        }
+        if !slot.active {
+            return Ok(());
+        }
+        if !standing_by {
+            standing_by = true;
+            tracing::info!(source = config.name, slot = config.slot, "another process reads the slot: standing by");
+        }
+        tokio::time::sleep(config.standby).await;
+    }
+}
+
+/// Who else the slot belongs to.
+fn stranger(slot: &catalog::Slot, config: &SourceConfig) -> Option<String> {
+    match (&slot.database, slot.plugin.as_deref()) {
+        (None, _) => Some("a physical replica".to_owned()),
+        (Some(database), _) if database != config.target.database() => Some(format!("the database {database}")),
+        (_, Some("pgoutput")) => None,
+        (_, plugin) => Some(format!("the plugin {}", plugin.unwrap_or("(none)"))),
+    }
+}
+
+/// Makes the slot if that was asked for; otherwise its absence is the fault.
+async fn make_slot(
+    sql: &mut PgConnection,
+    config: &SourceConfig,
+    drop: Option<&str>,
+    absence: Fault,
+) -> Result<(), Fault> {
+    match config.missing_slot {
+        MissingSlot::Refuse => return Err(absence),
+        MissingSlot::Create => {
+            tracing::warn!(source = config.name, slot = config.slot, "{absence}: making it; what was committed before is not read");
+        }
+        MissingSlot::CreateAndReadTable => {
+            tracing::info!(source = config.name, slot = config.slot, "{absence}: making it and reading the table first");
+            catalog::mark(sql, config, true).await?;
+        }
+    }
+    if let Some(drop) = drop {
+        catalog::run(sql, config, drop).await?;
+    }
+    catalog::run(sql, config, &create_slot(&config.slot)).await
+}
+
+async fn unmark(config: Arc<SourceConfig>) {
+    let removed = async {
+        let mut sql = catalog::connect(&config).await?;
+        catalog::mark(&mut sql, &config, false).await
+    };
+    if let Err(fault) = removed.await {
+        // The rows are read once more after the next start; their ids tell.
+        tracing::warn!(source = config.name, %fault, "cannot note that the table's rows are read");
+    }
+}
+
+async fn start(config: &SourceConfig) -> Result<ReplicationClient, Fault> {
+    let mut client = ReplicationClient::connect(replication(config))
+        .await
+        .map_err(|error| fault(config, &error))?;
+    match timeout(catalog::ANSWER, client.wait_started()).await {
+        Ok(Ok(())) => Ok(client),
+        Ok(Err(error)) => Err(fault(config, &error)),
+        Err(_) => {
+            client.abort();
+            Err(catalog::connection(config, "the stream did not start in time"))
+        }
+    }
+}
+
+fn replication(config: &SourceConfig) -> pgwire_replication::ReplicationConfig {
+    // The server asks for a sign of life after half of this and gives up after all of it, on both sides alike.
+    let patience = config.silence.as_millis();
+    config
+        .target
+        .replication(&config.slot, &config.publication)
+        .with_options(format!(
+            "-c datestyle=ISO -c timezone=UTC -c wal_sender_timeout={patience}"
+        ))
+        .with_buffer_size(READ_AHEAD)
+        .with_max_message_size(MAX_MESSAGE)
+        .with_status_interval(STATUS)
+        .with_wakeup_interval(NEVER)
+}
+
+fn fault(config: &SourceConfig, error: &PgWireError) -> Fault {
+    match error {
+        PgWireError::Server(text) => server_fault(config, text),
+        PgWireError::Auth(text) => Fault::Refused {
+            user: config.target.user().to_owned(),
+            reason: text.clone(),
+        },
+        PgWireError::MessageTooLarge {
+            payload_bytes,
+            limit_bytes,
+        } => Fault::TooLarge {
+            bytes: *payload_bytes,
+            limit: *limit_bytes,
+        },
+        PgWireError::Protocol(reason) => Fault::Protocol { reason: reason.clone() },
+        other => catalog::connection(config, other.to_string()),
+    }
+}
+
+/// The client gives the server's words as `message (SQLSTATE code)`.
+fn server_fault(config: &SourceConfig, text: &str) -> Fault {
+    let (message, code) = text
+        .rsplit_once(" (SQLSTATE ")
+        .map_or((text, ""), |(message, code)| (message, code.trim_end_matches(')')));
+    if code == "42704" && message.contains("publication") {
+        return Fault::PublicationTooYoung {
+            publication: config.publication.clone(),
+            slot: config.slot.clone(),
+        };
+    }
+    // A slot that vanished, was taken or invalidated meanwhile is found by the next look at it.
+    catalog::refusal(config, code, message, None).unwrap_or_else(|| catalog::connection(config, message))
+}

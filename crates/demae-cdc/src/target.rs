@@ -1,0 +1,194 @@
+//! Which database: one URL, understood the same way by the two clients that connect to it.
+//!
+//! Ordinary statements go through sqlx, the stream through `pgwire-replication`. Parameters of the URL that only one of
+//! them understands would be worse than none, so those that are not known here are refused.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use percent_encoding::percent_decode_str;
+use pgwire_replication::{ReplicationConfig, SslMode, TlsConfig};
+use sqlx::postgres::PgConnectOptions;
+use url::Url;
+
+/// Shown in `pg_stat_activity` and `pg_stat_replication`.
+const APPLICATION_NAME: &str = "demae";
+const DEFAULT_PORT: u16 = 5432;
+
+/// The URL cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// Neither `postgres://` nor `postgresql://`.
+    #[error("it is no URL like postgres://user:password@host:5432/database")]
+    NotPostgres,
+    /// The user, the host or the database is missing.
+    #[error("the URL lacks the {0}")]
+    Lacks(&'static str),
+    /// A parameter after `?` that is not understood.
+    #[error("the URL's parameter {0} is not supported (sslmode, sslrootcert, sslcert, sslkey and host are)")]
+    Parameter(String),
+    /// `sslmode=…` with another word.
+    #[error("sslmode is one of disable, prefer, require, verify-ca, verify-full")]
+    SslMode,
+}
+
+/// A Postgres database and how to reach it. `Debug` and `Display` show no password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Target {
+    url: String,
+    host: String,
+    port: u16,
+    user: String,
+    password: String,
+    database: String,
+    tls: TlsConfig,
+}
+
+impl Target {
+    /// `user@host:port/database`, for people.
+    pub fn label(&self) -> String {
+        format!("{}@{}:{}/{}", self.user, self.host, self.port, self.database)
+    }
+
+    /// Who connects.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The database's name.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    pub(crate) fn sql_options(&self) -> Result<PgConnectOptions, sqlx::Error> {
+        Ok(PgConnectOptions::from_str(&self.url)?.application_name(APPLICATION_NAME))
+    }
+
+    pub(crate) fn replication(&self, slot: &str, publication: &str) -> ReplicationConfig {
+        ReplicationConfig::new(
+            self.host.clone(),
+            self.user.clone(),
+            self.password.clone(),
+            self.database.clone(),
+            slot,
+            publication,
+        )
+        .with_port(self.port)
+        .with_tls(self.tls.clone())
+        .with_application_name(APPLICATION_NAME)
+    }
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let url = Url::parse(text).map_err(|_| TargetError::NotPostgres)?;
+        if !["postgres", "postgresql"].contains(&url.scheme()) {
+            return Err(TargetError::NotPostgres);
+        }
+        let mut tls = TlsConfig {
+            mode: SslMode::Prefer,
+            ..TlsConfig::default()
+        };
+        let mut host = url.host_str().map(decode);
+        for (name, value) in url.query_pairs() {
+            let path = || Some(PathBuf::from(&*value));
+            match &*name {
+                "sslmode" => tls.mode = ssl_mode(&value)?,
+                "sslrootcert" => tls.ca_pem_path = path(),
+                "sslcert" => tls.client_cert_pem_path = path(),
+                "sslkey" => tls.client_key_pem_path = path(),
+                // Libpq's way of naming a folder of sockets.
+                "host" => host = Some(value.into_owned()),
+                other => return Err(TargetError::Parameter(other.to_owned())),
+            }
+        }
+        let host = host
+            .filter(|host| !host.is_empty())
+            .ok_or(TargetError::Lacks("host"))?;
+        if host.starts_with('/') {
+            // A socket is not a network.
+            tls = TlsConfig::disabled();
+        }
+        let present = |text: String, what| {
+            Some(text)
+                .filter(|text| !text.is_empty())
+                .ok_or(TargetError::Lacks(what))
+        };
+        Ok(Self {
+            port: url.port().unwrap_or(DEFAULT_PORT),
+            user: present(decode(url.username()), "user")?,
+            password: decode(url.password().unwrap_or_default()),
+            database: present(decode(url.path().trim_start_matches('/')), "database")?,
+            url: text.to_owned(),
+            host,
+            tls,
+        })
+    }
+}
+
+fn decode(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+fn ssl_mode(word: &str) -> Result<SslMode, TargetError> {
+    Ok(match word {
+        "disable" => SslMode::Disable,
+        "prefer" => SslMode::Prefer,
+        "require" => SslMode::Require,
+        "verify-ca" => SslMode::VerifyCa,
+        "verify-full" => SslMode::VerifyFull,
+        _ => return Err(TargetError::SslMode),
+    })
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label())
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({})", self.label())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_both_clients_understand_and_hides_the_password() {
+        let target: Target = "postgres://al%40x:p%23ss@[::1]:6432/my%20db?sslmode=verify-full&sslrootcert=/ca.pem"
+            .parse()
+            .unwrap();
+        assert_eq!(target.label(), "al@x@[::1]:6432/my db");
+        assert_eq!(target.password, "p#ss");
+        assert_eq!(target.tls.mode, SslMode::VerifyFull);
+        assert!(!format!("{target:?} {target}").contains("p#ss"));
+        assert!(target.sql_options().is_ok());
+    }
+
+    #[test]
+    fn a_folder_of_sockets_is_a_host() {
+        let target: Target = "postgres://u@localhost/d?host=/var/run/postgresql".parse().unwrap();
+        assert_eq!(target.host, "/var/run/postgresql");
+        assert_eq!(target.tls.mode, SslMode::Disable);
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_understand() {
+        let cases = [
+            ("mysql://u@h/d", TargetError::NotPostgres),
+            ("u@h/d", TargetError::NotPostgres),
+            ("postgres://h/d", TargetError::Lacks("user")),
+            ("postgres://u@h", TargetError::Lacks("database")),
+            ("postgres://u@h/d?sslmode=allow", TargetError::SslMode),
+            ("postgres://u@h/d?target_session_attrs=any", TargetError::Parameter("target_session_attrs".into())),
+        ];
+        for (text, error) in cases {
+            assert_eq!(text.parse::<Target>(), Err(error), "{text}");
+        }
+    }
+}
