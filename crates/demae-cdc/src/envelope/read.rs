@@ -80,7 +80,9 @@ pub fn decode(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
     let data = match (document.data, &document.data_base64) {
         (Some(data), _) => text_or_json("data", data)?,
         (None, Some(encoded)) => Cow::Owned(decoded(encoded)?),
-        (None, None) if document.ts_ms.is_some() && document.kind.is_none() => return Ok(Envelope::Heartbeat),
+        (None, None) if document.ts_ms.is_some() && document.kind.is_none() => {
+            return Ok(Envelope::Heartbeat);
+        }
         (None, None) => return Err(EnvelopeError::Missing("data")),
     };
     let operation = document.iodebeziumop.as_deref();
@@ -112,9 +114,13 @@ fn change(
 }
 
 fn event(row: &RawValue, sent_at: Option<&RawValue>) -> Result<Event, EnvelopeError> {
-    let row: Row<'_> = serde_json::from_str(row.get()).map_err(|error| shape("data.payload.after", &error))?;
+    let row: Row<'_> =
+        serde_json::from_str(row.get()).map_err(|error| shape("data.payload.after", &error))?;
     let (headers, traceparent) = headers(&row)?;
-    let data = row.data.or(row.payload).ok_or(EnvelopeError::Missing("after.data"))?;
+    let data = row
+        .data
+        .or(row.payload)
+        .ok_or(EnvelopeError::Missing("after.data"))?;
     let data = text_or_json("after.data", data)?;
     Ok(Event {
         id: identity("after.id", row.id)?,
@@ -137,7 +143,10 @@ fn headers(row: &Row<'_>) -> Result<(Option<Box<RawValue>>, Option<String>), Env
         .traceparent
         .and_then(|text| serde_json::from_str::<String>(text.get()).ok())
         .and_then(|text| mapping::traceparent(&text));
-    let text = row.headers.map(|headers| text_or_json("after.headers", headers)).transpose()?;
+    let text = row
+        .headers
+        .map(|headers| text_or_json("after.headers", headers))
+        .transpose()?;
     let ours = text.as_deref().zip(column.as_deref());
     let own = ours.and_then(|(headers, traceparent)| without_trace(headers, traceparent));
     let (headers, trace) =
@@ -170,7 +179,10 @@ fn decoded(base64: &str) -> Result<String, EnvelopeError> {
         })
 }
 
-fn identity<T: std::str::FromStr>(field: &'static str, text: Option<Cow<'_, str>>) -> Result<T, EnvelopeError> {
+fn identity<T: std::str::FromStr>(
+    field: &'static str,
+    text: Option<Cow<'_, str>>,
+) -> Result<T, EnvelopeError> {
     let text = text.ok_or(EnvelopeError::Missing(field))?;
     text.parse().map_err(|_| EnvelopeError::Field {
         field,

@@ -81,7 +81,10 @@ fn what_debezium_server_writes_is_read_field_by_field() {
 fn headers_may_be_an_object_a_text_null_or_absent() {
     let mut document = recorded();
     row(&mut document)["headers"] = json!(r#"{"instance_id": "i-1"}"#);
-    assert_eq!(read_event(&document).headers.unwrap().get(), r#"{"instance_id": "i-1"}"#);
+    assert_eq!(
+        read_event(&document).headers.unwrap().get(),
+        r#"{"instance_id": "i-1"}"#
+    );
     for nothing in [json!(null), json!("null")] {
         row(&mut document)["headers"] = nothing;
         assert!(read_event(&document).headers.is_none());
@@ -133,7 +136,10 @@ fn times_are_text_or_debeziums_numbers() {
         assert_eq!(read_event(&document).created_at, moment, "{time}");
     }
     row(&mut document).as_object_mut().unwrap().remove("occurred_at");
-    assert_eq!(read_event(&document).created_at, Timestamp::from_micros(1_772_360_130_125_000));
+    assert_eq!(
+        read_event(&document).created_at,
+        Timestamp::from_micros(1_772_360_130_125_000)
+    );
 }
 
 #[test]
@@ -184,14 +190,30 @@ fn what_is_no_insert_is_ignored() {
 #[test]
 fn what_can_never_be_an_event_says_why_without_repeating_it() {
     let broken: [(&str, fn(&mut Value)); 8] = [
-        ("data is missing", |document| drop(document.as_object_mut().unwrap().remove("data"))),
-        ("data.payload.after is missing", |document| document["data"]["payload"] = json!({})),
-        ("after.id is missing", |document| drop(row(document).as_object_mut().unwrap().remove("id"))),
-        ("after.organization_id: it is no UUID", |document| row(document)["organization_id"] = json!("secret")),
-        ("after.data: the payload is no JSON object", |document| row(document)["data"] = json!("[\"secret\"]")),
-        ("after.event_name: the name is empty", |document| row(document)["event_name"] = json!("")),
-        ("after.occurred_at: it is no time", |document| row(document)["occurred_at"] = json!("secret")),
-        ("after.headers: the headers are no JSON object", |document| row(document)["headers"] = json!("secret")),
+        ("data is missing", |document| {
+            drop(document.as_object_mut().unwrap().remove("data"))
+        }),
+        ("data.payload.after is missing", |document| {
+            document["data"]["payload"] = json!({})
+        }),
+        ("after.id is missing", |document| {
+            drop(row(document).as_object_mut().unwrap().remove("id"))
+        }),
+        ("after.organization_id: it is no UUID", |document| {
+            row(document)["organization_id"] = json!("secret")
+        }),
+        ("after.data: the payload is no JSON object", |document| {
+            row(document)["data"] = json!("[\"secret\"]")
+        }),
+        ("after.event_name: the name is empty", |document| {
+            row(document)["event_name"] = json!("")
+        }),
+        ("after.occurred_at: it is no time", |document| {
+            row(document)["occurred_at"] = json!("secret")
+        }),
+        ("after.headers: the headers are no JSON object", |document| {
+            row(document)["headers"] = json!("secret")
+        }),
     ];
     for (message, damage) in broken {
         let mut document = recorded();
@@ -224,12 +246,21 @@ fn what_we_write_kaitens_worker_reads() {
     assert_eq!(after["event_name"], "CUSTOMER_CREATION");
     assert_eq!(after["event_type"], "com.kaiten.customer.v1.created");
     // A string: decode twice.
-    assert_eq!(after["data"], r#"{ "id": "c1", "amount": 12345678901234567890123 }"#);
-    assert_eq!(after["headers"], json!({"traceparent": TRACE, "instance_id": "i-1"}));
+    assert_eq!(
+        after["data"],
+        r#"{ "id": "c1", "amount": 12345678901234567890123 }"#
+    );
+    assert_eq!(
+        after["headers"],
+        json!({"traceparent": TRACE, "instance_id": "i-1"})
+    );
     assert_eq!(after["occurred_at"], "2026-03-01T10:15:30.123456Z");
     // CloudEvents 1.0 needs these (section 3.1 of its specification).
     for attribute in ["id", "source", "specversion", "type"] {
-        assert!(document[attribute].as_str().is_some_and(|text| !text.is_empty()), "{attribute}");
+        assert!(
+            document[attribute].as_str().is_some_and(|text| !text.is_empty()),
+            "{attribute}"
+        );
     }
 }
 

@@ -59,7 +59,10 @@ struct Row<'a> {
 }
 
 /// The bytes of an event. Payload and headers keep their text.
-#[expect(clippy::expect_used, reason = "texts, numbers and JSON can be written to memory")]
+#[expect(
+    clippy::expect_used,
+    reason = "texts, numbers and JSON can be written to memory"
+)]
 pub fn encode(event: &Event) -> Bytes {
     let document = Document {
         specversion: "1.0",
@@ -108,7 +111,11 @@ fn with_trace(headers: Option<&RawValue>, traceparent: &str) -> Option<Box<RawVa
     let others = headers
         .and_then(|headers| headers.get().strip_prefix('{'))
         .unwrap_or("}");
-    let comma = if others.trim_start().starts_with('}') { "" } else { "," };
+    let comma = if others.trim_start().starts_with('}') {
+        ""
+    } else {
+        ","
+    };
     // Headers that are no object cannot be joined; the trace is in a column of its own, too.
     RawValue::from_string(format!("{front}{comma}{others}")).ok()
 }
