@@ -7,7 +7,7 @@ use std::{
     io::{ErrorKind, Write as _},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result};
@@ -28,10 +28,12 @@ const PATIENCE_SECONDS: &str = "60";
 /// What every cluster has in common.
 ///
 /// Sockets live beside the data. 200 connections are room for a pool in each of many parallel
-/// tests; `logical` and the slots are for the tests of change data capture.
+/// tests; `logical` and the slots are for the tests of change data capture. A connection whose client froze in its
+/// handshake delays others no longer than the authentication's time.
 pub(super) const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
 max_connections = 200
+authentication_timeout = 10s
 shared_buffers = 64MB
 wal_level = logical
 max_wal_senders = 20
@@ -131,10 +133,18 @@ impl Cluster {
         binaries::run(command)
     }
 
+    /// Begins to drop a database and does not wait for the end: whoever drops a test's value stands on the thread that
+    /// drives the test's connections, and a connection that is left in the middle of its handshake holds up every
+    /// `DROP DATABASE` of the cluster until it is gone.
     pub(super) fn drop_database(&self, name: &str) -> Result<()> {
         let mut command = self.client("dropdb");
-        command.args(["--if-exists", "--force", name]);
-        binaries::run(command)
+        command
+            .args(["--if-exists", "--force", name])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut program = command.spawn().context("dropdb does not start")?;
+        std::thread::spawn(move || program.wait());
+        Ok(())
     }
 
     pub(super) fn start(&self) -> Result<()> {
