@@ -1,8 +1,9 @@
 //! Opening the database.
 //!
 //! SQLite gets one connection for writing and a few for reading: it has one writer at a time anyway, and a queue in
-//! this process is fairer and quicker than its busy handler. Postgres gets two pools: one for ordinary queries, one for
-//! the engine, whose sessions are told not to plan whole-table joins (see [`engine_session`]).
+//! this process is fairer and quicker than its busy handler. Postgres gets a pool for ordinary queries, one for
+//! the engine, whose sessions are told not to plan whole-table joins (see [`engine_session`]), and a small one for what
+//! processes tell each other.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -14,9 +15,11 @@ use sea_orm::{
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
     },
 };
-use tokio::sync::Notify;
 
-use crate::{Engine, StoreError, Transaction, Vault, engine, migration};
+use crate::{
+    Engine, StoreError, Transaction, Vault, engine, migration,
+    signals::{Board, Herald},
+};
 
 /// How long a query waits for a free connection before it fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,6 +27,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest statement of the engine, and the longest pause within a transaction, on Postgres: milliseconds.
 const SESSION_TIMEOUT: &str = "30000";
+/// Connections for what processes tell each other: one to listen, one to speak.
+const SIGNAL_CONNECTIONS: u32 = 2;
 /// Read connections to SQLite.
 const SQLITE_READERS: u32 = 4;
 /// Statements kept prepared per connection: the engine's multi-row statements come in about a dozen lengths each.
@@ -70,7 +75,9 @@ pub struct Store {
     write: DatabaseConnection,
     read: DatabaseConnection,
     engine: Arc<dyn Engine>,
-    outbox_wake: Arc<Notify>,
+    board: Arc<Board>,
+    /// How to open a session of one's own on Postgres.
+    dedicated: Option<PgConnectOptions>,
     vault: Vault,
 }
 
@@ -85,7 +92,7 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens the database. An SQLite file that does not exist is created; nothing is migrated yet.
     pub async fn connect(options: StoreOptions) -> Result<Self, StoreError> {
-        let outbox_wake = Arc::new(Notify::new());
+        let board = Arc::new(Board::default());
         if options.url.starts_with("sqlite:") {
             let (write, read) = open_sqlite(&options.url).await?;
             Ok(Self {
@@ -93,22 +100,29 @@ impl Store {
                 engine: Arc::new(engine::sqlite::SqliteEngine::new(
                     write.clone(),
                     read.clone(),
-                    outbox_wake.clone(),
+                    board.clone(),
                 )),
                 write: write.into(),
                 read: read.into(),
-                outbox_wake,
+                board,
+                dedicated: None,
                 vault: options.vault,
             })
         } else if options.url.starts_with("postgres:") || options.url.starts_with("postgresql:") {
-            let (ordinary, hot) = open_postgres(&options).await?;
-            let connection = DatabaseConnection::from(ordinary);
+            let pools = open_postgres(&options).await?;
+            let connection = DatabaseConnection::from(pools.ordinary);
+            let herald = Herald::start(board.clone(), pools.signals);
             Ok(Self {
                 backend: Backend::Postgres,
-                engine: Arc::new(engine::postgres::PostgresEngine::new(hot, outbox_wake.clone())),
+                engine: Arc::new(engine::postgres::PostgresEngine::new(
+                    pools.engine,
+                    board.clone(),
+                    herald,
+                )),
                 write: connection.clone(),
                 read: connection,
-                outbox_wake,
+                board,
+                dedicated: Some(pools.dedicated),
                 vault: options.vault,
             })
         } else {
@@ -139,7 +153,7 @@ impl Store {
             Backend::Sqlite => self.write.begin_with_options(options).await?,
             Backend::Postgres => self.write.begin().await?,
         };
-        Ok(Transaction::new(inner, self.outbox_wake.clone()))
+        Ok(Transaction::new(inner, self.board.clone()))
     }
 
     /// For queries outside a transaction.
@@ -155,6 +169,11 @@ impl Store {
     /// Which database this is.
     pub fn backend(&self) -> Backend {
         self.backend
+    }
+
+    /// For a session that is held for long, on Postgres.
+    pub(crate) fn dedicated_session(&self) -> Option<PgConnectOptions> {
+        self.dedicated.clone()
     }
 
     /// Seals and opens secrets.
@@ -206,7 +225,15 @@ async fn open_sqlite(url: &str) -> Result<(SqlitePool, SqlitePool), StoreError> 
     Ok((write, read))
 }
 
-async fn open_postgres(options: &StoreOptions) -> Result<(PgPool, PgPool), StoreError> {
+/// What is open on Postgres.
+struct PostgresPools {
+    ordinary: PgPool,
+    engine: PgPool,
+    signals: PgPool,
+    dedicated: PgConnectOptions,
+}
+
+async fn open_postgres(options: &StoreOptions) -> Result<PostgresPools, StoreError> {
     let connect = PgConnectOptions::from_str(&options.url)?
         .application_name("demae")
         .statement_cache_capacity(STATEMENT_CACHE)
@@ -225,8 +252,15 @@ async fn open_postgres(options: &StoreOptions) -> Result<(PgPool, PgPool), Store
         .close()
         .await?;
     let ordinary = pool(options.connections).connect_with(connect.clone()).await?;
-    let hot = pool(options.engine_connections).connect_lazy_with(engine_session(connect));
-    Ok((ordinary, hot))
+    let engine = pool(options.engine_connections).connect_lazy_with(engine_session(connect.clone()));
+    // Nothing that is said there has to survive anything.
+    let hints = connect.clone().options([("synchronous_commit", "off")]);
+    Ok(PostgresPools {
+        ordinary,
+        engine,
+        signals: pool(SIGNAL_CONNECTIONS).connect_lazy_with(hints),
+        dedicated: connect,
+    })
 }
 
 /// Planner settings of the engine's sessions.

@@ -18,9 +18,11 @@ pub mod engine;
 pub mod entity;
 pub mod error;
 pub mod inspect;
+pub mod leadership;
 mod migration;
 pub mod outbox;
 pub mod repository;
+mod signals;
 pub mod transaction;
 pub mod vault;
 

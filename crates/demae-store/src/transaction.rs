@@ -1,11 +1,11 @@
-//! A write transaction that remembers whether it wrote to the outbox.
+//! A write transaction that remembers what others must be told once it is committed.
 
 use std::sync::Arc;
 
+use demae_event::EndpointId;
 use sea_orm::DatabaseTransaction;
-use tokio::sync::Notify;
 
-use crate::StoreError;
+use crate::{StoreError, signals::Board};
 
 /// An open write transaction. Dropping it rolls it back.
 ///
@@ -14,16 +14,18 @@ use crate::StoreError;
 #[derive(Debug)]
 pub struct Transaction {
     inner: DatabaseTransaction,
-    outbox_wake: Arc<Notify>,
+    board: Arc<Board>,
     wrote_event: bool,
+    waiting: Vec<EndpointId>,
 }
 
 impl Transaction {
-    pub(crate) fn new(inner: DatabaseTransaction, outbox_wake: Arc<Notify>) -> Self {
+    pub(crate) fn new(inner: DatabaseTransaction, board: Arc<Board>) -> Self {
         Self {
             inner,
-            outbox_wake,
+            board,
             wrote_event: false,
+            waiting: Vec::new(),
         }
     }
 
@@ -36,14 +38,22 @@ impl Transaction {
         self.wrote_event = true;
     }
 
-    /// Makes everything written durable, then wakes the outbox source of this process if there is an event.
+    /// Deliveries to `endpoint` will wait, due at once.
+    pub(crate) fn note_waiting(&mut self, endpoint: EndpointId) {
+        if !self.waiting.contains(&endpoint) {
+            self.waiting.push(endpoint);
+        }
+    }
+
+    /// Makes everything written durable, then wakes those who wait for what was written, here and in other processes.
     ///
     /// After an error the outcome is unknown, as with any commit: the answer may have been lost after the fact.
     pub async fn commit(self) -> Result<(), StoreError> {
         self.inner.commit().await?;
         if self.wrote_event {
-            self.outbox_wake.notify_one();
+            self.board.event_committed();
         }
+        self.board.deliveries_wait(&self.waiting);
         Ok(())
     }
 

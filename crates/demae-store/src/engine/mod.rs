@@ -33,7 +33,7 @@ pub mod postgres;
 mod rows;
 pub mod sqlite;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use demae_event::{AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp};
@@ -314,11 +314,20 @@ pub trait Engine: Send + Sync + 'static {
     /// A reader must also look from time to time, for writers that tell nobody.
     async fn outbox_changed(&self);
 
+    /// Waits until deliveries wait, due at once, of which the scheduler of this process does not know: those that a
+    /// person asked for, and those that another process wrote. Answers their endpoints. May miss some and name others
+    /// without a reason: a reader must also look from time to time. One reader at a time; cancel-safe.
+    async fn deliveries_changed(&self) -> HashSet<EndpointId>;
+
     /// The oldest `limit` committed events that are not routed, in the order in which they were inserted.
     ///
     /// Rows that become visible late (a transaction that inserted early and committed late) appear in a later call: an
     /// event is never passed over, because it stays until [`Engine::route`] takes it out by its id.
     async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError>;
+
+    /// Takes events out of the outbox that are now kept elsewhere, durably: by a broker. Those that are not there (any
+    /// more) are no error.
+    async fn take_out(&self, events: &[EventId]) -> Result<(), StoreError>;
 
     /// Raised by every change of an endpoint, in the transaction of the change. A router that reads it before it fans
     /// out sees every endpoint that was there when its events were committed.
@@ -326,7 +335,8 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Writes messages with their deliveries and takes their events out of the outbox, if they are in it: one
     /// transaction, so an event is always in one of the two places. Idempotent by event id: answers which messages were new; of one that was
-    /// there already, or came before in the same call, nothing is written, and its leases are not granted.
+    /// there already, or came before in the same call, nothing is written, and its leases are not granted. Other
+    /// processes are told of deliveries that wait; this one knows.
     async fn route(&self, messages: &[RoutedMessage], grant: LeaseGrant) -> Result<Vec<bool>, StoreError>;
 
     /// Leases due deliveries, the longest due of each lane first. Rows another worker is claiming are skipped.

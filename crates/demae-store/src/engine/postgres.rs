@@ -11,15 +11,16 @@
 //! position read ([`OutboxFloor`]) only saves index pages; a read from the very beginning follows at least every second.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use demae_event::{EndpointId, Event, Timestamp};
+use demae_event::{EndpointId, Event, EventId, Timestamp};
 use sea_orm::sqlx::{self, PgPool, Row};
 use serde_json::value::RawValue;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
@@ -27,7 +28,10 @@ use super::{
     Release, RoutedMessage,
     rows::{self, DueRow, OutboxRow},
 };
-use crate::StoreError;
+use crate::{
+    StoreError,
+    signals::{Board, Herald},
+};
 
 #[cfg(test)]
 mod plans;
@@ -42,7 +46,8 @@ const FULL_READ_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct PostgresEngine {
     pool: PgPool,
-    outbox_wake: Arc<Notify>,
+    board: Arc<Board>,
+    herald: Herald,
     floor: Mutex<OutboxFloor>,
 }
 
@@ -72,10 +77,11 @@ fn column<'a, T, V>(rows: &'a [T], value: impl FnMut(&'a T) -> V) -> Vec<V> {
 }
 
 impl PostgresEngine {
-    pub(crate) fn new(pool: PgPool, outbox_wake: Arc<Notify>) -> Self {
+    pub(crate) fn new(pool: PgPool, board: Arc<Board>, herald: Herald) -> Self {
         Self {
             pool,
-            outbox_wake,
+            board,
+            herald,
             floor: Mutex::default(),
         }
     }
@@ -98,12 +104,18 @@ impl Engine for PostgresEngine {
             .bind(column(events, |e| e.created_at.as_micros()))
             .fetch_all(&self.pool)
             .await?;
-        self.outbox_wake.notify_one();
+        self.board.event_committed();
         Ok(rows::appended(events, written))
     }
 
     async fn outbox_changed(&self) {
-        self.outbox_wake.notified().await;
+        self.herald.listen();
+        self.board.outbox_changed().await;
+    }
+
+    async fn deliveries_changed(&self) -> HashSet<EndpointId> {
+        self.herald.listen();
+        self.board.deliveries_changed().await
     }
 
     async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError> {
@@ -163,7 +175,18 @@ impl Engine for PostgresEngine {
             .bind(grant.worker)
             .fetch_all(&self.pool)
             .await?;
+        let waiting = deliveries.iter().filter(|(_, delivery)| delivery.lease.is_none());
+        self.board
+            .tell_others(waiting.map(|(_, delivery)| delivery.endpoint_id));
         Ok(rows::among(messages.iter().map(|m| m.message.event_id.0), new))
+    }
+
+    async fn take_out(&self, events: &[EventId]) -> Result<(), StoreError> {
+        sqlx::query(sql::TAKE_OUT)
+            .bind(column(events, |event| event.0))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     async fn claim(
@@ -285,6 +308,7 @@ impl Engine for PostgresEngine {
     }
 
     async fn close(&self) {
+        self.herald.close().await;
         self.pool.close().await;
     }
 }

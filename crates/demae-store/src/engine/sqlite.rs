@@ -10,17 +10,16 @@
 //! rowids become visible in the order in which they were given: there is no late row below one that was read. And a row
 //! stays until it is taken out by its id, so nothing depends on a remembered position at all.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
-use demae_event::{EndpointId, Event, Timestamp};
+use demae_event::{EndpointId, Event, EventId, Timestamp};
 use sea_orm::sqlx::{
     self, Row, Sqlite, SqliteConnection, SqlitePool,
     query::Query,
     sqlite::{SqliteArguments, SqliteRow},
 };
 use serde_json::value::RawValue;
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
@@ -28,7 +27,7 @@ use super::{
     LeasedDelivery, Message, NewDelivery, Release, RoutedMessage,
     rows::{self, DueRow, OutboxRow},
 };
-use crate::StoreError;
+use crate::{StoreError, signals::Board};
 
 #[cfg(test)]
 mod plans;
@@ -42,16 +41,12 @@ const MAX_ROWS: usize = 256;
 pub struct SqliteEngine {
     write: SqlitePool,
     read: SqlitePool,
-    outbox_wake: Arc<Notify>,
+    board: Arc<Board>,
 }
 
 impl SqliteEngine {
-    pub(crate) fn new(write: SqlitePool, read: SqlitePool, outbox_wake: Arc<Notify>) -> Self {
-        Self {
-            write,
-            read,
-            outbox_wake,
-        }
+    pub(crate) fn new(write: SqlitePool, read: SqlitePool, board: Arc<Board>) -> Self {
+        Self { write, read, board }
     }
 
     async fn begin(&self) -> Result<sqlx::Transaction<'static, Sqlite>, StoreError> {
@@ -109,12 +104,16 @@ impl Engine for SqliteEngine {
         let mut transaction = self.begin().await?;
         let written = run(&mut transaction, events, sql::APPEND, bind_event).await?;
         transaction.commit().await?;
-        self.outbox_wake.notify_one();
+        self.board.event_committed();
         Ok(rows::appended(events, ids(&written)?))
     }
 
     async fn outbox_changed(&self) {
-        self.outbox_wake.notified().await;
+        self.board.outbox_changed().await;
+    }
+
+    async fn deliveries_changed(&self) -> HashSet<EndpointId> {
+        self.board.deliveries_changed().await
     }
 
     async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError> {
@@ -158,9 +157,16 @@ impl Engine for SqliteEngine {
             |query, delivery| bind_delivery(query, delivery, grant),
         )
         .await?;
-        take_out(&mut transaction, messages).await?;
+        let routed: Vec<EventId> = messages.iter().map(|routed| routed.message.event_id).collect();
+        take_out(&mut transaction, &routed).await?;
         transaction.commit().await?;
         Ok(rows::among(messages.iter().map(|m| m.message.event_id.0), new))
+    }
+
+    async fn take_out(&self, events: &[EventId]) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        take_out(&mut transaction, events).await?;
+        Ok(transaction.commit().await?)
     }
 
     async fn claim(
@@ -296,16 +302,13 @@ fn bind_event<'q>(query: Bound<'q>, event: &'q Event) -> Bound<'q> {
         .bind(event.created_at.as_micros())
 }
 
-/// Takes routed events out of the outbox.
-async fn take_out(connection: &mut SqliteConnection, messages: &[RoutedMessage]) -> Result<(), StoreError> {
-    let gone = run(connection, messages, sql::TAKE_OUT, |query, routed| {
-        query.bind(routed.message.event_id.0)
-    })
-    .await?;
-    if gone.len() < messages.len() {
+/// Takes events out of the outbox.
+async fn take_out(connection: &mut SqliteConnection, events: &[EventId]) -> Result<(), StoreError> {
+    let gone = run(connection, events, sql::TAKE_OUT, |query, id| query.bind(id.0)).await?;
+    if gone.len() < events.len() {
         // The others were written as text, by another program, or came from another source.
-        run(connection, messages, sql::TAKE_OUT, |query, routed| {
-            query.bind(routed.message.event_id.to_string())
+        run(connection, events, sql::TAKE_OUT, |query, id| {
+            query.bind(id.to_string())
         })
         .await?;
     }

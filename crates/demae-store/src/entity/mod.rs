@@ -23,6 +23,7 @@ pub mod license;
 pub mod license_entitlement;
 pub mod message;
 pub mod organization;
+pub mod rejected_event;
 pub mod release;
 pub mod release_component;
 pub mod service_account;

@@ -7,6 +7,7 @@ mod m0001_tenants;
 mod m0002_engine;
 mod m0003_management;
 mod m0004_domains;
+mod m0005_rejected;
 mod table;
 
 use sea_orm::{
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_engine::Migration),
             Box::new(m0003_management::Migration),
             Box::new(m0004_domains::Migration),
+            Box::new(m0005_rejected::Migration),
         ]
     }
 }

@@ -38,6 +38,7 @@ pub async fn retry(
         .exec(transaction.connection())
         .await?;
     if moved.rows_affected == 1 {
+        transaction.note_waiting(endpoint);
         return Ok(Retry::Planned);
     }
     let state = state(transaction.connection(), organization, (endpoint, event)).await?;
@@ -63,6 +64,9 @@ pub async fn retry_many(
         .filter(Column::EventId.is_in(events.iter().map(|event| event.0)))
         .exec(transaction.connection())
         .await?;
+    if moved.rows_affected > 0 {
+        transaction.note_waiting(endpoint);
+    }
     Ok(moved.rows_affected)
 }
 
@@ -134,6 +138,9 @@ pub async fn insert(
         .on_conflict(OnConflict::new().do_nothing().to_owned())
         .exec_without_returning(transaction.connection())
         .await?;
+    if written > 0 {
+        transaction.note_waiting(endpoint);
+    }
     Ok(written)
 }
 

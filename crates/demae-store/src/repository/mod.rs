@@ -10,19 +10,30 @@
 //! They know no rules: who may do what, and what a good value is, is decided by their callers.
 
 pub mod api_tokens;
+pub mod audit;
+pub mod components;
 pub mod customers;
 pub mod deliveries;
+pub mod deployment_zones;
 pub mod endpoints;
+pub mod entitlements;
 pub mod event_types;
 pub mod history;
 pub mod idempotency;
+pub mod instances;
 pub mod jobs;
+pub mod license_entitlements;
+pub mod licenses;
 pub mod messages;
 pub mod organizations;
 mod page;
+pub mod rejected;
+pub mod releases;
+mod resource;
 pub mod retention;
 pub mod service_accounts;
 pub mod stats;
+pub mod usages;
 
 pub use page::{Listing, MAX_PAGE, Page};
 

@@ -14,7 +14,7 @@ use super::{history::first_id_at, messages::MessageCursor};
 use crate::{
     StoreError, Transaction,
     engine::DeliveryState,
-    entity::{attempt, delivery, endpoint, idempotency_key, job, message},
+    entity::{attempt, delivery, endpoint, idempotency_key, job, message, rejected_event},
 };
 
 /// Removes up to `limit` of an organization's attempts begun before `before`; answers how many.
@@ -213,6 +213,31 @@ pub async fn idempotency_keys(
         // Renewed meanwhile by a request that found it expired.
         .filter(Column::ExpiresAt.lte(now.as_micros()))
         .exec(transaction.connection())
+        .await?;
+    Ok(result.rows_affected)
+}
+
+/// Removes up to `limit` rejected events received before `before`, or older than the newest `kept`; answers how many.
+pub async fn rejected(
+    transaction: &mut Transaction,
+    before: Timestamp,
+    kept: u64,
+    limit: u64,
+) -> Result<u64, StoreError> {
+    use rejected_event::{Column, Entity};
+    let connection = transaction.connection();
+    let oldest_kept = super::rejected::oldest_kept(connection, kept).await?;
+    let first = oldest_kept.map_or(first_id_at(before), |id| Ord::max(id, first_id_at(before)));
+    let oldest = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::Id.lt(first))
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .into_query();
+    let result = Entity::delete_many()
+        .filter(Column::Id.in_subquery(oldest))
+        .exec(connection)
         .await?;
     Ok(result.rows_affected)
 }

@@ -4,7 +4,13 @@ use futures::future::join_all;
 
 use crate::support::TestStore;
 
-const ALL: [&str; 3] = ["m0001_tenants", "m0002_engine", "m0003_management"];
+const ALL: [&str; 5] = [
+    "m0001_tenants",
+    "m0002_engine",
+    "m0003_management",
+    "m0004_domains",
+    "m0005_rejected",
+];
 
 #[tokio::test]
 async fn an_empty_sqlite_file_is_brought_up_to_date() {

@@ -26,10 +26,11 @@ const FILL: &str = "
     INSERT INTO workers (id, started_at, heartbeat_at) VALUES (gen_random_uuid(), 1, 1);";
 
 /// Every hot statement with every index it uses.
-const STATEMENTS: [(&str, &[&str]); 9] = [
+const STATEMENTS: [(&str, &[&str]); 10] = [
     (sql::APPEND, &["messages_pkey"]),
     (sql::READ_OUTBOX, &["outbox_events_pkey"]),
     (sql::ROUTE, &["outbox_events_id"]),
+    (sql::TAKE_OUT, &["outbox_events_id"]),
     (sql::CLAIM, &["deliveries_waiting", "messages_pkey"]),
     (sql::LEASE, &["deliveries_pkey"]),
     (sql::WAITING_LANES, &["deliveries_waiting"]),

@@ -44,6 +44,8 @@ pub(super) const ROUTE: &str = "
     )
     SELECT event_id FROM new";
 
+pub(super) const TAKE_OUT: &str = "DELETE FROM outbox_events WHERE id = ANY ($1::uuid[])";
+
 pub(super) const CLAIM: &str = "
     SELECT d.endpoint_id, d.due_at, d.attempts, d.step, d.manual, d.resume_state, d.resume_due_at, d.delivered_name,
            m.event_id AS id, m.organization_id, m.event_name, m.event_type, m.payload, m.headers, m.traceparent,

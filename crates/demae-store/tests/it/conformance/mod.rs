@@ -7,3 +7,4 @@ mod outbox;
 mod overview;
 mod record;
 mod route;
+mod signals;

@@ -11,6 +11,7 @@ on_both_databases!(
     the_oldest_come_first_and_again_until_they_are_routed,
     routing_takes_out_what_is_there,
     many_are_taken_out_at_once,
+    what_a_broker_keeps_is_taken_out_by_its_id,
     rows_of_other_programs_are_read,
     uncommitted_events_are_not_read,
 );
@@ -209,4 +210,19 @@ async fn rows_that_could_not_be_read_are_refused_on_sqlite() {
         .unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(read(&store, 10).await.len(), 1);
+}
+
+async fn what_a_broker_keeps_is_taken_out_by_its_id(store: &TestStore) {
+    let events = new_events(4);
+    let all = ids(&events);
+    store.engine().append(&events).await.unwrap();
+    let foreign = new_event().id;
+    store.engine().take_out(&[all[2], foreign, all[0]]).await.unwrap();
+    assert_eq!(read(store, 10).await, [all[1], all[3]]);
+    // A crash after the broker's answer repeats it.
+    store.engine().take_out(&[all[2], all[0]]).await.unwrap();
+    store.engine().take_out(&[]).await.unwrap();
+    assert_eq!(read(store, 10).await, [all[1], all[3]]);
+    // Nothing was routed by this: the event can come again from the broker.
+    assert!(store.message(all[0]).await.is_none());
 }

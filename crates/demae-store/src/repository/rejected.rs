@@ -1,0 +1,158 @@
+//! What arrived from outside and can never become an event: a row whose payload is no JSON, an envelope that cannot be
+//! read, an event of an organization that does not exist.
+//!
+//! It is kept for a person to look at, so that it neither stands in the way of what comes after it nor vanishes
+//! unseen. These rows belong to no organization (that is often what is wrong with them) and are the operator's to see.
+
+use demae_event::{Timestamp, id::new_uuid};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+use uuid::Uuid;
+
+use super::{Listing, Page};
+use crate::{
+    StoreError, Transaction,
+    entity::rejected_event::{ActiveModel, Column, Entity, Model},
+};
+
+/// So much of a body is kept, in bytes.
+pub const BODY_LIMIT: usize = 64 * 1024;
+/// So much of a reason is kept, in bytes.
+const REASON_LIMIT: usize = 1_024;
+/// So many are kept, however young: whoever sends rubbish without end must not fill the disk.
+pub const KEPT: u64 = 10_000;
+
+/// What is known of a rejected event, without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its own identity; whatever id it should have had may be unreadable.
+    pub id: Uuid,
+    /// Where it came from: `dapr`, `source:NAME`, `broker`, `svix`.
+    pub source: String,
+    /// Why it cannot be an event.
+    pub reason: String,
+    /// How long its body was, in bytes.
+    pub body_size: u64,
+    /// When it arrived.
+    pub received_at: Timestamp,
+}
+
+impl Rejected {
+    /// Whether [`find`] answers all of the body.
+    pub fn is_whole(&self) -> bool {
+        self.body_size <= BODY_LIMIT as u64
+    }
+}
+
+/// Something to be kept.
+#[derive(Debug, Clone, Copy)]
+pub struct NewRejected<'a> {
+    /// Where it came from.
+    pub source: &'a str,
+    /// Why it cannot be an event.
+    pub reason: &'a str,
+    /// What arrived; the first [`BODY_LIMIT`] bytes are kept.
+    pub body: &'a [u8],
+}
+
+/// Keeps it; answers its id.
+pub async fn insert(
+    transaction: &mut Transaction,
+    rejected: NewRejected<'_>,
+    now: Timestamp,
+) -> Result<Uuid, StoreError> {
+    let id = new_uuid(now);
+    let kept = rejected.body.len().min(BODY_LIMIT);
+    let reason = &rejected.reason[..rejected.reason.floor_char_boundary(REASON_LIMIT)];
+    let row = ActiveModel::from(Model {
+        id,
+        source: rejected.source.replace('\0', "\u{fffd}"),
+        reason: reason.replace('\0', "\u{fffd}"),
+        body: rejected.body[..kept].to_vec(),
+        body_size: rejected.body.len() as i64,
+        received_at: now.as_micros(),
+    });
+    Entity::insert(row)
+        .exec_without_returning(transaction.connection())
+        .await?;
+    Ok(id)
+}
+
+/// The last to arrive first.
+pub async fn list(
+    connection: &impl ConnectionTrait,
+    page: Page<Uuid>,
+) -> Result<Listing<Rejected, Uuid>, StoreError> {
+    let mut query = Entity::find()
+        .select_only()
+        .columns([
+            Column::Id,
+            Column::Source,
+            Column::Reason,
+            Column::BodySize,
+            Column::ReceivedAt,
+        ])
+        .order_by_desc(Column::Id)
+        .limit(page.rows());
+    if let Some(after) = page.after {
+        query = query.filter(Column::Id.lt(after));
+    }
+    let rows: Vec<(Uuid, String, String, i64, i64)> = query.into_tuple().all(connection).await?;
+    let items = rows
+        .into_iter()
+        .map(|(id, source, reason, body_size, received_at)| Rejected {
+            id,
+            source,
+            reason,
+            body_size: body_size.unsigned_abs(),
+            received_at: Timestamp::from_micros(received_at),
+        })
+        .collect();
+    Ok(Listing::cut(items, &page, |rejected| rejected.id))
+}
+
+/// One, with what was kept of its body.
+pub async fn find(
+    connection: &impl ConnectionTrait,
+    id: Uuid,
+) -> Result<Option<(Rejected, Vec<u8>)>, StoreError> {
+    let row = Entity::find_by_id(id).one(connection).await?;
+    Ok(row.map(|row| {
+        let rejected = Rejected {
+            id: row.id,
+            source: row.source,
+            reason: row.reason,
+            body_size: row.body_size.unsigned_abs(),
+            received_at: Timestamp::from_micros(row.received_at),
+        };
+        (rejected, row.body)
+    }))
+}
+
+/// How many there are.
+pub async fn count(connection: &impl ConnectionTrait) -> Result<u64, StoreError> {
+    Ok(Entity::find().count(connection).await?)
+}
+
+/// Forgets one; `false` if it is not there.
+pub async fn delete(transaction: &mut Transaction, id: Uuid) -> Result<bool, StoreError> {
+    let deleted = Entity::delete_by_id(id).exec(transaction.connection()).await?;
+    Ok(deleted.rows_affected == 1)
+}
+
+/// Where the rows that are kept begin, if there are more.
+pub(super) async fn oldest_kept(
+    connection: &impl ConnectionTrait,
+    kept: u64,
+) -> Result<Option<Uuid>, StoreError> {
+    Ok(Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .order_by_desc(Column::Id)
+        .offset(kept.saturating_sub(1))
+        .limit(1)
+        .into_tuple()
+        .one(connection)
+        .await?)
+}
