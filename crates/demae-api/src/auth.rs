@@ -23,11 +23,12 @@ use std::{
 
 use axum::extract::FromRequestParts;
 use demae_control_plane::{
-    Access, Actor, Module, Scope,
+    Access, Actor, Change, Module, Scope,
+    revision::Expected,
     token::{self, Credential},
 };
 use demae_event::Timestamp;
-use demae_store::{Store, StoreError};
+use demae_store::{Store, StoreError, Transaction};
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -38,7 +39,7 @@ use tokio::time::Instant;
 use crate::{
     ApiState,
     problem::{Problem, ProblemKind},
-    trace,
+    revision, trace,
 };
 
 /// How long the answer to "what does this token stand for" is used again.
@@ -50,12 +51,13 @@ const MAX_REMEMBERED: usize = 4_096;
 /// Longest `Authorization` header that is looked at.
 const MAX_HEADER: usize = 512;
 
-/// Who asks, when, and in which trace.
+/// Who asks, when, in which trace, and on which state of what it changes the request insists.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     actor: Arc<Actor>,
     now: Timestamp,
     traceparent: Option<String>,
+    expected: Expected,
 }
 
 impl Caller {
@@ -66,6 +68,7 @@ impl Caller {
             actor: Arc::new(actor),
             now,
             traceparent: None,
+            expected: Expected::Anything,
         }
     }
 
@@ -77,6 +80,13 @@ impl Caller {
     /// When the request was taken up.
     pub(crate) fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// A change that this request makes.
+    pub(crate) fn change<'c>(&'c self, transaction: &'c mut Transaction) -> Change<'c> {
+        Change::new(transaction, &self.actor, self.now)
+            .traced(self.traceparent())
+            .expecting(self.expected.clone())
     }
 
     /// The trace it belongs to.
@@ -108,6 +118,21 @@ macro_rules! wanted {
 wanted! {
     ReadCustomers = Read Customers,
     WriteCustomers = Write Customers,
+    ReadInstances = Read Instances,
+    WriteInstances = Write Instances,
+    ReadLicenses = Read Licenses,
+    WriteLicenses = Write Licenses,
+    ReadEntitlements = Read Entitlements,
+    WriteEntitlements = Write Entitlements,
+    ReadFeatureFlags = Read FeatureFlags,
+    WriteFeatureFlags = Write FeatureFlags,
+    ReadDeploymentZones = Read DeploymentZones,
+    WriteDeploymentZones = Write DeploymentZones,
+    ReadReleases = Read Releases,
+    WriteReleases = Write Releases,
+    ReadComponents = Read Components,
+    WriteComponents = Write Components,
+    ReadOrganizations = Read Organizations,
     ReadWebhooks = Read Webhooks,
     WriteWebhooks = Write Webhooks,
     ReadTokens = Read Tokens,
@@ -153,6 +178,7 @@ async fn identify(headers: &HeaderMap, state: &ApiState) -> Result<Caller, Probl
         actor: Arc::new(actor),
         now,
         traceparent: trace::traceparent(headers),
+        expected: revision::expected(headers),
     })
 }
 

@@ -24,6 +24,7 @@ mod openapi;
 mod page;
 pub mod problem;
 mod query;
+mod revision;
 mod state;
 mod trace;
 mod write;

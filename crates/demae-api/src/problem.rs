@@ -45,6 +45,8 @@ pub enum ProblemKind {
     MethodNotAllowed,
     /// 409: what is there stands in the way.
     Conflict,
+    /// 412: what is there is not what the caller saw.
+    PreconditionFailed,
     /// 413: the body is longer than allowed.
     TooLarge,
     /// 415: the body is not JSON.
@@ -61,13 +63,14 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
+        Self::PreconditionFailed,
         Self::TooLarge,
         Self::UnsupportedMedia,
         Self::Invalid,
@@ -85,6 +88,7 @@ impl ProblemKind {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
@@ -103,6 +107,7 @@ impl ProblemKind {
             Self::NotFound => "Not Found",
             Self::MethodNotAllowed => "Method Not Allowed",
             Self::Conflict => "Conflict",
+            Self::PreconditionFailed => "Precondition Failed",
             Self::TooLarge => "Content Too Large",
             Self::UnsupportedMedia => "Unsupported Media Type",
             Self::Invalid => "Unprocessable Content",
@@ -121,6 +126,7 @@ impl ProblemKind {
             Self::NotFound => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.5",
             Self::MethodNotAllowed => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.6",
             Self::Conflict => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.10",
+            Self::PreconditionFailed => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.13",
             Self::TooLarge => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.14",
             Self::UnsupportedMedia => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16",
             Self::Invalid => "https://www.rfc-editor.org/rfc/rfc9110#section-15.5.21",
@@ -335,6 +341,14 @@ impl From<DomainError> for Problem {
                 format!("There is no such {resource}."),
             ),
             DomainError::Conflict { detail, .. } => Self::new(ProblemKind::Conflict, code, sentence(&detail)),
+            DomainError::Outdated { .. } => Self::new(
+                ProblemKind::PreconditionFailed,
+                code,
+                "The resource was changed since it was read; read it again.",
+            ),
+            DomainError::Unsupported { detail, .. } => {
+                Self::new(ProblemKind::Malformed, code, sentence(&detail))
+            }
             DomainError::Forbidden { detail, .. } => {
                 Self::new(ProblemKind::Forbidden, code, sentence(&detail))
             }

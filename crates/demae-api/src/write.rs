@@ -283,7 +283,7 @@ mod tests {
                                 name: "Survivor".to_owned(),
                                 ..CreateCustomer::default()
                             };
-                            customers::create(transaction, caller.actor(), input, caller.now(), None).await?;
+                            customers::create(&mut caller.change(transaction), input).await?;
                             Ok(Answer::no_content())
                         }
                         .boxed()
@@ -316,7 +316,7 @@ mod tests {
                         name: "Ghost".to_owned(),
                         ..CreateCustomer::default()
                     };
-                    customers::create(transaction, caller.actor(), input, caller.now(), None).await?;
+                    customers::create(&mut caller.change(transaction), input).await?;
                     assert!(!panics, "on purpose");
                     Err(busy())
                 }

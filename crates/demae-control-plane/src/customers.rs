@@ -5,23 +5,22 @@
 
 use std::collections::BTreeMap;
 
-use demae_event::{Event, EventId, Faults, OrganizationId, Timestamp, catalogue, id::new_uuid};
+use demae_event::{Faults, Timestamp, id::new_uuid};
 use demae_store::{
-    Store, StoreError, Transaction,
+    Store, StoreError,
     entity::customer::Model,
-    outbox,
     repository::{self, Listing, Page},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    Actor, DomainError, User,
+    Actor, Change, DomainError, User,
+    change::Subject,
     error::Operation,
     fields::{check_name, check_optional},
-    model::time,
-    service_accounts::SLUG_ATTEMPTS,
+    model::{from_json, json, time},
     slug,
 };
 
@@ -129,13 +128,7 @@ pub struct ReplaceCustomer {
 }
 
 /// Creates a customer.
-pub async fn create(
-    transaction: &mut Transaction,
-    actor: &Actor,
-    input: CreateCustomer,
-    now: Timestamp,
-    traceparent: Option<&str>,
-) -> Result<Customer, DomainError> {
+pub async fn create(change: &mut Change<'_>, input: CreateCustomer) -> Result<Customer, DomainError> {
     let operation = Operation("CreateCustomer");
     let mut faults = Faults::new();
     check_fields(
@@ -149,8 +142,8 @@ pub async fn create(
     }
     check_integrations(&mut faults, &input.integrations);
     operation.check(faults)?;
-    let row = insert(transaction, operation, actor, input, now).await?;
-    finish(transaction, "CUSTOMER_CREATION", row, now, traceparent).await
+    let row = insert(change, operation, input).await?;
+    finish(change, "CUSTOMER_CREATION", row).await
 }
 
 /// The customer with this slug.
@@ -171,15 +164,12 @@ pub async fn list(
 
 /// Replaces a customer's fields. The slug never changes, nor do integrations this way.
 pub async fn replace(
-    transaction: &mut Transaction,
-    actor: &Actor,
+    change: &mut Change<'_>,
     slug: &str,
     input: ReplaceCustomer,
-    now: Timestamp,
-    traceparent: Option<&str>,
 ) -> Result<Customer, DomainError> {
     let operation = Operation("UpdateCustomer");
-    let row = find_for_update(transaction, operation, actor, slug).await?;
+    let row = find_for_update(change, operation, slug).await?;
     if input.slug.is_some_and(|given| given != row.slug) {
         return Err(operation.immutable("SlugNotRenameable", "body.slug"));
     }
@@ -198,38 +188,34 @@ pub async fn replace(
         name: input.name,
         external_customer_id: input.external_customer_id,
         domain: input.domain,
-        updated_at: now.as_micros(),
-        updated_by_id: actor.id,
-        updated_by_name: Some(actor.name.clone()),
+        updated_at: change.after(row.updated_at),
+        updated_by_id: change.actor.id,
+        updated_by_name: Some(change.actor.name.clone()),
         ..row
     };
-    repository::customers::update(transaction, &row).await?;
-    finish(transaction, "CUSTOMER_UPDATE", row, now, traceparent).await
+    repository::customers::update(change.transaction, &row).await?;
+    finish(change, "CUSTOMER_UPDATE", row).await
 }
 
 /// Deletes a customer; answers what it was.
-pub async fn delete(
-    transaction: &mut Transaction,
-    actor: &Actor,
-    slug: &str,
-    now: Timestamp,
-    traceparent: Option<&str>,
-) -> Result<Customer, DomainError> {
+pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<Customer, DomainError> {
     let operation = Operation("DeleteCustomer");
-    let row = find_for_update(transaction, operation, actor, slug).await?;
-    repository::customers::delete(transaction, actor.organization_id, row.id).await?;
-    finish(transaction, "CUSTOMER_DELETION", row, now, traceparent).await
+    let row = find_for_update(change, operation, slug).await?;
+    repository::customers::delete(change.transaction, change.organization_id(), row.id).await?;
+    finish(change, "CUSTOMER_DELETION", row).await
 }
 
+/// The row, which nobody else changes until the transaction ends, and which is as the caller saw it.
 async fn find_for_update(
-    transaction: &mut Transaction,
+    change: &mut Change<'_>,
     operation: Operation,
-    actor: &Actor,
     slug: &str,
 ) -> Result<Model, DomainError> {
-    repository::customers::find_for_update(transaction, actor.organization_id, slug)
+    let row = repository::customers::find_for_update(change.transaction, change.actor.organization_id, slug)
         .await?
-        .ok_or(operation.not_found(RESOURCE))
+        .ok_or(operation.not_found(RESOURCE))?;
+    change.check_expected(operation, &model(row.clone())?)?;
+    Ok(row)
 }
 
 fn check_fields(faults: &mut Faults, name: &str, external_id: Option<&str>, domain: Option<&str>) {
@@ -276,12 +262,11 @@ fn check_integrations(faults: &mut Faults, integrations: &BTreeMap<String, NewIn
 }
 
 async fn insert(
-    transaction: &mut Transaction,
+    change: &mut Change<'_>,
     operation: Operation,
-    actor: &Actor,
     input: CreateCustomer,
-    now: Timestamp,
 ) -> Result<Model, DomainError> {
+    let (actor, now) = (change.actor, change.now);
     let integrations: BTreeMap<String, Integration> = input
         .integrations
         .into_iter()
@@ -296,10 +281,11 @@ async fn insert(
             (adapter, integration)
         })
         .collect();
+    let candidates = slug::candidates(input.slug.as_deref(), &input.name);
     let mut row = Model {
         id: new_uuid(now),
         organization_id: actor.organization_id.0,
-        slug: input.slug.clone().unwrap_or_else(|| slug::derive(&input.name)),
+        slug: String::new(),
         name: input.name,
         external_customer_id: input.external_customer_id,
         domain: input.domain,
@@ -311,75 +297,25 @@ async fn insert(
         updated_by_id: actor.id,
         updated_by_name: Some(actor.name.clone()),
     };
-    // An explicit slug is what the caller wants or nothing; a derived one may get another end.
-    let attempts = if input.slug.is_some() { 1 } else { SLUG_ATTEMPTS };
-    let derived = row.slug.clone();
-    for _ in 0..attempts {
-        if repository::customers::insert(transaction, row.clone()).await? {
+    for candidate in candidates {
+        row.slug = candidate;
+        if repository::customers::insert(change.transaction, row.clone()).await? {
             return Ok(row);
         }
-        row.slug = slug::with_suffix(&derived);
     }
-    Err(operation.conflict("SlugConflict", format!("the slug {derived:?} is taken")))
-}
-
-/// `data` of a customer's events.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct EventData<'a> {
-    #[serde(flatten)]
-    customer: &'a Customer,
-    organization_id: OrganizationId,
+    Err(operation.slug_taken(&row.slug))
 }
 
 /// Writes the event, and answers the customer that it is about.
-async fn finish(
-    transaction: &mut Transaction,
-    name: &'static str,
-    row: Model,
-    now: Timestamp,
-    traceparent: Option<&str>,
-) -> Result<Customer, DomainError> {
-    let organization_id = OrganizationId(row.organization_id);
+async fn finish(change: &mut Change<'_>, name: &'static str, row: Model) -> Result<Customer, DomainError> {
     let customer = model(row)?;
-    #[expect(clippy::expect_used, reason = "a test of the catalogue enumerates the names")]
-    let definition = catalogue::find(name).expect("a name of the catalogue");
-    let event = Event {
-        id: EventId::new(now),
-        organization_id,
-        name: definition.name.to_owned(),
-        event_type: definition.event_type.to_owned(),
-        data: raw(&EventData {
-            customer: &customer,
-            organization_id,
-        }),
-        headers: None,
-        traceparent: traceparent.map(str::to_owned),
-        created_at: now,
-    };
-    outbox::append(transaction, &event).await?;
+    let subject = Subject::new(RESOURCE, customer.id, &customer.slug);
+    change.emit(name, subject, &customer).await?;
     Ok(customer)
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "only maps with keys that are not text cannot be written as JSON"
-)]
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("a model is JSON")
-}
-
-#[expect(
-    clippy::expect_used,
-    reason = "only maps with keys that are not text cannot be written as JSON"
-)]
-fn raw(value: &impl Serialize) -> Box<RawValue> {
-    serde_json::value::to_raw_value(value).expect("a model is JSON")
-}
-
 fn model(row: Model) -> Result<Customer, StoreError> {
-    let integrations = serde_json::from_str(&row.integrations)
-        .map_err(|_| StoreError::Unreadable("a customer's integrations"))?;
+    let integrations = from_json(&row.integrations, "a customer's integrations")?;
     Ok(Customer {
         id: row.id,
         name: row.name,

@@ -3,6 +3,9 @@
 use demae_event::{Code, Fault, Faults};
 use demae_store::StoreError;
 
+/// So many users of something that cannot be deleted are named; read one more to know whether there are others.
+pub(crate) const MAX_USERS_NAMED: usize = 5;
+
 /// A refused operation. Nothing of it was done, and its transaction must be rolled back.
 #[derive(Debug, thiserror::Error)]
 pub enum DomainError {
@@ -20,6 +23,20 @@ pub enum DomainError {
         /// The reason's name.
         code: Code,
         /// What stands in the way.
+        detail: String,
+    },
+    /// The resource is no longer as the caller saw it.
+    #[error("the resource was changed since it was read")]
+    Outdated {
+        /// The reason's name.
+        code: Code,
+    },
+    /// The input is well formed, and what it asks for cannot be done to this resource.
+    #[error("{detail}")]
+    Unsupported {
+        /// The reason's name.
+        code: Code,
+        /// Why not.
         detail: String,
     },
     /// The caller may not give away what it does not have.
@@ -49,6 +66,8 @@ impl DomainError {
         match self {
             Self::NotFound { code, .. }
             | Self::Conflict { code, .. }
+            | Self::Outdated { code }
+            | Self::Unsupported { code, .. }
             | Self::Forbidden { code, .. }
             | Self::Invalid { code, .. } => Some(*code),
             Self::Store(_) => None,
@@ -75,8 +94,54 @@ impl Operation {
         }
     }
 
+    /// Something that the input refers to is not there, or is another organization's.
+    pub(crate) fn missing(self, reason: &'static str, resource: &'static str) -> DomainError {
+        DomainError::NotFound {
+            code: self.code(reason),
+            resource,
+        }
+    }
+
     pub(crate) fn conflict(self, reason: &'static str, detail: impl Into<String>) -> DomainError {
         DomainError::Conflict {
+            code: self.code(reason),
+            detail: detail.into(),
+        }
+    }
+
+    /// The slug that the caller asked for is another one's.
+    pub(crate) fn slug_taken(self, slug: &str) -> DomainError {
+        self.conflict("SlugConflict", format!("the slug {slug:?} is taken"))
+    }
+
+    /// It cannot be deleted while these use it. `users` is what uses it in words, with the slugs of the first
+    /// [`MAX_USERS_NAMED`] and one more if there are more.
+    pub(crate) fn in_use(self, resource: &str, users: &[(&str, Vec<String>)]) -> DomainError {
+        let words: Vec<String> = users
+            .iter()
+            .filter(|(_, slugs)| !slugs.is_empty())
+            .map(|(kind, slugs)| {
+                let named = &slugs[..slugs.len().min(MAX_USERS_NAMED)];
+                let more = if slugs.len() > named.len() {
+                    " and others"
+                } else {
+                    ""
+                };
+                format!("{kind} {}{more}", named.join(", "))
+            })
+            .collect();
+        let detail = format!("the {resource} is in use by {}", words.join("; "));
+        self.conflict("InUseConflict", detail)
+    }
+
+    pub(crate) fn outdated(self) -> DomainError {
+        DomainError::Outdated {
+            code: self.code("PreconditionFailed"),
+        }
+    }
+
+    pub(crate) fn unsupported(self, reason: &'static str, detail: impl Into<String>) -> DomainError {
+        DomainError::Unsupported {
             code: self.code(reason),
             detail: detail.into(),
         }

@@ -1,7 +1,8 @@
 //! What is shared by the models, which serialise as kaiten.md, section 2 says.
 
 use demae_event::Timestamp;
-use serde::Serialize;
+use demae_store::StoreError;
+use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 /// Who did something (`createdBy`, `updatedBy`).
@@ -16,6 +17,20 @@ pub struct User {
 
 pub(crate) fn user(id: Option<Uuid>, name: Option<String>) -> Option<User> {
     id.map(|id| User { id, name })
+}
+
+/// A model's column that holds JSON.
+#[expect(
+    clippy::expect_used,
+    reason = "only maps with keys that are not text cannot be written as JSON"
+)]
+pub(crate) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("a model is JSON")
+}
+
+/// The value in a column that [`json`] wrote; `what` is said if it is not readable.
+pub(crate) fn from_json<T: DeserializeOwned>(text: &str, what: &'static str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Unreadable(what))
 }
 
 pub(crate) fn time(micros: i64) -> Timestamp {

@@ -22,8 +22,6 @@ use crate::{
 
 /// Tokens shown with a service account; the rest is in their own list.
 const TOKENS_SHOWN: u64 = 200;
-/// How often a derived slug is tried with another end.
-pub(crate) const SLUG_ATTEMPTS: usize = 5;
 
 const RESOURCE: &str = "service account";
 
@@ -92,22 +90,15 @@ pub async fn create(
         created_by_id: Some(actor.id),
         created_by_name: Some(actor.name.clone()),
     };
-    if let Some(slug) = input.slug {
+    let mut taken = String::new();
+    for slug in slug::candidates(input.slug.as_deref(), &input.name) {
         let row = row(slug);
         if repository::service_accounts::insert(transaction, row.clone()).await? {
             return Ok(model(row, Vec::new()));
         }
-    } else {
-        let mut slug = slug::derive(&input.name);
-        for _ in 0..SLUG_ATTEMPTS {
-            let row = row(slug);
-            if repository::service_accounts::insert(transaction, row.clone()).await? {
-                return Ok(model(row, Vec::new()));
-            }
-            slug = slug::with_suffix(&row.slug);
-        }
+        taken = row.slug;
     }
-    Err(operation.conflict("SlugTaken", "the slug is taken"))
+    Err(operation.slug_taken(&taken))
 }
 
 /// One service account.

@@ -13,6 +13,9 @@ const SUFFIX_ALPHABET: &[char] = &[
     'l', 'm', 'n', 'o', 'p', 'q', 'r', 's', 't', 'u', 'v', 'w', 'x', 'y', 'z',
 ];
 
+/// Random ends that are tried; two of six characters meet once in two thousand million.
+const SUFFIX_ATTEMPTS: usize = 4;
+
 /// The text is not a slug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -28,6 +31,17 @@ pub fn check(text: &str) -> Result<(), InvalidSlug> {
         && !text.starts_with('-')
         && !text.ends_with('-');
     if well_formed { Ok(()) } else { Err(InvalidSlug) }
+}
+
+/// The slugs to try for something new, in this order: the one that was asked for and nothing else, or the one derived
+/// from its name, and then that with random ends, because it may be taken.
+pub(crate) fn candidates(asked: Option<&str>, name: &str) -> impl Iterator<Item = String> + Send + use<> {
+    let (first, ends) = match asked {
+        Some(slug) => (slug.to_owned(), 0),
+        None => (derive(name), SUFFIX_ATTEMPTS),
+    };
+    let derived = first.clone();
+    std::iter::once(first).chain((0..ends).map(move |_| with_suffix(&derived)))
 }
 
 /// A slug from a display name: "Test Webhook Customer" gives `test-webhook-customer`.

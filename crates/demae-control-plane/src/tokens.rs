@@ -15,7 +15,7 @@ use crate::{
     fields::check_name,
     model::{time, user},
     scope::ScopeSet,
-    service_accounts::{SLUG_ATTEMPTS, find, parse_scopes, refuse_more},
+    service_accounts::{find, parse_scopes, refuse_more},
     slug,
     token::TokenText,
 };
@@ -135,7 +135,8 @@ pub async fn create_with_text(
         revoked_by_id: None,
         revoked_by_name: None,
     };
-    if let Some(slug) = input.slug {
+    let mut taken = String::new();
+    for slug in slug::candidates(input.slug.as_deref(), &input.name) {
         let row = row(slug);
         if repository::api_tokens::insert(transaction, row.clone()).await? {
             return Ok(PlainToken {
@@ -143,20 +144,9 @@ pub async fn create_with_text(
                 token: text,
             });
         }
-    } else {
-        let mut slug = slug::derive(&input.name);
-        for _ in 0..SLUG_ATTEMPTS {
-            let row = row(slug);
-            if repository::api_tokens::insert(transaction, row.clone()).await? {
-                return Ok(PlainToken {
-                    details: row.into(),
-                    token: text,
-                });
-            }
-            slug = slug::with_suffix(&row.slug);
-        }
+        taken = row.slug;
     }
-    Err(operation.conflict("SlugTaken", "the slug is taken"))
+    Err(operation.slug_taken(&taken))
 }
 
 /// The tokens of a service account, revoked ones included, by slug.

@@ -25,6 +25,7 @@ use crate::{
     page::{PageBody, PageParameters, PageQuery},
     problem::Problem,
     query::Query,
+    revision::{IfMatch, IfNoneMatch, Tagged},
     write::{Answer, Operation, Outcome},
 };
 
@@ -288,14 +289,7 @@ async fn create(
     state
         .write(caller, &operation, |transaction, caller| {
             async move {
-                let customer = customers::create(
-                    transaction,
-                    caller.actor(),
-                    input,
-                    caller.now(),
-                    caller.traceparent(),
-                )
-                .await?;
+                let customer = customers::create(&mut caller.change(transaction), input).await?;
                 Answer::json(StatusCode::CREATED, &CustomerBody::from(customer))
             }
             .boxed()
@@ -305,23 +299,25 @@ async fn create(
 
 /// Get a customer
 #[utoipa::path(get, path = "/api/customers/{slug}", operation_id = "get_customer", tag = "Customers",
-    security(("token" = ["read:customers"])), params(("slug" = String, Path, description = "The customer's slug.")),
+    security(("token" = ["read:customers"])),
+    params(("slug" = String, Path, description = "The customer's slug."), IfNoneMatch),
     responses((status = 200, description = "The customer.", body = CustomerBody)))]
 async fn get(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<ReadCustomers>,
     PathOf(Segment(slug)): PathOf<Segment>,
-) -> Result<Json<CustomerBody>, Problem> {
-    Ok(Json(
-        customers::get(state.store(), caller.actor(), &slug).await?.into(),
-    ))
+    held: IfNoneMatch,
+) -> Result<Tagged<CustomerBody>, Problem> {
+    let customer = customers::get(state.store(), caller.actor(), &slug).await?;
+    Ok(Tagged::new(&held, customer, CustomerBody::from))
 }
 
 /// Replace a customer
 ///
 /// Emits `CUSTOMER_UPDATE`, whether or not anything changed.
 #[utoipa::path(put, path = "/api/customers/{slug}", operation_id = "replace_customer", tag = "Customers",
-    security(("token" = ["write:customers"])), params(("slug" = String, Path, description = "The customer's slug.")),
+    security(("token" = ["write:customers"])),
+    params(("slug" = String, Path, description = "The customer's slug."), IfMatch),
     request_body = ReplaceCustomerBody, responses((status = 204, description = "Replaced.")))]
 async fn replace(
     State(state): State<ApiState>,
@@ -335,8 +331,7 @@ async fn replace(
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                let (actor, now) = (caller.actor(), caller.now());
-                customers::replace(transaction, actor, &slug, input, now, caller.traceparent()).await?;
+                customers::replace(&mut caller.change(transaction), &slug, input).await?;
                 Ok(Answer::no_content())
             }
             .boxed()
@@ -348,7 +343,8 @@ async fn replace(
 ///
 /// Emits `CUSTOMER_DELETION`.
 #[utoipa::path(delete, path = "/api/customers/{slug}", operation_id = "delete_customer", tag = "Customers",
-    security(("token" = ["write:customers"])), params(("slug" = String, Path, description = "The customer's slug.")),
+    security(("token" = ["write:customers"])),
+    params(("slug" = String, Path, description = "The customer's slug."), IfMatch),
     responses((status = 204, description = "Deleted.")))]
 async fn delete(
     State(state): State<ApiState>,
@@ -359,14 +355,7 @@ async fn delete(
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                customers::delete(
-                    transaction,
-                    caller.actor(),
-                    &slug,
-                    caller.now(),
-                    caller.traceparent(),
-                )
-                .await?;
+                customers::delete(&mut caller.change(transaction), &slug).await?;
                 Ok(Answer::no_content())
             }
             .boxed()

@@ -75,6 +75,13 @@ fn describe(document: &mut Value) {
         {"name": "History", "description": "Every attempt to deliver, and how to repeat it."},
         {"name": "Events", "description": "An application's own events, and what kinds there are."},
         {"name": "Customers", "description": "Who the product is sold to."},
+        {"name": "Instances", "description": "Installations of the product, and what they use."},
+        {"name": "Licenses", "description": "What is sold, and what each license grants."},
+        {"name": "Entitlements", "description": "What can be granted."},
+        {"name": "Feature flags", "description": "Switches, and their evaluation."},
+        {"name": "Deployment zones", "description": "Where instances run, and which release runs there."},
+        {"name": "Releases", "description": "Versions of the product and the components they consist of."},
+        {"name": "Audit", "description": "Who did what when."},
         {"name": "Service accounts", "description": "Machine users and their tokens."},
         {"name": "Health", "description": "Whether the service works."},
         {"name": "Deliveries", "description": "What an endpoint receives; see the webhooks section."},
@@ -152,6 +159,7 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
         }
     }
     let kinds = answers(path, operation);
+    let tagged = has_parameter(operation, "If-None-Match");
     let Some(responses) = entry(operation, "responses", || json!({})).as_object_mut() else {
         return;
     };
@@ -164,6 +172,16 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
         let reference = json!({"$ref": format!("#/components/responses/{}", component_name(kind))});
         responses.entry(kind.status().as_str()).or_insert(reference);
     }
+    if tagged {
+        responses["200"]["headers"]["ETag"] = json!({
+            "description": "The state of the resource, for `If-Match` and `If-None-Match`.",
+            "schema": {"type": "string"},
+        });
+        responses.insert(
+            "304".to_owned(),
+            json!({"description": "The caller holds this state already."}),
+        );
+    }
     responses.sort_keys();
 }
 
@@ -175,6 +193,9 @@ fn answers(path: &str, operation: &Value) -> Vec<ProblemKind> {
     }
     if path.contains('{') {
         kinds.push(ProblemKind::NotFound);
+    }
+    if has_parameter(operation, "If-Match") {
+        kinds.push(ProblemKind::PreconditionFailed);
     }
     let outside_path = |parameter: &Value| parameter["in"] != "path";
     if operation["parameters"]
@@ -192,6 +213,11 @@ fn answers(path: &str, operation: &Value) -> Vec<ProblemKind> {
         ]);
     }
     kinds
+}
+
+fn has_parameter(operation: &Value, name: &str) -> bool {
+    let all = operation["parameters"].as_array();
+    all.is_some_and(|all| all.iter().any(|parameter| parameter["name"] == name))
 }
 
 fn entry<'v>(object: &'v mut Value, key: &str, default: impl FnOnce() -> Value) -> &'v mut Value {
@@ -253,7 +279,11 @@ fn example(kind: ProblemKind) -> Value {
             "Request.MethodNotAllowed",
             "This path does not serve this method.",
         ),
-        ProblemKind::Conflict => ("CreateCustomer.SlugTaken", "Another customer has this slug."),
+        ProblemKind::Conflict => ("CreateCustomer.SlugConflict", "Another customer has this slug."),
+        ProblemKind::PreconditionFailed => (
+            "UpdateCustomer.PreconditionFailed",
+            "The resource was changed since it was read; read it again.",
+        ),
         ProblemKind::TooLarge => ("Request.TooLarge", "The body is longer than 1048576 bytes."),
         ProblemKind::UnsupportedMedia => ("Request.UnsupportedMediaType", "The body must be JSON."),
         ProblemKind::Invalid => (

@@ -31,5 +31,6 @@ mod fixture;
 mod hostile;
 mod problems;
 mod repetition;
+mod revision;
 mod walk;
 mod webhooks;

@@ -248,7 +248,7 @@ async fn slugs_are_derived_and_unique(world: &World) {
         ..Default::default()
     };
     let refused = service_accounts::create(&mut transaction, &world.mine, explicit, NOW).await;
-    assert_eq!(code(refused), "CreateServiceAccount.SlugTaken");
+    assert_eq!(code(refused), "CreateServiceAccount.SlugConflict");
     let explicit = CreateToken {
         slug: Some("one".into()),
         ..named("One")
@@ -257,7 +257,7 @@ async fn slugs_are_derived_and_unique(world: &World) {
         .await
         .unwrap();
     let refused = tokens::create(&mut transaction, &world.mine, &first.slug, explicit, NOW).await;
-    assert_eq!(code(refused), "CreateToken.SlugTaken");
+    assert_eq!(code(refused), "CreateToken.SlugConflict");
 }
 
 async fn every_fault_is_told(world: &World) {

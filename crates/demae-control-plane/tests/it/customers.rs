@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use demae_control_plane::{
-    Actor, DomainError,
+    Actor, Change, DomainError,
     customers::{self, CreateCustomer, Customer, NewIntegration, ReplaceCustomer},
+    revision::{self, Expected},
 };
 use demae_event::catalogue;
-use demae_store::repository::Page;
+use demae_store::{entity::audit_entry, repository::Page};
+use sea_orm::{EntityTrait, QueryOrder};
 use serde_json::{Value, json};
 
 use crate::support::{NOW, World, code, locations};
@@ -19,13 +21,16 @@ on_both_databases!(
     slugs_follow_the_rules,
     a_replacement_clears_what_is_left_out,
     what_is_immutable_is_refused,
+    an_outdated_change_is_refused,
+    every_change_is_in_the_audit_trail,
     every_fault_is_told,
     the_model_has_the_documented_keys,
 );
 
 async fn create(world: &World, actor: &Actor, input: CreateCustomer) -> Result<Customer, DomainError> {
     let mut transaction = world.begin().await;
-    let customer = customers::create(&mut transaction, actor, input, NOW, Some("00-aa-bb-01")).await;
+    let mut change = Change::new(&mut transaction, actor, NOW).traced(Some("00-aa-bb-01"));
+    let customer = customers::create(&mut change, input).await;
     transaction.commit().await.unwrap();
     customer
 }
@@ -49,19 +54,11 @@ async fn a_change_and_its_event_are_one(world: &World) {
         .await
         .unwrap();
     let mut transaction = world.begin().await;
-    let replaced = customers::replace(
-        &mut transaction,
-        &world.mine,
-        &customer.slug,
-        replacement("Renamed"),
-        NOW,
-        None,
-    )
-    .await
-    .unwrap();
-    customers::delete(&mut transaction, &world.mine, &customer.slug, NOW, None)
+    let mut change = Change::new(&mut transaction, &world.mine, NOW);
+    let replaced = customers::replace(&mut change, &customer.slug, replacement("Renamed"))
         .await
         .unwrap();
+    customers::delete(&mut change, &customer.slug).await.unwrap();
     transaction.commit().await.unwrap();
 
     let events = world.events().await;
@@ -91,9 +88,8 @@ async fn a_change_and_its_event_are_one(world: &World) {
 
 async fn nothing_is_left_of_a_change_that_is_rolled_back(world: &World) {
     let mut transaction = world.begin().await;
-    customers::create(&mut transaction, &world.mine, named("Ada"), NOW, None)
-        .await
-        .unwrap();
+    let mut change = Change::new(&mut transaction, &world.mine, NOW);
+    customers::create(&mut change, named("Ada")).await.unwrap();
     transaction.rollback().await.unwrap();
     assert_eq!(world.events().await.len(), 0);
     assert_eq!(
@@ -113,10 +109,10 @@ async fn customers_stay_in_their_organization(world: &World) {
         "GetCustomer.NotFound"
     );
     let mut transaction = world.begin().await;
-    let refused =
-        customers::replace(&mut transaction, &world.theirs, slug, replacement("X"), NOW, None).await;
+    let mut change = Change::new(&mut transaction, &world.theirs, NOW);
+    let refused = customers::replace(&mut change, slug, replacement("X")).await;
     assert_eq!(code(refused), "UpdateCustomer.NotFound");
-    let refused = customers::delete(&mut transaction, &world.theirs, slug, NOW, None).await;
+    let refused = customers::delete(&mut change, slug).await;
     assert_eq!(code(refused), "DeleteCustomer.NotFound");
     transaction.commit().await.unwrap();
     assert_eq!(world.events().await.len(), 3);
@@ -179,9 +175,8 @@ async fn a_replacement_clears_what_is_left_out(world: &World) {
         slug: Some(before.slug.clone()),
         ..replacement("Acme Inc")
     };
-    customers::replace(&mut transaction, &world.mine, "acme", input, later, None)
-        .await
-        .unwrap();
+    let mut change = Change::new(&mut transaction, &world.mine, later);
+    customers::replace(&mut change, "acme", input).await.unwrap();
     transaction.commit().await.unwrap();
     let after = customers::get(&world.store, &world.mine, "acme").await.unwrap();
     let expected = Customer {
@@ -215,10 +210,59 @@ async fn what_is_immutable_is_refused(world: &World) {
             "body.integrations",
         ),
     ] {
-        let refused = customers::replace(&mut transaction, &world.mine, "acme", input, NOW, None).await;
+        let mut change = Change::new(&mut transaction, &world.mine, NOW);
+        let refused = customers::replace(&mut change, "acme", input).await;
         let refused = refused.unwrap_err();
         assert_eq!(refused.code().unwrap().to_string(), expected);
         assert_eq!(locations::<()>(Err(refused)), [location]);
+    }
+}
+
+async fn an_outdated_change_is_refused(world: &World) {
+    let seen = create(world, &world.mine, named("Acme")).await.unwrap();
+    let expected = Expected::OneOf(vec![revision::of(&seen)]);
+    let mut transaction = world.begin().await;
+    let mut change = Change::new(&mut transaction, &world.mine, NOW).expecting(expected);
+    customers::replace(&mut change, "acme", replacement("First"))
+        .await
+        .unwrap();
+    let refused = customers::replace(&mut change, "acme", replacement("Second")).await;
+    assert_eq!(code(refused), "UpdateCustomer.PreconditionFailed");
+    let refused = customers::delete(&mut change, "acme").await;
+    assert_eq!(code(refused), "DeleteCustomer.PreconditionFailed");
+    transaction.commit().await.unwrap();
+    let kept = customers::get(&world.store, &world.mine, "acme").await.unwrap();
+    assert_eq!(kept.name, "First");
+    // What was refused left no event.
+    assert_eq!(world.events().await.len(), 2);
+}
+
+async fn every_change_is_in_the_audit_trail(world: &World) {
+    let customer = create(world, &world.mine, named("Acme")).await.unwrap();
+    let mut transaction = world.begin().await;
+    let mut change = Change::new(&mut transaction, &world.mine, NOW);
+    customers::delete(&mut change, "acme").await.unwrap();
+    transaction.commit().await.unwrap();
+    let entries = audit_entry::Entity::find()
+        .order_by_asc(audit_entry::Column::Id)
+        .all(world.store.reader())
+        .await
+        .unwrap();
+    let names: Vec<&str> = entries.iter().map(|entry| entry.event_name.as_str()).collect();
+    assert_eq!(names, ["CUSTOMER_CREATION", "CUSTOMER_DELETION"]);
+    for entry in &entries {
+        assert_eq!(entry.organization_id, world.mine.organization_id.0);
+        assert_eq!(entry.created_by_id, world.mine.id);
+        assert_eq!(
+            (
+                entry.resource.as_str(),
+                entry.resource_id,
+                entry.resource_slug.as_str()
+            ),
+            ("customer", customer.id, "acme")
+        );
+        let payload: Value = serde_json::from_str(&entry.payload).unwrap();
+        assert_eq!(payload["name"], "Acme");
     }
 }
 
