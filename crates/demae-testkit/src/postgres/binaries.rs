@@ -1,43 +1,13 @@
-//! Finds Postgres's programs and runs them as somebody they accept.
+//! Finds Postgres's programs.
 //!
 //! The search is the one `make setup` does, so that what it installed or found is what is used.
 
-use std::{
-    os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
-use rustix::process::geteuid;
-
-/// `nobody` and its group on Debian and most others. The number is used, not the name, so that no
-/// entry in the password file is needed.
-const NOBODY: u32 = 65534;
+use anyhow::{Context as _, Result};
 
 /// Programs that a usable installation has together; client-only packages lack the first ones.
 const NEEDED: [&str; 5] = ["initdb", "postgres", "pg_ctl", "createdb", "dropdb"];
-
-/// A command that runs a program as the cluster's owner, in a folder that owner may read.
-pub(super) fn as_owner(program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(folder).stdin(Stdio::null());
-    // Variables like PGDATA or PGPORT of the person who runs the tests must not leak in.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PG") {
-            command.env_remove(name);
-        }
-    }
-    if let Some(owner) = owner() {
-        command.uid(owner).gid(owner);
-    }
-    command
-}
-
-/// The user and group number that owns the cluster, when it is not simply whoever runs the tests.
-pub(super) fn owner() -> Option<u32> {
-    geteuid().is_root().then_some(NOBODY)
-}
 
 /// The folder with the server's programs: `DEMAE_PG_BIN`, beside the `initdb` on the PATH (which may
 /// be a link), or the newest of the distribution's folders.
@@ -71,21 +41,4 @@ fn packaged() -> Vec<PathBuf> {
         .collect();
     numbered.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
     numbered.into_iter().map(|(_, folder)| folder).collect()
-}
-
-/// Runs a program to its end; its complaint becomes the error.
-pub(super) fn run(mut command: Command) -> Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
-    if !output.status.success() {
-        bail!(
-            "{} failed ({}): {}{}",
-            command.get_program().display(),
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
-    }
-    Ok(())
 }

@@ -3,6 +3,7 @@
 //! Knows nothing of who shares it or when it ends; that is `supervised`.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{ErrorKind, Write as _},
     net::{Ipv4Addr, SocketAddr},
@@ -14,7 +15,10 @@ use anyhow::{Context as _, Result};
 use uuid::Uuid;
 
 use super::binaries;
-use crate::ports::free_port;
+use crate::{
+    ports::free_port,
+    supervised::{self, Server, as_owner, give_to_owner},
+};
 
 /// The superuser that tests connect as.
 const USER: &str = "demae";
@@ -30,7 +34,7 @@ const PATIENCE_SECONDS: &str = "60";
 /// Sockets live beside the data. 200 connections are room for a pool in each of many parallel
 /// tests; `logical` and the slots are for the tests of change data capture. A connection whose client froze in its
 /// handshake delays others no longer than the authentication's time.
-pub(super) const SETTINGS: &str = "
+const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
 max_connections = 200
 authentication_timeout = 10s
@@ -69,10 +73,30 @@ pub(super) struct Cluster {
     password: String,
 }
 
-impl Cluster {
-    /// Makes a cluster in an existing folder that belongs to its owner, and starts it. What an
-    /// earlier, dead cluster left there is removed.
-    pub(super) fn create(folder: &Path, durability: Durability) -> Result<Self> {
+impl Server for Cluster {
+    const KIND: &'static str = "pg";
+    const SETTINGS: &'static str = SETTINGS;
+    type Options = Durability;
+
+    fn running_in(folder: &Path) -> Result<Option<Self>> {
+        let address = match fs::read_to_string(folder.join("address")) {
+            Ok(address) => address,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some((port, password)) = address.split_once(' ') else {
+            return Ok(None);
+        };
+        let cluster = Self {
+            programs: binaries::folder()?,
+            folder: folder.to_owned(),
+            port: port.parse()?,
+            password: password.to_owned(),
+        };
+        Ok(cluster.control(&["status"]).is_ok().then_some(cluster))
+    }
+
+    fn create(folder: &Path, durability: Durability) -> Result<Self> {
         let mut cluster = Self {
             programs: binaries::folder()?,
             folder: folder.to_owned(),
@@ -96,25 +120,15 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The cluster in that folder, if one runs there.
-    pub(super) fn running_in(folder: &Path) -> Result<Option<Self>> {
-        let address = match fs::read_to_string(folder.join("address")) {
-            Ok(address) => address,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let Some((port, password)) = address.split_once(' ') else {
-            return Ok(None);
-        };
-        let cluster = Self {
-            programs: binaries::folder()?,
-            folder: folder.to_owned(),
-            port: port.parse()?,
-            password: password.to_owned(),
-        };
-        Ok(cluster.control(&["status"]).is_ok().then_some(cluster))
+    fn end_command(_: &Path) -> Result<Vec<OsString>> {
+        let mut command = vec![binaries::folder()?.join("pg_ctl").into_os_string()];
+        let arguments = ["--pgdata=data", "--silent", "--mode=immediate", "--wait", "stop"];
+        command.extend(arguments.map(OsString::from));
+        Ok(command)
     }
+}
 
+impl Cluster {
     pub(super) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
@@ -130,7 +144,7 @@ impl Cluster {
     pub(super) fn create_database(&self, name: &str) -> Result<()> {
         let mut command = self.client("createdb");
         command.arg(name);
-        binaries::run(command)
+        supervised::run(command)
     }
 
     /// Begins to drop a database and does not wait for the end: whoever drops a test's value stands on the thread that
@@ -181,7 +195,7 @@ impl Cluster {
             "--no-instructions",
         ]);
         initdb.args(["--auth=scram-sha-256", "--pwfile=password", "--username", USER]);
-        binaries::run(initdb)?;
+        supervised::run(initdb)?;
         fs::remove_file(password)?;
         self.append(SETTINGS)?;
         self.append(durability.settings())?;
@@ -218,7 +232,7 @@ impl Cluster {
                 PATIENCE_SECONDS,
             ])
             .args(arguments);
-        binaries::run(command)
+        supervised::run(command)
     }
 
     fn client(&self, program: &str) -> Command {
@@ -228,17 +242,10 @@ impl Cluster {
     }
 
     fn program(&self, name: &str) -> Command {
-        binaries::as_owner(self.programs.join(name), &self.folder)
+        as_owner(self.programs.join(name), &self.folder)
     }
 
     fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
-}
-
-/// Hands a file or folder to the user the cluster runs as.
-pub(super) fn give_to_owner(path: &Path) -> Result<()> {
-    let owner = binaries::owner();
-    std::os::unix::fs::chown(path, owner, owner)
-        .with_context(|| format!("cannot give {} to the owner of the cluster", path.display()))
 }

@@ -6,7 +6,7 @@
 //!
 //! Making a cluster takes about a second, and nextest runs every test in a process of its own, so
 //! the processes share one cluster: the first that asks starts it, and a supervisor (see
-//! `supervise.sh`) stops it and removes its folder once nobody has held it for a few seconds. A
+//! `supervised`) stops it and removes its folder once nobody has held it for a few seconds. A
 //! test that is killed lets go like any other, because what counts is a file lock that the kernel
 //! releases; so nothing is left behind, and nothing relies on `Drop`.
 //!
@@ -18,16 +18,16 @@
 
 mod binaries;
 mod cluster;
-mod supervised;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+use self::cluster::Cluster;
 pub use self::cluster::Durability;
-use self::{cluster::Cluster, supervised::Supervised};
+use crate::supervised::{Supervised, blocking};
 
 /// A fresh, empty database in the cluster that all tests of this workspace share.
 ///
@@ -35,39 +35,43 @@ use self::{cluster::Cluster, supervised::Supervised};
 #[derive(Debug)]
 pub struct TestDatabase {
     name: String,
-    shared: Arc<Supervised>,
+    shared: Arc<Supervised<Cluster>>,
 }
 
 impl TestDatabase {
     /// Makes the database, starting the shared cluster when it does not run.
     pub async fn create() -> Result<Self> {
         // Held until the process ends, so that the cluster outlives every test in it.
-        static SHARED: OnceCell<Arc<Supervised>> = OnceCell::const_new();
+        static SHARED: OnceCell<Arc<Supervised<Cluster>>> = OnceCell::const_new();
         let shared = SHARED
-            .get_or_try_init(|| async { blocking(Supervised::shared).await.map(Arc::new) })
+            .get_or_try_init(|| async {
+                blocking(|| Supervised::shared(Durability::None))
+                    .await
+                    .map(Arc::new)
+            })
             .await?
             .clone();
         let name = format!("test_{}", Uuid::now_v7().simple());
         let (cluster, created) = (shared.clone(), name.clone());
-        blocking(move || cluster.cluster().create_database(&created)).await?;
+        blocking(move || cluster.server().create_database(&created)).await?;
         Ok(Self { name, shared })
     }
 
     /// `postgres://user:password@127.0.0.1:port/name`, as a superuser.
     pub fn url(&self) -> String {
-        self.shared.cluster().url(&self.name)
+        self.shared.server().url(&self.name)
     }
 
     /// Where the server listens, for a proxy to stand in front of.
     pub fn address(&self) -> SocketAddr {
-        self.shared.cluster().address()
+        self.shared.server().address()
     }
 }
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         // A failure costs disk space until the cluster ends, and has no one to tell.
-        let _ = self.shared.cluster().drop_database(&self.name);
+        let _ = self.shared.server().drop_database(&self.name);
     }
 }
 
@@ -75,7 +79,7 @@ impl Drop for TestDatabase {
 /// the process.
 #[derive(Debug)]
 pub struct PrivatePostgres {
-    server: Arc<Supervised>,
+    server: Arc<Supervised<Cluster>>,
 }
 
 impl PrivatePostgres {
@@ -90,14 +94,14 @@ impl PrivatePostgres {
     /// Makes a fresh database and returns its URL.
     pub async fn create_database(&self) -> Result<String> {
         let name = format!("test_{}", Uuid::now_v7().simple());
-        let url = self.server.cluster().url(&name);
+        let url = self.server.server().url(&name);
         self.run(move |cluster| cluster.create_database(&name)).await?;
         Ok(url)
     }
 
     /// Where the server listens. Stays the same over restarts.
     pub fn address(&self) -> SocketAddr {
-        self.server.cluster().address()
+        self.server.server().address()
     }
 
     /// Stops the server the way a crash does: connections are cut, nothing is flushed, and the next
@@ -123,22 +127,13 @@ impl PrivatePostgres {
 
     async fn run(&self, action: impl FnOnce(&Cluster) -> Result<()> + Send + 'static) -> Result<()> {
         let server = self.server.clone();
-        blocking(move || action(server.cluster())).await
+        blocking(move || action(server.server())).await
     }
 }
 
 impl Drop for PrivatePostgres {
     fn drop(&mut self) {
         // The supervisor does the same a moment later; this only makes it prompt.
-        let _ = self.server.cluster().stop_immediate();
+        let _ = self.server.server().stop_immediate();
     }
-}
-
-/// Runs the blocking work of programs and file locks on tokio's threads for that. Deliberately
-/// without tokio's timers: a test with a paused clock would see them all fire at once. The bound is
-/// `pg_ctl`'s own.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .context("the work on the Postgres cluster panicked")?
 }

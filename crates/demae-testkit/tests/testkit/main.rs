@@ -5,5 +5,6 @@
 mod postgres;
 mod process;
 mod proxy;
+mod rabbitmq;
 mod sdk;
 mod verifiers;

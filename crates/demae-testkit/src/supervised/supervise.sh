@@ -1,8 +1,9 @@
-# Waits until nobody holds a test cluster any more, then stops it and removes its folder.
-# The protocol of the lock files is told in supervised.rs.
+# Waits until nobody holds a test server any more, then ends it and removes its folder.
+# The protocol of the lock files is told in mod.rs.
 #
-#   $1  the cluster's folder    $2  pg_ctl    $3  seconds without a holder until the end
-folder=$1 pg_ctl=$2 linger=$3
+#   $1  the server's folder    $2  seconds without a holder until the end    $3…  ends the server
+folder=$1 linger=$2
+shift 2
 trap '' HUP INT
 cd "$folder" || exit 0
 
@@ -15,7 +16,7 @@ while sleep 1; do
     if flock -n 9; then
         idle=$(($(date +%s) - $(stat -c %Y holders)))
         if [ "$idle" -ge "$linger" ]; then
-            "$pg_ctl" --pgdata=data --silent --mode=immediate --wait stop
+            "$@"
             cd / && rm -rf "$folder"
             exit 0
         fi
