@@ -22,8 +22,8 @@ test: ## Run every test, after make setup
 	@scripts/setup
 	@scripts/test
 
-lint: ## Check formatting, clippy, forbidden crate edges, licences and texts
-	@scripts/setup build
+lint: ## Check formatting, clippy, forbidden crate edges, licences, texts and deploy/
+	@scripts/setup lint
 	@scripts/lint
 
 fmt: ## Format all Rust sources
