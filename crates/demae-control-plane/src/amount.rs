@@ -7,6 +7,7 @@
 
 use std::{fmt, str::FromStr};
 
+use demae_store::StoreError;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Number;
 
@@ -90,6 +91,23 @@ impl FromStr for Amount {
 
     /// Reads a JSON number's text, if what it says may be stated.
     fn from_str(text: &str) -> Result<Self, InvalidAmount> {
+        let amount = Self::exactly(text)?;
+        if amount.0.unsigned_abs() <= Self::MAX.0.unsigned_abs() {
+            Ok(amount)
+        } else {
+            Err(InvalidAmount)
+        }
+    }
+}
+
+impl Amount {
+    /// What a column holds: it may be a sum, which is larger than what may be stated.
+    pub(crate) fn from_column(text: &str) -> Result<Self, StoreError> {
+        Self::exactly(text).map_err(|_| StoreError::Unreadable("an amount"))
+    }
+
+    /// Reads a JSON number's text.
+    fn exactly(text: &str) -> Result<Self, InvalidAmount> {
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| InvalidAmount)?),
             None => (text, 0),
@@ -99,7 +117,12 @@ impl FromStr for Amount {
             None => (1, mantissa),
         };
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        if whole.is_empty() || ![whole, fraction].concat().bytes().all(|byte| byte.is_ascii_digit()) {
+        if whole.is_empty()
+            || ![whole, fraction]
+                .concat()
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+        {
             return Err(InvalidAmount);
         }
         let digits = [whole, fraction].concat();
@@ -110,11 +133,12 @@ impl FromStr for Amount {
         // Where the last significant digit stands, in places before the ninth decimal one.
         let trailing = digits.len() - digits.trim_end_matches('0').len();
         let shift = place(trailing)? - place(fraction.len())? + exponent + place(PLACES)?;
-        let power = u32::try_from(shift).ok().and_then(|shift| 10_i128.checked_pow(shift));
+        let power = u32::try_from(shift)
+            .ok()
+            .and_then(|shift| 10_i128.checked_pow(shift));
         let value = significant.parse::<i128>().map_err(|_| InvalidAmount)?;
         power
             .and_then(|power| value.checked_mul(power))
-            .filter(|billionths| *billionths <= Self::MAX.0)
             .map(|billionths| Self(sign * billionths))
             .ok_or(InvalidAmount)
     }
@@ -163,8 +187,23 @@ mod tests {
             assert_eq!(text.parse(), Ok(Amount(billionths)), "{text}");
         }
         for text in [
-            "", "-", ".", ".5", "--1", "+1", "1e", "1e99999999999", "e5", "1.2.3", "NaN", "0.0000000001",
-            "1e-10", "1000000000000000.1", "1e16", "1e308", "٣",
+            "",
+            "-",
+            ".",
+            ".5",
+            "--1",
+            "+1",
+            "1e",
+            "1e99999999999",
+            "e5",
+            "1.2.3",
+            "NaN",
+            "0.0000000001",
+            "1e-10",
+            "1000000000000000.1",
+            "1e16",
+            "1e308",
+            "٣",
         ] {
             assert_eq!(text.parse::<Amount>(), Err(InvalidAmount), "{text}");
         }
@@ -188,6 +227,7 @@ mod tests {
         let sum = Amount(Amount::MAX.0 * 100_000 + 1);
         assert_eq!(sum.to_string(), "100000000000000000000.000000001");
         assert_eq!(sum.to_number().as_f64(), Some(1e20));
+        assert_eq!(Amount::from_column(&sum.to_string()).unwrap(), sum);
     }
 
     proptest! {

@@ -11,15 +11,15 @@ use demae_store::{
     entity::customer::Model,
     repository::{self, Listing, Page},
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
     Actor, Change, DomainError, User,
     change::Subject,
-    error::Operation,
+    error::{MAX_USERS_NAMED, Operation},
     fields::{check_name, check_optional},
+    integrations::{self, Integration, NewIntegration},
     model::{from_json, json, time},
     slug,
 };
@@ -28,12 +28,6 @@ use crate::{
 pub const MAX_EXTERNAL_ID: usize = 255;
 /// Longest domain, in characters: the longest name the DNS can carry.
 pub const MAX_DOMAIN: usize = 253;
-/// Adapters a customer can be integrated with.
-pub const MAX_INTEGRATIONS: usize = 50;
-/// Longest text inside an integration, in characters.
-const MAX_INTEGRATION_TEXT: usize = 2_048;
-/// Longest JSON of an integration's metadata, in bytes.
-const MAX_METADATA: usize = 4_096;
 
 const RESOURCE: &str = "customer";
 
@@ -64,37 +58,6 @@ pub struct Customer {
     pub updated_at: Timestamp,
     /// By whom.
     pub updated_by: User,
-}
-
-/// A customer as another system knows it. Its keys are in snake case (kaiten.md, section 2.0).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Integration {
-    /// Its id there.
-    pub external_id: String,
-    /// When the two were last compared.
-    pub synced_at: Timestamp,
-    /// The adapter's own notes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<Map<String, Value>>,
-    /// Its page there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub web_url: Option<String>,
-    /// What went wrong when they were last compared.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
-}
-
-/// What an integration is made of.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NewIntegration {
-    /// Its id there.
-    pub external_id: String,
-    /// The adapter's own notes.
-    pub metadata: Option<Map<String, Value>>,
-    /// Its page there.
-    pub web_url: Option<String>,
-    /// What went wrong.
-    pub last_error: Option<String>,
 }
 
 /// What is needed to create a customer.
@@ -140,7 +103,7 @@ pub async fn create(change: &mut Change<'_>, input: CreateCustomer) -> Result<Cu
     if let Some(slug) = &input.slug {
         faults.take("body.slug", slug::check(slug));
     }
-    check_integrations(&mut faults, &input.integrations);
+    integrations::check(&mut faults, &input.integrations);
     operation.check(faults)?;
     let row = insert(change, operation, input).await?;
     finish(change, "CUSTOMER_CREATION", row).await
@@ -197,10 +160,20 @@ pub async fn replace(
     finish(change, "CUSTOMER_UPDATE", row).await
 }
 
-/// Deletes a customer; answers what it was.
+/// Deletes a customer that no instance is for; answers what it was.
 pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<Customer, DomainError> {
     let operation = Operation("DeleteCustomer");
     let row = find_for_update(change, operation, slug).await?;
+    let instances = repository::instances::of_customer(
+        change.transaction.connection(),
+        change.organization_id(),
+        row.id,
+        MAX_USERS_NAMED as u64 + 1,
+    );
+    let instances = instances.await?;
+    if !instances.is_empty() {
+        return Err(operation.in_use(RESOURCE, &[("instances", instances)]));
+    }
     repository::customers::delete(change.transaction, change.organization_id(), row.id).await?;
     finish(change, "CUSTOMER_DELETION", row).await
 }
@@ -224,63 +197,13 @@ fn check_fields(faults: &mut Faults, name: &str, external_id: Option<&str>, doma
     check_optional(faults, "body.domain", domain, MAX_DOMAIN);
 }
 
-fn check_integrations(faults: &mut Faults, integrations: &BTreeMap<String, NewIntegration>) {
-    if integrations.len() > MAX_INTEGRATIONS {
-        faults.push(
-            "body.integrations",
-            format!("must not have more than {MAX_INTEGRATIONS} entries"),
-        );
-        return;
-    }
-    for (adapter, integration) in integrations {
-        let at = format!("body.integrations.{adapter}");
-        check_name(faults, &at, adapter);
-        check_name(faults, &format!("{at}.external_id"), &integration.external_id);
-        let texts = [
-            ("web_url", &integration.web_url),
-            ("last_error", &integration.last_error),
-        ];
-        for (key, text) in texts {
-            check_optional(
-                faults,
-                &format!("{at}.{key}"),
-                text.as_deref(),
-                MAX_INTEGRATION_TEXT,
-            );
-        }
-        let metadata = integration
-            .metadata
-            .clone()
-            .map(|map| Value::Object(map).to_string());
-        if metadata.is_some_and(|text| text.len() > MAX_METADATA || text.contains("\\u0000")) {
-            faults.push(
-                format!("{at}.metadata"),
-                format!("must not be longer than {MAX_METADATA} bytes as JSON"),
-            );
-        }
-    }
-}
-
 async fn insert(
     change: &mut Change<'_>,
     operation: Operation,
     input: CreateCustomer,
 ) -> Result<Model, DomainError> {
     let (actor, now) = (change.actor, change.now);
-    let integrations: BTreeMap<String, Integration> = input
-        .integrations
-        .into_iter()
-        .map(|(adapter, new)| {
-            let integration = Integration {
-                external_id: new.external_id,
-                synced_at: now,
-                metadata: new.metadata,
-                web_url: new.web_url,
-                last_error: new.last_error,
-            };
-            (adapter, integration)
-        })
-        .collect();
+    let integrations = integrations::made(input.integrations, now);
     let candidates = slug::candidates(input.slug.as_deref(), &input.name);
     let mut row = Model {
         id: new_uuid(now),

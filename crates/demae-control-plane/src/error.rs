@@ -163,6 +163,16 @@ impl Operation {
         }
     }
 
+    /// The input is wrong at this one place.
+    pub(crate) fn invalid(self, location: &str, message: &str) -> DomainError {
+        let mut faults = Faults::new();
+        faults.push(location, message);
+        DomainError::Invalid {
+            code: self.code("Invalid"),
+            faults: faults.into_vec(),
+        }
+    }
+
     /// Refuses if there are faults.
     pub(crate) fn check(self, faults: Faults) -> Result<(), DomainError> {
         if faults.is_empty() {

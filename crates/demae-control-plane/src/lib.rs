@@ -7,14 +7,21 @@
 
 pub mod actor;
 pub mod amount;
+pub mod audit;
 pub mod change;
 mod choice;
 pub mod components;
 pub mod customers;
 pub mod deployment_zones;
 pub mod entitlement_value;
+pub mod entitlements;
 pub mod error;
+pub mod feature_flags;
 pub mod fields;
+pub mod instances;
+pub mod integrations;
+pub mod license_entitlements;
+pub mod licenses;
 pub mod model;
 pub mod organizations;
 pub mod releases;
@@ -24,6 +31,7 @@ pub mod service_accounts;
 pub mod slug;
 pub mod token;
 pub mod tokens;
+pub mod usage;
 
 pub use actor::Actor;
 pub use amount::Amount;

@@ -13,7 +13,8 @@
 use std::{cell::RefCell, collections::BTreeMap, ops::RangeInclusive};
 
 use demae_event::{Fault, Timestamp};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
+use uuid::Uuid;
 
 use crate::problem::{MAX_FAULTS, Problem};
 
@@ -259,6 +260,36 @@ impl<'v> Node<'v> {
         }
     }
 
+    /// The same, or its decimal digits as text.
+    pub(crate) fn integer_or_digits(self, range: RangeInclusive<i64>) -> Option<i64> {
+        let Some(text) = self.value.as_str() else {
+            return self.integer(range);
+        };
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse().ok().filter(|value| range.contains(value)) {
+            Some(value) if digits => Some(value),
+            _ => self.refuse(format!("must be from {} to {}", range.start(), range.end())),
+        }
+    }
+
+    /// A number of any kind that `read` takes; its error says what it must be.
+    pub(crate) fn number_with<T>(self, read: impl FnOnce(&Number) -> Result<T, String>) -> Option<T> {
+        match self.value.as_number().map(read) {
+            Some(Ok(value)) => Some(value),
+            Some(Err(message)) => self.refuse(message),
+            None => self.refuse("must be a number"),
+        }
+    }
+
+    /// A UUID.
+    pub(crate) fn uuid(self) -> Option<Uuid> {
+        match self.value.as_str().map(Uuid::try_parse) {
+            Some(Ok(id)) => Some(id),
+            Some(Err(_)) => self.refuse("must be a UUID"),
+            None => self.refuse("must be a string"),
+        }
+    }
+
     /// An RFC 3339 time.
     pub(crate) fn timestamp(self) -> Option<Timestamp> {
         match self.value.as_str().map(str::parse) {
@@ -290,6 +321,11 @@ impl<'v> Node<'v> {
         items.into_iter().collect()
     }
 
+    /// Whether it is an object, of whatever content.
+    pub(crate) fn is_object(&self) -> bool {
+        self.value.is_object()
+    }
+
     /// An object with known fields.
     pub(crate) fn object<T>(self, read: impl FnOnce(&mut Fields<'v>) -> Option<T>) -> Option<T> {
         let Some(object) = self.value.as_object() else {
@@ -314,11 +350,25 @@ impl<'v> Node<'v> {
         }
     }
 
+    /// Anything.
+    pub(crate) fn any(self) -> Option<Value> {
+        Some(self.value.clone())
+    }
+
     /// An object whose keys are anything and whose values are objects with known fields.
     pub(crate) fn map<T>(
         self,
         entries: usize,
         mut read: impl FnMut(&mut Fields<'v>) -> Option<T>,
+    ) -> Option<BTreeMap<String, T>> {
+        self.entries(entries, |node| node.object(&mut read))
+    }
+
+    /// An object whose keys are anything.
+    pub(crate) fn entries<T>(
+        self,
+        entries: usize,
+        mut read: impl FnMut(Node<'v>) -> Option<T>,
     ) -> Option<BTreeMap<String, T>> {
         let Some(object) = self.value.as_object() else {
             return self.refuse("must be an object");
@@ -332,7 +382,7 @@ impl<'v> Node<'v> {
                 at: format!("{}.{key}", self.at),
                 faults: self.faults,
             };
-            (key.clone(), node.object(&mut read))
+            (key.clone(), read(node))
         });
         // Every entry is read before the map is given up.
         let read: Vec<(String, Option<T>)> = nodes.collect();

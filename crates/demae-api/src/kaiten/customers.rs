@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
 use demae_control_plane::customers::{
-    self, CreateCustomer, Customer, Integration, MAX_DOMAIN, MAX_EXTERNAL_ID, MAX_INTEGRATIONS,
-    NewIntegration, ReplaceCustomer,
+    self, CreateCustomer, Customer, MAX_DOMAIN, MAX_EXTERNAL_ID, ReplaceCustomer,
 };
 use demae_event::Timestamp;
 use futures::FutureExt;
 use http::StatusCode;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::common::{UserBody, read_name, read_slug, read_text};
+use super::{
+    common::{UserBody, read_name, read_slug, read_text},
+    integrations::{self, IntegrationBody, NewIntegrationBody},
+};
 use crate::{
     ApiState,
     auth::{Allowed, ReadCustomers, WriteCustomers},
@@ -28,9 +30,6 @@ use crate::{
     revision::{IfMatch, IfNoneMatch, Tagged},
     write::{Answer, Operation, Outcome},
 };
-
-/// Longest text inside an integration, in characters; the domain refuses longer ones.
-const MAX_INTEGRATION_TEXT: usize = 2_048;
 
 /// The routes of this module.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
@@ -76,57 +75,19 @@ pub(crate) struct CustomerBody {
     updated_by: UserBody,
 }
 
-/// A customer as another system knows it.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Integration)]
-pub(crate) struct IntegrationBody {
-    /// Its id there.
-    external_id: String,
-    /// When the two were last compared.
-    #[schema(value_type = String, format = DateTime)]
-    synced_at: Timestamp,
-    /// The adapter's own notes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, value_type = Object)]
-    metadata: Option<Map<String, Value>>,
-    /// Its page there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    web_url: Option<String>,
-    /// What went wrong when they were last compared.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    last_error: Option<String>,
-}
-
 impl From<Customer> for CustomerBody {
     fn from(customer: Customer) -> Self {
-        let integrations = customer.integrations.into_iter();
         Self {
             id: customer.id,
             name: customer.name,
             slug: customer.slug,
             external_customer_id: customer.external_customer_id,
             domain: customer.domain,
-            integrations: integrations
-                .map(|(adapter, integration)| (adapter, integration.into()))
-                .collect(),
+            integrations: integrations::show(customer.integrations),
             created_at: customer.created_at,
             created_by: customer.created_by.into(),
             updated_at: customer.updated_at,
             updated_by: customer.updated_by.into(),
-        }
-    }
-}
-
-impl From<Integration> for IntegrationBody {
-    fn from(integration: Integration) -> Self {
-        Self {
-            external_id: integration.external_id,
-            synced_at: integration.synced_at,
-            metadata: integration.metadata,
-            web_url: integration.web_url,
-            last_error: integration.last_error,
         }
     }
 }
@@ -152,25 +113,6 @@ struct CreateCustomerBody {
     integrations: Option<BTreeMap<String, NewIntegrationBody>>,
 }
 
-/// What an integration is made of.
-#[derive(Debug, ToSchema)]
-#[schema(as = NewIntegration)]
-#[expect(dead_code, reason = "describes the body; the domain's own type is read")]
-struct NewIntegrationBody {
-    /// Its id there.
-    #[schema(min_length = 1, max_length = 255, pattern = r"\S")]
-    external_id: String,
-    /// The adapter's own notes; at most 4,096 bytes as JSON.
-    #[schema(value_type = Option<Object>)]
-    metadata: Option<Value>,
-    /// Its page there.
-    #[schema(min_length = 1, max_length = 2048, pattern = r"\S")]
-    web_url: Option<String>,
-    /// What went wrong.
-    #[schema(min_length = 1, max_length = 2048, pattern = r"\S")]
-    last_error: Option<String>,
-}
-
 impl ReadBody for CreateCustomer {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let name = fields.field("name").required(read_name);
@@ -181,34 +123,15 @@ impl ReadBody for CreateCustomer {
         let domain = fields
             .field("domain")
             .nullable(|node| read_text(node, MAX_DOMAIN));
-        let integrations = fields
-            .field("integrations")
-            .nullable(|node| node.map(MAX_INTEGRATIONS, read_integration));
+        let integrations = integrations::read(fields);
         Some(Self {
             name: name?,
             slug: slug?,
             external_customer_id: external_customer_id?,
             domain: domain?,
-            integrations: integrations?.unwrap_or_default(),
+            integrations: integrations?,
         })
     }
-}
-
-fn read_integration(fields: &mut Fields<'_>) -> Option<NewIntegration> {
-    let external_id = fields.field("external_id").required(read_name);
-    let metadata = fields.field("metadata").nullable(Node::any_object);
-    let web_url = fields
-        .field("web_url")
-        .nullable(|node| read_text(node, MAX_INTEGRATION_TEXT));
-    let last_error = fields
-        .field("last_error")
-        .nullable(|node| read_text(node, MAX_INTEGRATION_TEXT));
-    Some(NewIntegration {
-        external_id: external_id?,
-        metadata: metadata?,
-        web_url: web_url?,
-        last_error: last_error?,
-    })
 }
 
 /// What a customer is replaced with: what is left out is cleared, but for the slug and the integrations, which stay.
@@ -341,11 +264,14 @@ async fn replace(
 
 /// Delete a customer
 ///
-/// Emits `CUSTOMER_DELETION`.
+/// Emits `CUSTOMER_DELETION`. Instances must be deleted first.
 #[utoipa::path(delete, path = "/api/customers/{slug}", operation_id = "delete_customer", tag = "Customers",
     security(("token" = ["write:customers"])),
     params(("slug" = String, Path, description = "The customer's slug."), IfMatch),
-    responses((status = 204, description = "Deleted.")))]
+    responses(
+        (status = 204, description = "Deleted."),
+        (status = 409, description = "There are instances for the customer."),
+    ))]
 async fn delete(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<WriteCustomers>,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use demae_control_plane::{
     Actor, Change, DomainError,
-    customers::{self, CreateCustomer, Customer, NewIntegration, ReplaceCustomer},
+    customers::{self, CreateCustomer, Customer, ReplaceCustomer},
+    integrations::NewIntegration,
     revision::{self, Expected},
 };
 use demae_event::catalogue;

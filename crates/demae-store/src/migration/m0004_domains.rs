@@ -13,11 +13,14 @@ use sea_orm_migration::{
     MigrationTrait, async_trait,
     prelude::{DeriveMigrationName, ForeignKey, ForeignKeyAction, SchemaManager},
     sea_orm::DbErr,
-    sea_query::{Alias, ForeignKeyCreateStatement, IndexCreateStatement, TableCreateStatement},
+    sea_query::{
+        Alias, ConditionalStatement, Expr, ForeignKeyCreateStatement, IndexCreateStatement,
+        TableCreateStatement,
+    },
 };
 
 use super::table::{
-    big, boolean, double, index, integer, micros, optional, primary_key, table, text, unique, uuid,
+    big, boolean, index, integer, micros, optional, primary_key, table, text, unique, uuid,
 };
 
 #[derive(DeriveMigrationName)]
@@ -215,7 +218,8 @@ fn entitlements() -> TableWithIndices {
         .col(optional(text("unit_plural")))
         .col(optional(text("sale_unit_singular")))
         .col(optional(text("sale_unit_plural")))
-        .col(optional(double("sale_unit_factor")))
+        // Decimal text.
+        .col(optional(text("sale_unit_factor")))
         .col(boolean("user_facing"))
         .col(integer("display_order"))
         .col(optional(text("icon")))
@@ -240,7 +244,11 @@ fn licenses() -> TableWithIndices {
         "licenses",
         &["organization_id", "name", "version"],
     );
-    (table, with(resource_indices("licenses"), version))
+    // At most one default in an organization.
+    let default = unique("licenses_default", "licenses", &["organization_id"])
+        .and_where(Expr::col(Alias::new("is_default")))
+        .to_owned();
+    (table, with(with(resource_indices("licenses"), version), default))
 }
 
 /// What a license grants of an entitlement. The id is the place in lists; it is not shown.
@@ -326,7 +334,7 @@ fn entitlement_usages() -> TableWithIndices {
         .col(uuid("organization_id"))
         // What is shown: the reports folded by the aggregation method.
         .col(text("value"))
-        // The sum of the reports, from which an average stays exact.
+        // For an average the sum of the reports, from which it stays exact; otherwise the value.
         .col(text("total"))
         .col(big("event_count"))
         // Of the current period, if the entitlement resets.
@@ -391,6 +399,16 @@ fn audit_entries() -> TableWithIndices {
             "audit_entries_name",
             "audit_entries",
             &["organization_id", "event_name", "id"],
+        ),
+        index(
+            "audit_entries_resource",
+            "audit_entries",
+            &["organization_id", "resource", "id"],
+        ),
+        index(
+            "audit_entries_actor",
+            "audit_entries",
+            &["organization_id", "created_by_id", "id"],
         ),
         index("audit_entries_instance", "audit_entries", &["instance_id", "id"]),
         index(

@@ -38,9 +38,6 @@ pub(super) fn big(name: &str) -> ColumnDef {
         .to_owned()
 }
 
-pub(super) fn double(name: &str) -> ColumnDef {
-    ColumnDef::new(Alias::new(name)).double().not_null().to_owned()
-}
 
 /// A time: microseconds since the Unix epoch (see [`demae_event::Timestamp`]).
 pub(super) fn micros(name: &str) -> ColumnDef {

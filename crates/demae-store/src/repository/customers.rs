@@ -1,16 +1,27 @@
 //! Customers.
 
 use demae_event::OrganizationId;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use uuid::Uuid;
 
-use super::{Listing, Page, insert_unless_taken};
+use super::{
+    Listing, Page, insert_unless_taken,
+    resource::{self, Resource},
+};
 use crate::{
     StoreError, Transaction,
     entity::customer::{ActiveModel, Column, Entity, Model},
 };
+
+impl Resource for Entity {
+    const ORGANIZATION: Column = Column::OrganizationId;
+    const ID: Column = Column::Id;
+    const SLUG: Column = Column::Slug;
+
+    fn id(row: &Model) -> Uuid {
+        row.id
+    }
+}
 
 /// Writes a new customer; `false` if its slug is taken in its organization.
 pub async fn insert(transaction: &mut Transaction, customer: Model) -> Result<bool, StoreError> {
@@ -23,10 +34,7 @@ pub async fn find(
     organization: OrganizationId,
     slug: &str,
 ) -> Result<Option<Model>, StoreError> {
-    let query = Entity::find()
-        .filter(Column::OrganizationId.eq(organization.0))
-        .filter(Column::Slug.eq(slug));
-    Ok(query.one(connection).await?)
+    resource::find::<Entity>(connection, organization, slug).await
 }
 
 /// The same, and nobody else changes it until the transaction ends.
@@ -35,11 +43,7 @@ pub async fn find_for_update(
     organization: OrganizationId,
     slug: &str,
 ) -> Result<Option<Model>, StoreError> {
-    let query = Entity::find()
-        .filter(Column::OrganizationId.eq(organization.0))
-        .filter(Column::Slug.eq(slug))
-        .lock_exclusive();
-    Ok(query.one(transaction.connection()).await?)
+    resource::find_for_update::<Entity>(transaction, organization, slug).await
 }
 
 /// The customers of an organization, oldest first.
@@ -48,15 +52,7 @@ pub async fn list(
     organization: OrganizationId,
     page: Page<Uuid>,
 ) -> Result<Listing<Model, Uuid>, StoreError> {
-    let mut query = Entity::find()
-        .filter(Column::OrganizationId.eq(organization.0))
-        .order_by_asc(Column::Id)
-        .limit(page.rows());
-    if let Some(after) = page.after {
-        query = query.filter(Column::Id.gt(after));
-    }
-    let rows = query.all(connection).await?;
-    Ok(Listing::cut(rows, &page, |row| row.id))
+    resource::list::<Entity>(connection, organization, page).await
 }
 
 /// Writes what a replacement may change: name, external id, domain, and who did it when.
@@ -87,10 +83,5 @@ pub async fn delete(
     organization: OrganizationId,
     id: Uuid,
 ) -> Result<bool, StoreError> {
-    let result = Entity::delete_many()
-        .filter(Column::OrganizationId.eq(organization.0))
-        .filter(Column::Id.eq(id))
-        .exec(transaction.connection())
-        .await?;
-    Ok(result.rows_affected == 1)
+    resource::delete::<Entity>(transaction, organization, id).await
 }

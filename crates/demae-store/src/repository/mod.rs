@@ -18,6 +18,7 @@ pub mod deployment_zones;
 pub mod endpoints;
 pub mod entitlements;
 pub mod event_types;
+pub mod feature_flags;
 pub mod history;
 pub mod idempotency;
 pub mod instances;

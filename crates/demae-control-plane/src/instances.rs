@@ -1,0 +1,456 @@
+//! Instances (kaiten.md, sections 2.2 and 2.9).
+//!
+//! An instance is for one customer, under one license, in at most one zone. Unlike other resources it can be renamed:
+//! its slug changes with a replacement that says so.
+//!
+//! Order of the events of one request: `INSTANCE_CREATION` or `INSTANCE_UPDATE` first, then `INSTANCE_DEPLOYMENT` where
+//! the instance got its first zone, or `INSTANCE_MIGRATION` where it moved to another one. A replacement without a zone
+//! keeps the present one, so that it cannot be cleared. Status and lifecycle stage, which are later than the seeds, have
+//! none of the 27 events; their changes are in the audit trail.
+
+use std::collections::BTreeMap;
+
+use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_store::{
+    Store, StoreError,
+    entity::instance::Model,
+    repository::{
+        self, Listing, Page,
+        instances::{NamedInstance, hold_customer, hold_license, hold_zone},
+    },
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::{
+    Actor, Change, DomainError, User,
+    change::Subject,
+    choice::choices,
+    error::Operation,
+    fields::{check_description, check_name, check_object, check_optional},
+    integrations::{self, Integration, NewIntegration},
+    model::{from_json, json, time},
+    slug,
+    usage::period::year_after,
+};
+
+/// Longest lifecycle stage, in characters.
+pub const MAX_STAGE: usize = 100;
+
+const RESOURCE: &str = "instance";
+
+choices! {
+    /// How an instance fares.
+    Status {
+        /// All is well.
+        Healthy = "HEALTHY",
+        /// It works, not as it should.
+        Degraded = "DEGRADED",
+        /// It does not work.
+        Incident = "INCIDENT",
+        /// It is being worked on.
+        Maintenance = "MAINTENANCE",
+    }
+}
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instance {
+    /// Its identity.
+    pub id: Uuid,
+    /// Display name.
+    pub name: String,
+    /// Name in URLs.
+    pub slug: String,
+    /// What it is for; may be empty.
+    pub description: String,
+    /// Whose it is.
+    pub customer_id: Uuid,
+    /// The customer's slug.
+    pub customer_slug: String,
+    /// Under which license.
+    pub license_id: Uuid,
+    /// The license's slug.
+    pub license_slug: String,
+    /// Where it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment_zone_id: Option<Uuid>,
+    /// The zone's slug.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment_zone_slug: Option<String>,
+    /// Since when the license holds.
+    pub start_license_date: Timestamp,
+    /// Until when.
+    pub end_license_date: Timestamp,
+    /// Its owner's own notes.
+    pub metadata: Map<String, Value>,
+    /// How it fares.
+    pub status: Status,
+    /// Where it stands with its customer, such as `TRIAL`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifecycle_stage: Option<String>,
+    /// Where else it is known, by adapter.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub integrations: BTreeMap<String, Integration>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: User,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// By whom.
+    pub updated_by: User,
+}
+
+/// What an instance is made of.
+#[derive(Debug, Clone, Default)]
+pub struct InstanceInput {
+    /// Display name.
+    pub name: String,
+    /// Name in URLs; when left out, derived from the name on creation and kept afterwards.
+    pub slug: Option<String>,
+    /// What it is for.
+    pub description: String,
+    /// Whose it is.
+    pub customer_id: Uuid,
+    /// Under which license.
+    pub license_id: Uuid,
+    /// The license's slug, if the caller thinks to know it.
+    pub license_slug: Option<String>,
+    /// Where it runs; when left out, nowhere on creation, and where it did afterwards.
+    pub deployment_zone_id: Option<Uuid>,
+    /// Since when the license holds; when left out, now on creation, and kept afterwards.
+    pub start_license_date: Option<Timestamp>,
+    /// Until when; when left out, a year after its start on creation, and kept afterwards.
+    pub end_license_date: Option<Timestamp>,
+    /// Its owner's own notes.
+    pub metadata: Map<String, Value>,
+}
+
+/// Creates an instance.
+pub async fn create(
+    change: &mut Change<'_>,
+    input: InstanceInput,
+    integrations: BTreeMap<String, NewIntegration>,
+) -> Result<Instance, DomainError> {
+    let operation = Operation("CreateInstance");
+    let start = input.start_license_date.unwrap_or(change.now);
+    let end = input.end_license_date.or_else(|| year_after(start));
+    let mut faults = Faults::new();
+    check_fields(&mut faults, &input);
+    check_dates(&mut faults, start, end);
+    integrations::check(&mut faults, &integrations);
+    operation.check(faults)?;
+    let named = hold_references(change, operation, &input).await?;
+    let candidates = slug::candidates(input.slug.as_deref(), &input.name);
+    let (actor, now) = (change.actor, change.now);
+    let mut row = Model {
+        id: new_uuid(now),
+        organization_id: actor.organization_id.0,
+        slug: String::new(),
+        name: input.name,
+        description: input.description,
+        customer_id: input.customer_id,
+        license_id: input.license_id,
+        deployment_zone_id: input.deployment_zone_id,
+        start_license_date: start.as_micros(),
+        end_license_date: end.unwrap_or(start).as_micros(),
+        metadata: json(&input.metadata),
+        status: Status::Healthy.as_str().to_owned(),
+        lifecycle_stage: None,
+        integrations: json(&integrations::made(integrations, now)),
+        created_at: now.as_micros(),
+        created_by_id: actor.id,
+        created_by_name: Some(actor.name.clone()),
+        updated_at: now.as_micros(),
+        updated_by_id: actor.id,
+        updated_by_name: Some(actor.name.clone()),
+    };
+    for candidate in candidates {
+        row.slug = candidate;
+        if repository::instances::insert(change.transaction, row.clone()).await? {
+            let instance = named.model(row)?;
+            emit(change, "INSTANCE_CREATION", &instance).await?;
+            if instance.deployment_zone_id.is_some() {
+                emit(change, "INSTANCE_DEPLOYMENT", &instance).await?;
+            }
+            return Ok(instance);
+        }
+    }
+    Err(operation.slug_taken(&row.slug))
+}
+
+/// The instance with this slug.
+pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<Instance, DomainError> {
+    let found = repository::instances::find(store.reader(), actor.organization_id, slug).await?;
+    Ok(model(found.ok_or(Operation("GetInstance").not_found(RESOURCE))?)?)
+}
+
+/// The instances of the actor's organization, oldest first.
+pub async fn list(
+    store: &Store,
+    actor: &Actor,
+    page: Page<Uuid>,
+) -> Result<Listing<Instance, Uuid>, DomainError> {
+    let listing = repository::instances::list(store.reader(), actor.organization_id, page).await?;
+    Ok(listing.try_map(model)?)
+}
+
+/// Replaces an instance's fields: what is left out is cleared, but for slug, zone and dates, which stay.
+pub async fn replace(
+    change: &mut Change<'_>,
+    slug: &str,
+    input: InstanceInput,
+) -> Result<Instance, DomainError> {
+    let operation = Operation("UpdateInstance");
+    let mut faults = Faults::new();
+    check_fields(&mut faults, &input);
+    operation.check(faults)?;
+    // Before the instance, as everywhere: whoever waits for one of them holds none that comes after it.
+    let named = hold_references(change, operation, &input).await?;
+    let NamedInstance {
+        row,
+        deployment_zone_slug,
+        ..
+    } = find_for_update(change, operation, slug).await?;
+    let start = input.start_license_date.unwrap_or(time(row.start_license_date));
+    let end = input.end_license_date.unwrap_or(time(row.end_license_date));
+    let mut faults = Faults::new();
+    check_dates(&mut faults, start, Some(end));
+    operation.check(faults)?;
+    let zone_before = row.deployment_zone_id;
+    let renamed = input.slug.as_ref().is_some_and(|slug| *slug != row.slug);
+    let row = Model {
+        slug: input.slug.unwrap_or(row.slug),
+        name: input.name,
+        description: input.description,
+        customer_id: input.customer_id,
+        license_id: input.license_id,
+        deployment_zone_id: input.deployment_zone_id.or(zone_before),
+        start_license_date: start.as_micros(),
+        end_license_date: end.as_micros(),
+        metadata: json(&input.metadata),
+        updated_at: change.after(row.updated_at),
+        updated_by_id: change.actor.id,
+        updated_by_name: Some(change.actor.name.clone()),
+        ..row
+    };
+    if renamed && is_taken(change, &row.slug).await? {
+        return Err(operation.slug_taken(&row.slug));
+    }
+    match repository::instances::update(change.transaction, &row).await {
+        // Taken since it was looked for.
+        Err(StoreError::Conflict(_)) => return Err(operation.slug_taken(&row.slug)),
+        written => written?,
+    };
+    let named = References {
+        deployment_zone: named.deployment_zone.or(deployment_zone_slug),
+        ..named
+    };
+    let instance = named.model(row)?;
+    emit(change, "INSTANCE_UPDATE", &instance).await?;
+    match zone_before {
+        None if instance.deployment_zone_id.is_some() => {
+            emit(change, "INSTANCE_DEPLOYMENT", &instance).await?;
+        }
+        Some(_) if instance.deployment_zone_id != zone_before => {
+            emit(change, "INSTANCE_MIGRATION", &instance).await?;
+        }
+        _ => {}
+    }
+    Ok(instance)
+}
+
+/// What a patch changes; what is none stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PatchInstance {
+    /// How it fares.
+    pub status: Option<Status>,
+    /// Where it stands with its customer.
+    pub lifecycle_stage: Option<String>,
+}
+
+/// Changes an instance's status or its lifecycle stage.
+pub async fn patch(
+    change: &mut Change<'_>,
+    slug: &str,
+    patch: PatchInstance,
+) -> Result<Instance, DomainError> {
+    let operation = Operation("PatchInstance");
+    let mut faults = Faults::new();
+    if patch == PatchInstance::default() {
+        faults.push("body", "must have status or lifecycleStage");
+    }
+    let stage = patch.lifecycle_stage.as_deref();
+    check_optional(&mut faults, "body.lifecycleStage", stage, MAX_STAGE);
+    operation.check(faults)?;
+    let mut named = find_for_update(change, operation, slug).await?;
+    let notes = [
+        patch
+            .status
+            .map(|_| ("INSTANCE_STATUS_CHANGED", "com.kaiten.instance.v1.status_changed")),
+        patch.lifecycle_stage.as_ref().map(|_| {
+            (
+                "INSTANCE_LIFECYCLE_STAGE_CHANGED",
+                "com.kaiten.instance.v1.lifecycle_stage_changed",
+            )
+        }),
+    ];
+    let row = &mut named.row;
+    if let Some(status) = patch.status {
+        status.as_str().clone_into(&mut row.status);
+    }
+    row.lifecycle_stage = patch.lifecycle_stage.or(row.lifecycle_stage.take());
+    row.updated_at = change.after(row.updated_at);
+    row.updated_by_id = change.actor.id;
+    row.updated_by_name = Some(change.actor.name.clone());
+    repository::instances::update(change.transaction, row).await?;
+    let instance = model(named)?;
+    for (name, event_type) in notes.into_iter().flatten() {
+        change
+            .note(name, event_type, subject(&instance), &instance)
+            .await?;
+    }
+    Ok(instance)
+}
+
+/// Deletes an instance and what it used, for good; answers what it was.
+pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<Instance, DomainError> {
+    let operation = Operation("DeleteInstance");
+    let instance = model(find_for_update(change, operation, slug).await?)?;
+    repository::instances::delete(change.transaction, change.organization_id(), instance.id).await?;
+    emit(change, "INSTANCE_DELETION", &instance).await?;
+    Ok(instance)
+}
+
+/// The row, which nobody else changes until the transaction ends, and which is as the caller saw it.
+async fn find_for_update(
+    change: &mut Change<'_>,
+    operation: Operation,
+    slug: &str,
+) -> Result<NamedInstance, DomainError> {
+    let organization = change.organization_id();
+    let found = repository::instances::find_for_update(change.transaction, organization, slug)
+        .await?
+        .ok_or(operation.not_found(RESOURCE))?;
+    change.check_expected(operation, &model(found.clone())?)?;
+    Ok(found)
+}
+
+fn check_fields(faults: &mut Faults, input: &InstanceInput) {
+    check_name(faults, "body.name", &input.name);
+    check_description(faults, "body.description", &input.description);
+    check_object(faults, "body.metadata", &input.metadata);
+    if let Some(slug) = &input.slug {
+        faults.take("body.slug", slug::check(slug));
+    }
+}
+
+fn check_dates(faults: &mut Faults, start: Timestamp, end: Option<Timestamp>) {
+    match end {
+        Some(end) if end > start => {}
+        Some(_) => faults.push("body.endLicenseDate", "must be after startLicenseDate"),
+        // A year after the start is beyond the calendar.
+        None => faults.push("body.endLicenseDate", "is required"),
+    }
+}
+
+/// The slugs of what an instance refers to.
+struct References {
+    customer: String,
+    license: String,
+    deployment_zone: Option<String>,
+}
+
+/// Looks up what the input refers to, all of which stays until the transaction ends.
+async fn hold_references(
+    change: &mut Change<'_>,
+    operation: Operation,
+    input: &InstanceInput,
+) -> Result<References, DomainError> {
+    let organization = change.organization_id();
+    let transaction = &mut *change.transaction;
+    let customer = hold_customer(transaction, organization, input.customer_id)
+        .await?
+        .ok_or(operation.missing("CustomerNotFound", "customer"))?;
+    let license = hold_license(transaction, organization, input.license_id)
+        .await?
+        .ok_or(operation.missing("LicenseNotFound", "license"))?;
+    if input.license_slug.as_ref().is_some_and(|slug| *slug != license) {
+        return Err(operation.invalid("body.licenseSlug", "must be the slug of the license"));
+    }
+    let deployment_zone = match input.deployment_zone_id {
+        None => None,
+        Some(zone) => {
+            let found = hold_zone(transaction, organization, zone).await?;
+            Some(found.ok_or(operation.missing("DeploymentZoneNotFound", "deployment zone"))?)
+        }
+    };
+    Ok(References {
+        customer,
+        license,
+        deployment_zone,
+    })
+}
+
+async fn is_taken(change: &Change<'_>, slug: &str) -> Result<bool, StoreError> {
+    let connection = change.transaction.connection();
+    let other = repository::instances::find(connection, change.organization_id(), slug).await?;
+    Ok(other.is_some())
+}
+
+async fn emit(change: &mut Change<'_>, name: &'static str, instance: &Instance) -> Result<(), StoreError> {
+    change.emit(name, subject(instance), instance).await
+}
+
+fn subject(instance: &Instance) -> Subject<'_> {
+    Subject {
+        instance: Some((instance.id, &instance.slug)),
+        ..Subject::new(RESOURCE, instance.id, &instance.slug)
+    }
+}
+
+impl References {
+    fn model(self, row: Model) -> Result<Instance, StoreError> {
+        model(NamedInstance {
+            row,
+            customer_slug: self.customer,
+            license_slug: self.license,
+            deployment_zone_slug: self.deployment_zone,
+        })
+    }
+}
+
+fn model(named: NamedInstance) -> Result<Instance, StoreError> {
+    let row = named.row;
+    Ok(Instance {
+        id: row.id,
+        name: row.name,
+        slug: row.slug,
+        description: row.description,
+        customer_id: row.customer_id,
+        customer_slug: named.customer_slug,
+        license_id: row.license_id,
+        license_slug: named.license_slug,
+        deployment_zone_id: row.deployment_zone_id,
+        deployment_zone_slug: named.deployment_zone_slug,
+        start_license_date: time(row.start_license_date),
+        end_license_date: time(row.end_license_date),
+        metadata: from_json(&row.metadata, "an instance's metadata")?,
+        status: Status::find(&row.status).ok_or(StoreError::Unreadable("an instance's status"))?,
+        lifecycle_stage: row.lifecycle_stage,
+        integrations: from_json(&row.integrations, "an instance's integrations")?,
+        created_at: time(row.created_at),
+        created_by: User {
+            id: row.created_by_id,
+            name: row.created_by_name,
+        },
+        updated_at: time(row.updated_at),
+        updated_by: User {
+            id: row.updated_by_id,
+            name: row.updated_by_name,
+        },
+    })
+}
