@@ -26,6 +26,7 @@ mod lanes;
 mod life;
 pub mod metric;
 mod recorder;
+mod relay;
 mod router;
 mod scheduler;
 mod sender;
@@ -33,5 +34,6 @@ pub mod source;
 mod worker;
 
 pub use health::HealthPolicy;
-pub use source::{EventSource, OutboxSource, SourceError};
+pub use relay::Relay;
+pub use source::{EventSource, HandedOn, OutboxSource, SourceError};
 pub use worker::{MIN_LEASE, Settings, Worker};

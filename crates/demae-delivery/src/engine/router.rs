@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use demae_event::{AttemptId, Clock, EndpointId, Event, EventId, catalogue};
+use demae_event::{AttemptId, Clock, EndpointId, Event, EventId, Timestamp, catalogue};
 use demae_store::{
     Engine, StoreError,
     engine::{LeaseGrant, LeasedDelivery, Message, NewDelivery, Release, RoutedMessage},
@@ -32,9 +32,15 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(250);
 pub(super) struct Router {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) directory: Arc<Directory>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Where fresh deliveries go at once; without it all of them wait in the table, for the workers of other processes.
+    pub(super) hand_over: Option<HandOver>,
+}
+
+/// The lanes of this process, and in whose name they lease.
+pub(super) struct HandOver {
     pub(super) lanes: Arc<Lanes>,
     pub(super) notes: Arc<DueNotes>,
-    pub(super) clock: Arc<dyn Clock>,
     pub(super) worker: Uuid,
     pub(super) lease: Duration,
 }
@@ -98,7 +104,10 @@ impl Router {
                 let name = endpoint
                     .subscriptions
                     .delivered_name(&event.name, &event.event_type)?;
-                let leased = self.lanes.reserve(endpoint.id, endpoint.rate_limit);
+                let leased = self
+                    .hand_over
+                    .as_ref()
+                    .is_some_and(|to| to.lanes.reserve(endpoint.id, endpoint.rate_limit));
                 Some(NewDelivery {
                     endpoint_id: endpoint.id,
                     delivered_name: name.to_owned(),
@@ -114,15 +123,21 @@ impl Router {
 
     async fn write(&self, batch: Vec<RoutedMessage>) -> Result<(), StoreError> {
         let now = self.clock.now();
+        let (worker, lease) = match &self.hand_over {
+            Some(to) => (to.worker, to.lease),
+            None => (Uuid::nil(), Duration::ZERO),
+        };
         let grant = LeaseGrant {
-            worker: self.worker,
+            worker,
             now,
-            until: now + self.lease,
+            until: now + lease,
         };
         let new = match self.engine.route(&batch, grant).await {
             Ok(new) => new,
             Err(error) => {
-                self.take_back(&batch).await;
+                if let Some(to) = &self.hand_over {
+                    to.take_back(&*self.engine, &batch, self.clock.now()).await;
+                }
                 return Err(error);
             }
         };
@@ -131,14 +146,18 @@ impl Router {
             metrics::histogram!(metric::STAGE_SECONDS, "stage" => "route")
                 .record(now.since(routed.message.created_at).as_secs_f64());
             for delivery in routed.deliveries {
-                self.hand_over(&routed.message, delivery, new, grant);
+                metrics::counter!(metric::DELIVERIES_CREATED).increment(u64::from(new));
+                if let Some(to) = &self.hand_over {
+                    to.push(&routed.message, delivery, new, grant);
+                }
             }
         }
         Ok(())
     }
+}
 
-    fn hand_over(&self, message: &Arc<Message>, delivery: NewDelivery, new: bool, grant: LeaseGrant) {
-        metrics::counter!(metric::DELIVERIES_CREATED).increment(u64::from(new));
+impl HandOver {
+    fn push(&self, message: &Arc<Message>, delivery: NewDelivery, new: bool, grant: LeaseGrant) {
         let NewDelivery {
             endpoint_id,
             delivered_name,
@@ -164,8 +183,7 @@ impl Router {
 
     /// After a failure nobody knows whether the rows were written. If they were, their leases are ours but not in any
     /// lane: give them back, so that they are due at once instead of when the leases lapse.
-    async fn take_back(&self, batch: &[RoutedMessage]) {
-        let now = self.clock.now();
+    async fn take_back(&self, engine: &dyn Engine, batch: &[RoutedMessage], now: Timestamp) {
         let mut leases = Vec::new();
         let mut endpoints: Vec<EndpointId> = Vec::new();
         for routed in batch {
@@ -181,7 +199,7 @@ impl Router {
                 });
             }
         }
-        if !leases.is_empty() && self.engine.release(&leases).await.is_ok() {
+        if !leases.is_empty() && engine.release(&leases).await.is_ok() {
             for endpoint in endpoints {
                 self.notes.add(endpoint, now);
             }

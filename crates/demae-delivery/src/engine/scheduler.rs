@@ -1,8 +1,8 @@
 //! Brings what is due in the table to its lane.
 //!
-//! Three things say that a lane has something due: the recorder and the router, which know what they just wrote; a lane
-//! that ran low and knows of more; and a look at the whole table every [`SCAN_INTERVAL`], which finds what other
-//! processes wrote and what a crash left. The look costs one index probe per endpoint that has anything waiting.
+//! Four things say that a lane has something due: the recorder and the router, which know what they just wrote; the
+//! store, which passes on what a person asked for and what other processes wrote; a lane that ran low and knows of more;
+//! and a look at the whole table every [`SCAN_INTERVAL`], which finds what nobody told of and what a crash left. The look costs one index probe per endpoint that has anything waiting.
 
 use std::{
     cmp::Reverse,
@@ -100,13 +100,13 @@ impl Scheduler {
                 continue;
             }
             if ready.is_empty() {
-                self.rest(next_scan, &stopping).await;
+                self.rest(&mut ready, next_scan, &stopping).await;
             }
         }
     }
 
     /// Waits for the next thing to do.
-    async fn rest(&self, next_scan: Instant, stopping: &CancellationToken) {
+    async fn rest(&self, ready: &mut HashSet<EndpointId>, next_scan: Instant, stopping: &CancellationToken) {
         let until_due = self
             .notes
             .earliest()
@@ -116,6 +116,7 @@ impl Scheduler {
             () = tokio::time::sleep_until(wake_at) => {}
             () = self.notes.sooner.notified() => {}
             () = self.lanes.ran_low() => {}
+            told = self.engine.deliveries_changed() => ready.extend(told),
             () = stopping.cancelled() => {}
         }
     }

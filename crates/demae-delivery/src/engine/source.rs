@@ -77,3 +77,29 @@ impl EventSource for OutboxSource {
         Ok(())
     }
 }
+
+/// Demae's own outbox, for a reader who does not route its events but hands them to something that keeps them, such as a
+/// broker: what is acknowledged is taken out of the table.
+pub struct HandedOn {
+    source: Box<dyn EventSource>,
+    engine: Arc<dyn Engine>,
+}
+
+impl HandedOn {
+    /// `source` reads the outbox of `engine`, one way or another.
+    pub fn new(source: Box<dyn EventSource>, engine: Arc<dyn Engine>) -> Self {
+        Self { source, engine }
+    }
+}
+
+#[async_trait]
+impl EventSource for HandedOn {
+    async fn next(&mut self, limit: u32) -> Result<Vec<Event>, SourceError> {
+        self.source.next(limit).await
+    }
+
+    async fn acknowledge(&mut self, events: &[EventId]) -> Result<(), SourceError> {
+        self.engine.take_out(events).await?;
+        self.source.acknowledge(events).await
+    }
+}

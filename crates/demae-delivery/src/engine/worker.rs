@@ -15,7 +15,7 @@ use super::{
     lanes::{Bounds, Lanes},
     life::Life,
     recorder::{self, Recorder},
-    router::Router,
+    router::{HandOver, Router},
     scheduler::{DueNotes, Scheduler},
     sender::Sender,
 };
@@ -140,11 +140,13 @@ impl Worker {
         let router = Arc::new(Router {
             engine,
             directory,
-            lanes: lanes.clone(),
-            notes,
             clock: clock.clone(),
-            worker: id,
-            lease: settings.lease,
+            hand_over: Some(HandOver {
+                lanes: lanes.clone(),
+                notes,
+                worker: id,
+                lease: settings.lease,
+            }),
         });
         for source in sources {
             intake.spawn(router.clone().run(source, stopping.clone()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use demae_event::{OrganizationId, Timestamp};
 use demae_store::{
     Store, StoreError,
-    repository::{Page, organizations, retention},
+    repository::{Page, organizations, rejected, retention},
 };
 
 /// Rows removed per transaction.
@@ -30,6 +30,8 @@ pub struct Retention {
     pub messages: Duration,
     /// Jobs, and endpoints that were deleted.
     pub jobs: Duration,
+    /// What arrived from outside and could not become an event; at most [`rejected::KEPT`] of them.
+    pub rejected: Duration,
 }
 
 impl Default for Retention {
@@ -39,6 +41,7 @@ impl Default for Retention {
             attempts: month,
             messages: month,
             jobs: month,
+            rejected: month,
         }
     }
 }
@@ -59,6 +62,15 @@ pub async fn delete_expired(store: &Store, retention: &Retention, now: Timestamp
     for _ in 0..CHUNKS_PER_CALL {
         let mut transaction = store.begin().await?;
         let removed = retention::idempotency_keys(&mut transaction, now, CHUNK).await?;
+        transaction.commit().await?;
+        if removed < CHUNK {
+            break;
+        }
+    }
+    for _ in 0..CHUNKS_PER_CALL {
+        let mut transaction = store.begin().await?;
+        let before = now - retention.rejected;
+        let removed = retention::rejected(&mut transaction, before, rejected::KEPT, CHUNK).await?;
         transaction.commit().await?;
         if removed < CHUNK {
             break;

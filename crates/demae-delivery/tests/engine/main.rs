@@ -8,4 +8,5 @@
 mod crash;
 mod delivery;
 mod fairness;
+mod relay;
 mod support;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use demae_delivery::{
     client::{AddressPolicy, ClientSettings, DeliveryClient, SystemResolver},
-    engine::{OutboxSource, Settings, Worker},
+    engine::{EventSource, OutboxSource, Settings, Worker},
     policy::RetrySchedule,
 };
 use demae_event::{Clock, EndpointId, Event, EventId, OrganizationId, SystemClock, Timestamp};
@@ -220,6 +220,16 @@ pub(crate) fn schedule(seconds: &[u64]) -> Settings {
 }
 
 pub(crate) async fn start(store: Store, settings: Settings) -> Worker {
+    let source = OutboxSource::new(store.engine().clone(), Duration::from_millis(50));
+    start_on(store, settings, vec![Box::new(source)]).await
+}
+
+/// A worker that only delivers what others routed.
+pub(crate) async fn start_without_sources(store: Store, settings: Settings) -> Worker {
+    start_on(store, settings, Vec::new()).await
+}
+
+async fn start_on(store: Store, settings: Settings, sources: Vec<Box<dyn EventSource>>) -> Worker {
     let loopback = ["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
     let client_settings = ClientSettings {
         policy: AddressPolicy::new(loopback),
@@ -227,16 +237,9 @@ pub(crate) async fn start(store: Store, settings: Settings) -> Worker {
     };
     let resolver = Arc::new(SystemResolver::from_system().unwrap());
     let client = DeliveryClient::new(&client_settings, resolver).unwrap();
-    let source = OutboxSource::new(store.engine().clone(), Duration::from_millis(50));
-    Worker::start(
-        settings,
-        store,
-        client,
-        Arc::new(SystemClock),
-        vec![Box::new(source)],
-    )
-    .await
-    .unwrap()
+    Worker::start(settings, store, client, Arc::new(SystemClock), sources)
+        .await
+        .unwrap()
 }
 
 pub(crate) async fn drain(worker: Worker) {
