@@ -9,5 +9,6 @@ pub mod receiver;
 pub mod sdk;
 pub mod sqlite;
 mod supervised;
+pub mod svix;
 mod tools;
 pub mod verifiers;
