@@ -23,5 +23,11 @@ macro_rules! on_both_databases {
 
 mod access;
 mod bootstrap;
+mod components;
 mod customers;
+mod deployment_zones;
+mod entitlements;
+mod license_entitlements;
+mod licenses;
+mod releases;
 mod support;

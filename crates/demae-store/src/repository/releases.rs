@@ -1,0 +1,164 @@
+//! Releases and what they consist of.
+
+use demae_event::OrganizationId;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, RelationDef,
+};
+use uuid::Uuid;
+
+use super::{
+    Listing, Page, insert_unless_taken,
+    resource::{self, Resource},
+};
+use crate::{
+    StoreError, Transaction,
+    entity::{
+        component, deployment, deployment_zone,
+        release::{ActiveModel, Column, Entity, Model},
+        release_component,
+    },
+};
+
+impl Resource for Entity {
+    const ORGANIZATION: Column = Column::OrganizationId;
+    const ID: Column = Column::Id;
+    const SLUG: Column = Column::Slug;
+
+    fn id(row: &Model) -> Uuid {
+        row.id
+    }
+}
+
+/// Writes a new release; `false` if its slug or its version is taken in its organization.
+pub async fn insert(transaction: &mut Transaction, release: Model) -> Result<bool, StoreError> {
+    insert_unless_taken(transaction, ActiveModel::from(release)).await
+}
+
+/// Says what a new release consists of, in this order.
+pub async fn insert_components(
+    transaction: &mut Transaction,
+    release: &Model,
+    components: &[Uuid],
+) -> Result<(), StoreError> {
+    if components.is_empty() {
+        return Ok(());
+    }
+    let links = components.iter().zip(0_i32..).map(|(component, position)| {
+        release_component::ActiveModel::from(release_component::Model {
+            release_id: release.id,
+            component_id: *component,
+            organization_id: release.organization_id,
+            position,
+        })
+    });
+    release_component::Entity::insert_many(links)
+        .exec_without_returning(transaction.connection())
+        .await?;
+    Ok(())
+}
+
+/// The release with this slug.
+pub async fn find(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    slug: &str,
+) -> Result<Option<Model>, StoreError> {
+    resource::find::<Entity>(connection, organization, slug).await
+}
+
+/// The same, and nobody deploys it until the transaction ends.
+pub async fn find_for_update(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    slug: &str,
+) -> Result<Option<Model>, StoreError> {
+    resource::find_for_update::<Entity>(transaction, organization, slug).await
+}
+
+/// The release with this id; nobody deletes it until the transaction ends.
+pub async fn find_shared(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    id: Uuid,
+) -> Result<Option<Model>, StoreError> {
+    let mut rows = resource::find_all_shared::<Entity>(transaction, organization, &[id]).await?;
+    Ok(rows.pop())
+}
+
+/// Whether a release has this version.
+pub async fn is_version_taken(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    version: &str,
+) -> Result<bool, StoreError> {
+    let query = Entity::find()
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Version.eq(version));
+    Ok(query.one(connection).await?.is_some())
+}
+
+/// The releases of an organization, oldest first.
+pub async fn list(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    page: Page<Uuid>,
+) -> Result<Listing<Model, Uuid>, StoreError> {
+    resource::list::<Entity>(connection, organization, page).await
+}
+
+/// What these releases consist of: each component with the release that it is in, and those of one release in their order.
+pub async fn components_of(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    releases: &[Uuid],
+) -> Result<Vec<(Uuid, component::Model)>, StoreError> {
+    let component: RelationDef = release_component::Entity::belongs_to(component::Entity)
+        .from(release_component::Column::ComponentId)
+        .to(component::Column::Id)
+        .into();
+    let query = release_component::Entity::find()
+        .join(JoinType::InnerJoin, component)
+        .select_also(component::Entity)
+        .filter(release_component::Column::OrganizationId.eq(organization.0))
+        .filter(release_component::Column::ReleaseId.is_in(releases.iter().copied()))
+        .order_by_asc(release_component::Column::ReleaseId)
+        .order_by_asc(release_component::Column::Position);
+    let rows = query.all(connection).await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(link, component)| Some((link.release_id, component?)))
+        .collect())
+}
+
+/// The slugs of the first zones that a release was ever deployed to.
+pub async fn zones_with(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    id: Uuid,
+    limit: u64,
+) -> Result<Vec<String>, StoreError> {
+    let zone: RelationDef = deployment::Entity::belongs_to(deployment_zone::Entity)
+        .from(deployment::Column::DeploymentZoneId)
+        .to(deployment_zone::Column::Id)
+        .into();
+    let query = deployment::Entity::find()
+        .join(JoinType::InnerJoin, zone)
+        .filter(deployment::Column::OrganizationId.eq(organization.0))
+        .filter(deployment::Column::ReleaseId.eq(id))
+        .select_only()
+        .column(deployment_zone::Column::Slug)
+        .distinct()
+        .order_by_asc(deployment_zone::Column::Slug)
+        .limit(limit)
+        .into_tuple();
+    Ok(query.all(connection).await?)
+}
+
+/// Removes a release, which was never deployed, and what it says about its components.
+pub async fn delete(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    id: Uuid,
+) -> Result<bool, StoreError> {
+    resource::delete::<Entity>(transaction, organization, id).await
+}
