@@ -18,7 +18,7 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 /// Making a slot waits for every transaction that writes.
 const SLOT_CREATION: Duration = Duration::from_mins(10);
 /// The oldest server whose output plugin sends messages.
-const OLDEST: i32 = 140_000;
+pub(crate) const OLDEST: i32 = 140_000;
 /// The comment on the publication while the table's rows are still to be read; see `remains`.
 pub(crate) const REMAINS_MARK: &str = "demae: the rows of the table are still to be read";
 
@@ -215,7 +215,10 @@ pub(crate) async fn mark(sql: &mut PgConnection, config: &SourceConfig, pending:
     } else {
         "NULL".to_owned()
     };
-    let statement = format!("COMMENT ON PUBLICATION {} IS {comment}", quote(&config.publication));
+    let statement = format!(
+        "COMMENT ON PUBLICATION {} IS {comment}",
+        quote(&config.publication)
+    );
     run(sql, config, &statement).await
 }
 
@@ -239,7 +242,12 @@ pub(crate) fn connection(config: &SourceConfig, reason: impl Into<String>) -> Fa
 }
 
 /// What an SQLSTATE means for a source. `statement` is what was to be done, if it was to change something.
-pub(crate) fn refusal(config: &SourceConfig, code: &str, reason: &str, statement: Option<&str>) -> Option<Fault> {
+pub(crate) fn refusal(
+    config: &SourceConfig,
+    code: &str,
+    reason: &str,
+    statement: Option<&str>,
+) -> Option<Fault> {
     let user = || config.target.user().to_owned();
     let reason = || reason.to_owned();
     Some(match (code, statement) {

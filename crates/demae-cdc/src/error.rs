@@ -105,7 +105,9 @@ pub enum Fault {
         slot: String,
     },
     /// The server has removed the log that the slot needs.
-    #[error("the replication slot {slot} is lost: the server removed log that it needs (max_slot_wal_keep_size)")]
+    #[error(
+        "the replication slot {slot} is lost: the server removed log that it needs (max_slot_wal_keep_size)"
+    )]
     SlotLost {
         /// Its name.
         slot: String,
@@ -223,7 +225,10 @@ impl Fault {
 
 /// The statement that makes a slot.
 pub(crate) fn create_slot(slot: &str) -> String {
-    format!("SELECT pg_create_logical_replication_slot({}, 'pgoutput')", literal(slot))
+    format!(
+        "SELECT pg_create_logical_replication_slot({}, 'pgoutput')",
+        literal(slot)
+    )
 }
 
 /// Text as an SQL literal. Only for names that were checked and for statements that are shown.

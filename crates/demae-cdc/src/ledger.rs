@@ -83,7 +83,11 @@ impl Ledger {
     }
 
     fn advance(&mut self) {
-        while let Some(Entry { end: Some(end), open: 0 }) = self.entries.front() {
+        while let Some(Entry {
+            end: Some(end),
+            open: 0,
+        }) = self.entries.front()
+        {
             self.confirmed = self.confirmed.max(*end);
             self.entries.pop_front();
             self.first += 1;

@@ -2,13 +2,14 @@
 //!
 //! [`Reader`] follows a logical replication slot and offers the inserts into one outbox table, and messages written with
 //! `pg_logical_emit_message`, as events. [`Mapping`] says which column is what, [`attach`] prepares somebody else's
-//! database, [`pgoutput`] reads the bytes of the output plugin.
+//! database, [`pgoutput`] reads the bytes of the output plugin. [`envelope`] is the form of an event between processes.
 //!
 //! This crate must not know HTTP or delivery.
 
 pub mod attach;
 mod catalog;
 mod config;
+pub mod envelope;
 mod error;
 mod ledger;
 pub mod mapping;

@@ -55,7 +55,10 @@ impl Preset {
 impl std::str::FromStr for Preset {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|preset| preset.name() == text).ok_or(())
+        Self::ALL
+            .into_iter()
+            .find(|preset| preset.name() == text)
+            .ok_or(())
     }
 }
 
@@ -232,11 +235,7 @@ impl Layout {
             event_type: label(&self.columns[self.event_type], need(self.event_type)?)?,
             data: payload(&self.columns[self.payload], need(self.payload)?)?,
             headers,
-            traceparent: self
-                .traceparent
-                .and_then(text)
-                .and_then(traceparent)
-                .or(trace),
+            traceparent: self.traceparent.and_then(text).and_then(traceparent).or(trace),
             created_at: self
                 .created_at
                 .and_then(text)
@@ -276,7 +275,11 @@ impl Layout {
         }
     }
 
-    fn with_columns(&self, headers: Option<Box<RawValue>>, row: &[Value<'_>]) -> Result<Option<Box<RawValue>>, String> {
+    fn with_columns(
+        &self,
+        headers: Option<Box<RawValue>>,
+        row: &[Value<'_>],
+    ) -> Result<Option<Box<RawValue>>, String> {
         if self.header_columns.is_empty() {
             return Ok(headers);
         }
@@ -332,7 +335,8 @@ pub fn split_trace(headers: Option<&str>) -> Result<(Option<Box<RawValue>>, Opti
         return Err("the headers are no JSON object".to_owned());
     }
     if !TRACE_KEYS.iter().any(|key| text.contains(key)) {
-        let headers = RawValue::from_string(text.to_owned()).map_err(|error| format!("the headers: {error}"))?;
+        let headers =
+            RawValue::from_string(text.to_owned()).map_err(|error| format!("the headers: {error}"))?;
         return Ok((Some(headers), None));
     }
     let mut object: Map<String, Json> =
@@ -356,17 +360,15 @@ fn raw(object: &Map<String, Json>) -> Result<Option<Box<RawValue>>, String> {
         .map_err(|error| error.to_string())
 }
 
-fn label(field: &str, text: &str) -> Result<String, String> {
+pub(crate) fn label(field: &str, text: &str) -> Result<String, String> {
     match text.len() {
         0 => Err(format!("{field} is empty")),
-        length if length > MAX_NAME_LENGTH => {
-            Err(format!("{field} is longer than {MAX_NAME_LENGTH} bytes"))
-        }
+        length if length > MAX_NAME_LENGTH => Err(format!("{field} is longer than {MAX_NAME_LENGTH} bytes")),
         _ => Ok(text.to_owned()),
     }
 }
 
-fn payload(field: &str, text: &str) -> Result<Box<RawValue>, String> {
+pub(crate) fn payload(field: &str, text: &str) -> Result<Box<RawValue>, String> {
     if text.len() > MAX_PAYLOAD {
         return Err(format!("{field} is larger than {MAX_PAYLOAD} bytes"));
     }
@@ -378,7 +380,7 @@ fn payload(field: &str, text: &str) -> Result<Box<RawValue>, String> {
 }
 
 /// A trace context in the form of W3C's Recommendation, or nothing: bad trace data never fails an event.
-fn traceparent(text: &str) -> Option<String> {
+pub(crate) fn traceparent(text: &str) -> Option<String> {
     let well_formed = (55..=128).contains(&text.len())
         && text
             .bytes()
@@ -387,7 +389,7 @@ fn traceparent(text: &str) -> Option<String> {
 }
 
 /// A time in RFC 3339 or in Postgres's ISO style, whose offset may be hours only; without one it is UTC.
-fn moment(text: &str) -> Option<Timestamp> {
+pub(crate) fn moment(text: &str) -> Option<Timestamp> {
     if let Ok(moment) = text.parse() {
         return Some(moment);
     }

@@ -66,8 +66,14 @@ fn debeziums_columns_become_name_type_and_headers() {
         ("payload", Some(r#"{"total":3}"#)),
     ];
     let event = read(&of(Preset::Debezium), &row).unwrap();
-    assert_eq!((event.name.as_str(), event.event_type.as_str()), ("OrderCreated", "OrderCreated"));
-    assert_eq!(event.headers.unwrap().get(), r#"{"aggregatetype":"order","aggregateid":"17"}"#);
+    assert_eq!(
+        (event.name.as_str(), event.event_type.as_str()),
+        ("OrderCreated", "OrderCreated")
+    );
+    assert_eq!(
+        event.headers.unwrap().get(),
+        r#"{"aggregatetype":"order","aggregateid":"17"}"#
+    );
     assert_eq!(event.created_at, Timestamp::from_secs(7));
 }
 

@@ -1,6 +1,6 @@
 //! The bytes of Postgres's output plugin `pgoutput`, as far as a reader of inserts needs them.
 //!
-//! Layout: PostgreSQL documentation, "Logical Replication Message Formats". What frames them (begin, commit, logical
+//! Layout: Postgres's documentation, "Logical Replication Message Formats". What frames them (begin, commit, logical
 //! decoding messages, keepalives) is read by the connection, see `session`. Decoding never panics and copies nothing:
 //! values are slices of what came from the network.
 //!
@@ -189,7 +189,9 @@ impl<'a> Cursor<'a> {
 
     fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
         let bytes = self.take(4, what)?;
-        Ok(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+        Ok(bytes
+            .iter()
+            .fold(0, |number, byte| number << 8 | u32::from(*byte)))
     }
 
     fn count(&mut self) -> Result<usize, DecodeError> {
@@ -240,7 +242,10 @@ mod tests {
         let Ok(Message::Relation(table)) = decode(&relation_bytes(7, &["id", "größe"])) else {
             panic!("not a table");
         };
-        assert_eq!((table.id, table.schema.as_str(), table.name.as_str()), (7, "public", "outbox_events"));
+        assert_eq!(
+            (table.id, table.schema.as_str(), table.name.as_str()),
+            (7, "public", "outbox_events")
+        );
         assert_eq!(table.columns, ["id", "größe"]);
 
         let mut row = b"I\0\0\0\x07N".to_vec();

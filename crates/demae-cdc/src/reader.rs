@@ -83,7 +83,9 @@ enum State {
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("source", &self.config.name).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("source", &self.config.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -129,7 +131,8 @@ impl Reader {
     pub fn acknowledge(&mut self, positions: impl IntoIterator<Item = Position>) {
         for position in positions {
             let index = position.0.checked_sub(self.first).map(|index| index as usize);
-            if let Some((change, acknowledged @ false)) = index.and_then(|index| self.offered.get_mut(index)) {
+            if let Some((change, acknowledged @ false)) = index.and_then(|index| self.offered.get_mut(index))
+            {
                 *acknowledged = true;
                 self.ledger.acknowledge(change.stretch);
             }
@@ -146,7 +149,8 @@ impl Reader {
         };
         let mut taken = Vec::new();
         let received = session.receive(limit, &mut self.ledger, &mut taken).await;
-        self.offered.extend(taken.into_iter().map(|change| (change, false)));
+        self.offered
+            .extend(taken.into_iter().map(|change| (change, false)));
         received?;
         self.pause = FIRST_PAUSE;
         Ok(())
@@ -164,7 +168,11 @@ impl Reader {
             let session = opening.as_mut().await?;
             self.state = State::Open(Box::new(session));
             self.active(true);
-            tracing::info!(source = self.config.name, slot = self.config.slot, "reading the write-ahead log");
+            tracing::info!(
+                source = self.config.name,
+                slot = self.config.slot,
+                "reading the write-ahead log"
+            );
         }
         Ok(())
     }
@@ -185,7 +193,8 @@ impl Reader {
     }
 
     fn active(&self, active: bool) {
-        metrics::gauge!(metric::ACTIVE, "source" => self.config.name.clone()).set(f64::from(u8::from(active)));
+        metrics::gauge!(metric::ACTIVE, "source" => self.config.name.clone())
+            .set(f64::from(u8::from(active)));
     }
 
     fn items(&self) -> Vec<Item> {
@@ -212,7 +221,8 @@ impl Reader {
             })
             .collect();
         metrics::counter!(metric::REJECTED, "source" => self.config.name.clone()).increment(rejected);
-        metrics::counter!(metric::EVENTS, "source" => self.config.name.clone()).increment(items.len() as u64 - rejected);
+        metrics::counter!(metric::EVENTS, "source" => self.config.name.clone())
+            .increment(items.len() as u64 - rejected);
         items
     }
 }

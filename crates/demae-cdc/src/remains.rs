@@ -38,14 +38,17 @@ impl Remains {
     pub(crate) fn read(config: Arc<SourceConfig>, columns: &[String]) -> Result<Self, Fault> {
         let layout = Layout::new(&config.mapping, &config.name, columns.to_vec())
             .map_err(|missing| catalog::column_missing(&config, &missing))?;
-        let list: Vec<_> = columns.iter().map(|column| format!("{}::text", quote(column))).collect();
+        let list: Vec<_> = columns
+            .iter()
+            .map(|column| format!("outbox.{}::text", quote(column)))
+            .collect();
         let order = ORDER
             .iter()
             .find(|name| columns.iter().any(|column| column == *name))
-            .map(|name| format!(" ORDER BY {}", quote(name)))
+            .map(|name| format!(" ORDER BY outbox.{}", quote(name)))
             .unwrap_or_default();
         let cursor = format!(
-            "DECLARE remains NO SCROLL CURSOR FOR SELECT {} FROM {}{order}",
+            "DECLARE remains NO SCROLL CURSOR FOR SELECT {} FROM {} AS outbox{order}",
             list.join(", "),
             quoted_table(&config)
         );
@@ -81,7 +84,12 @@ async fn send_rows(
 ) -> Result<(), Fault> {
     let mut sql = catalog::connect(config).await?;
     // As the log writes its values.
-    catalog::run(&mut sql, config, "SET timezone = 'UTC'; SET datestyle = 'ISO'; BEGIN READ ONLY").await?;
+    catalog::run(
+        &mut sql,
+        config,
+        "SET timezone = 'UTC'; SET datestyle = 'ISO'; BEGIN READ ONLY",
+    )
+    .await?;
     catalog::run(&mut sql, config, cursor).await?;
     let fetch = format!("FETCH {FETCH} FROM remains");
     loop {

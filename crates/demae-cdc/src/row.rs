@@ -59,7 +59,10 @@ impl Change {
             } => if *transactional {
                 message_event(content, position, self.committed_at)
             } else {
-                Err("the message is not part of a transaction: call pg_logical_emit_message with true".to_owned())
+                Err(
+                    "the message is not part of a transaction: call pg_logical_emit_message with true"
+                        .to_owned(),
+                )
             }
             .map_err(|reason| (reason, described(content))),
         }

@@ -54,7 +54,9 @@ pub(crate) struct Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("slot", &self.config.slot).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("slot", &self.config.slot)
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,7 +70,10 @@ impl Session {
         let client = start(&config).await?;
         let remains = match config.missing_slot {
             MissingSlot::CreateAndReadTable if catalog::is_marked(&mut sql, &config).await? => {
-                tracing::info!(source = config.name, "reading the rows that are in the outbox table");
+                tracing::info!(
+                    source = config.name,
+                    "reading the rows that are in the outbox table"
+                );
                 Some((Remains::read(config.clone(), &columns)?, None))
             }
             _ => None,
@@ -141,27 +146,23 @@ impl Session {
                 None => return Ok(Step::Drained),
             }
         };
-        match row {
-            Some(row) => {
-                let tuple = row?;
-                ledger.take(stretch);
-                Ok(Step::Taken(Change {
-                    content: Content::Row {
-                        tuple,
-                        layout: remains.layout.clone(),
-                    },
-                    committed_at: Timestamp::default(),
-                    stretch,
-                }))
-            }
-            None => {
-                self.remains = None;
-                self.unmark = Some(stretch);
-                ledger.end(stretch, 0);
-                self.confirm(ledger);
-                Ok(Step::Passed)
-            }
-        }
+        let Some(row) = row else {
+            self.remains = None;
+            self.unmark = Some(stretch);
+            ledger.end(stretch, 0);
+            self.confirm(ledger);
+            return Ok(Step::Passed);
+        };
+        let tuple = row?;
+        ledger.take(stretch);
+        Ok(Step::Taken(Change {
+            content: Content::Row {
+                tuple,
+                layout: remains.layout.clone(),
+            },
+            committed_at: Timestamp::default(),
+            stretch,
+        }))
     }
 
     /// The next message of the log.
@@ -186,7 +187,9 @@ impl Session {
 
     fn read(&mut self, event: ReplicationEvent, ledger: &mut Ledger) -> Result<Step, Fault> {
         match event {
-            ReplicationEvent::Begin { commit_time_micros, .. } => {
+            ReplicationEvent::Begin {
+                commit_time_micros, ..
+            } => {
                 let committed_at = Timestamp::from_micros(commit_time_micros.saturating_add(POSTGRES_EPOCH));
                 self.transaction = Some((ledger.begin(), committed_at));
             }
@@ -343,7 +346,11 @@ async fn wait_for_slot(sql: &mut PgConnection, config: &SourceConfig) -> Result<
         }
         if !standing_by {
             standing_by = true;
-            tracing::info!(source = config.name, slot = config.slot, "another process reads the slot: standing by");
+            tracing::info!(
+                source = config.name,
+                slot = config.slot,
+                "another process reads the slot: standing by"
+            );
         }
         tokio::time::sleep(config.standby).await;
     }
@@ -353,7 +360,9 @@ async fn wait_for_slot(sql: &mut PgConnection, config: &SourceConfig) -> Result<
 fn stranger(slot: &catalog::Slot, config: &SourceConfig) -> Option<String> {
     match (&slot.database, slot.plugin.as_deref()) {
         (None, _) => Some("a physical replica".to_owned()),
-        (Some(database), _) if database != config.target.database() => Some(format!("the database {database}")),
+        (Some(database), _) if database != config.target.database() => {
+            Some(format!("the database {database}"))
+        }
         (_, Some("pgoutput")) => None,
         (_, plugin) => Some(format!("the plugin {}", plugin.unwrap_or("(none)"))),
     }
@@ -369,10 +378,18 @@ async fn make_slot(
     match config.missing_slot {
         MissingSlot::Refuse => return Err(absence),
         MissingSlot::Create => {
-            tracing::warn!(source = config.name, slot = config.slot, "{absence}: making it; what was committed before is not read");
+            tracing::warn!(
+                source = config.name,
+                slot = config.slot,
+                "{absence}: making it; what was committed before is not read"
+            );
         }
         MissingSlot::CreateAndReadTable => {
-            tracing::info!(source = config.name, slot = config.slot, "{absence}: making it and reading the table first");
+            tracing::info!(
+                source = config.name,
+                slot = config.slot,
+                "{absence}: making it and reading the table first"
+            );
             catalog::mark(sql, config, true).await?;
         }
     }
@@ -436,7 +453,9 @@ fn fault(config: &SourceConfig, error: &PgWireError) -> Fault {
             bytes: *payload_bytes,
             limit: *limit_bytes,
         },
-        PgWireError::Protocol(reason) => Fault::Protocol { reason: reason.clone() },
+        PgWireError::Protocol(reason) => Fault::Protocol {
+            reason: reason.clone(),
+        },
         other => catalog::connection(config, other.to_string()),
     }
 }
@@ -445,7 +464,9 @@ fn fault(config: &SourceConfig, error: &PgWireError) -> Fault {
 fn server_fault(config: &SourceConfig, text: &str) -> Fault {
     let (message, code) = text
         .rsplit_once(" (SQLSTATE ")
-        .map_or((text, ""), |(message, code)| (message, code.trim_end_matches(')')));
+        .map_or((text, ""), |(message, code)| {
+            (message, code.trim_end_matches(')'))
+        });
     if code == "42704" && message.contains("publication") {
         return Fault::PublicationTooYoung {
             publication: config.publication.clone(),

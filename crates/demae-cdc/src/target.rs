@@ -160,9 +160,10 @@ mod tests {
 
     #[test]
     fn reads_what_both_clients_understand_and_hides_the_password() {
-        let target: Target = "postgres://al%40x:p%23ss@[::1]:6432/my%20db?sslmode=verify-full&sslrootcert=/ca.pem"
-            .parse()
-            .unwrap();
+        let target: Target =
+            "postgres://al%40x:p%23ss@[::1]:6432/my%20db?sslmode=verify-full&sslrootcert=/ca.pem"
+                .parse()
+                .unwrap();
         assert_eq!(target.label(), "al@x@[::1]:6432/my db");
         assert_eq!(target.password, "p#ss");
         assert_eq!(target.tls.mode, SslMode::VerifyFull);
@@ -172,7 +173,9 @@ mod tests {
 
     #[test]
     fn a_folder_of_sockets_is_a_host() {
-        let target: Target = "postgres://u@localhost/d?host=/var/run/postgresql".parse().unwrap();
+        let target: Target = "postgres://u@localhost/d?host=/var/run/postgresql"
+            .parse()
+            .unwrap();
         assert_eq!(target.host, "/var/run/postgresql");
         assert_eq!(target.tls.mode, SslMode::Disable);
     }
@@ -185,7 +188,10 @@ mod tests {
             ("postgres://h/d", TargetError::Lacks("user")),
             ("postgres://u@h", TargetError::Lacks("database")),
             ("postgres://u@h/d?sslmode=allow", TargetError::SslMode),
-            ("postgres://u@h/d?target_session_attrs=any", TargetError::Parameter("target_session_attrs".into())),
+            (
+                "postgres://u@h/d?target_session_attrs=any",
+                TargetError::Parameter("target_session_attrs".into()),
+            ),
         ];
         for (text, error) in cases {
             assert_eq!(text.parse::<Target>(), Err(error), "{text}");

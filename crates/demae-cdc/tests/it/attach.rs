@@ -1,0 +1,139 @@
+//! Preparing a database, then reading what is written into it.
+
+use demae_cdc::{
+    DEFAULT_NAME, Fault, MissingSlot, Preset,
+    attach::{Attachment, Plan},
+};
+use demae_event::OrganizationId;
+
+use crate::support::{Database, ORGANIZATION, reader, take};
+
+fn attachment(
+    database: &Database,
+    preset: Preset,
+    table: &str,
+    organization: Option<OrganizationId>,
+) -> Attachment {
+    let mut config = database.config(MissingSlot::Refuse);
+    table.clone_into(&mut config.table);
+    Attachment::new(config, preset, organization)
+}
+
+fn faults(plan: &Plan) -> Vec<&Fault> {
+    plan.findings
+        .iter()
+        .filter_map(|finding| finding.fault.as_ref())
+        .collect()
+}
+
+#[tokio::test]
+async fn every_preset_is_installed_emits_and_is_read() {
+    let fixed = Some(ORGANIZATION.parse().unwrap());
+    for (preset, organization) in [
+        (Preset::Demae, None),
+        (Preset::Seed, None),
+        (Preset::Debezium, fixed),
+        (Preset::CloudEvents, fixed),
+        (Preset::Debezium, None),
+    ] {
+        let mut database = Database::create().await;
+        let attachment = attachment(&database, preset, "shop_events", organization);
+        let plan = attachment.plan().await.unwrap();
+        assert!(plan.is_possible(), "{:?}", faults(&plan));
+        assert_eq!(plan.statements.len(), 4, "{:?}", plan.statements);
+        attachment.install(&plan).await.unwrap();
+
+        let mut reader = reader(attachment.config.clone());
+        let id = database
+            .text(format!(
+                "SELECT demae_emit('{ORGANIZATION}', 'ORDER_PAID', 'com.example.order.paid', '{{\"n\": 1}}')::text"
+            ))
+            .await
+            .unwrap();
+        let event = take(&mut reader, 1).await.remove(0);
+        assert_eq!(event.id.to_string(), id, "{preset:?}");
+        assert_eq!(
+            (event.name.as_str(), event.event_type.as_str()),
+            ("ORDER_PAID", "com.example.order.paid")
+        );
+        assert_eq!(event.organization_id.to_string(), ORGANIZATION);
+        assert_eq!(event.data.get().replace(' ', ""), r#"{"n":1}"#);
+    }
+}
+
+#[tokio::test]
+async fn installing_again_changes_nothing_that_is_right() {
+    let database = Database::create().await;
+    let attachment = attachment(&database, Preset::Demae, "outbox_events", None);
+    attachment
+        .install(&attachment.plan().await.unwrap())
+        .await
+        .unwrap();
+    let again = attachment.plan().await.unwrap();
+    assert_eq!(
+        again.statements.len(),
+        1,
+        "only the function: {:?}",
+        again.statements
+    );
+    attachment.install(&again).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rolled_back_emit_is_no_event() {
+    let mut database = Database::create().await;
+    let attachment = attachment(&database, Preset::Demae, "outbox_events", None);
+    attachment
+        .install(&attachment.plan().await.unwrap())
+        .await
+        .unwrap();
+    let emit = format!("SELECT demae_emit('{ORGANIZATION}', 'A', 'a', '{{\"n\": 1}}');");
+    database
+        .run(format!("BEGIN; {emit} ROLLBACK; {}", emit.replace("1}", "2}")))
+        .await;
+    let mut reader = reader(attachment.config.clone());
+    assert_eq!(crate::support::numbers(&take(&mut reader, 1).await), [2]);
+}
+
+#[tokio::test]
+async fn missing_rights_are_found_before_anything_is_changed() {
+    let mut database = Database::create().await;
+    let role = database.slot();
+    database
+        .run(format!("CREATE ROLE {role} LOGIN PASSWORD 'x'"))
+        .await;
+    let (_, address) = database.url.rsplit_once('@').unwrap();
+    let config = database.config_at(&format!("postgres://{role}:x@{address}"), MissingSlot::Refuse);
+    let attachment = Attachment::new(config, Preset::Demae, None);
+    let plan = attachment.plan().await.unwrap();
+    assert!(!plan.is_possible());
+    let told: Vec<String> = faults(&plan).iter().map(|fault| fault.remedy()).collect();
+    assert!(
+        told.iter().any(|remedy| remedy.contains("WITH REPLICATION")),
+        "{told:?}"
+    );
+    assert!(
+        told.iter()
+            .any(|remedy| remedy.contains("GRANT CREATE ON DATABASE")),
+        "{told:?}"
+    );
+    assert!(told.iter().any(|remedy| remedy.contains("OWNER TO")), "{told:?}");
+
+    // And if somebody insists, either everything is made or nothing.
+    assert!(attachment.install(&plan).await.is_err());
+    let publications = format!("SELECT count(*)::text FROM pg_publication WHERE pubname = '{DEFAULT_NAME}'");
+    assert_eq!(database.text(publications).await.as_deref(), Some("0"));
+    database.run(format!("DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_fit_the_preset_is_told() {
+    let database = Database::create().await;
+    let attachment = attachment(&database, Preset::Debezium, "outbox_events", None);
+    let plan = attachment.plan().await.unwrap();
+    assert!(
+        matches!(faults(&plan).as_slice(), [Fault::ColumnMissing { .. }]),
+        "{:?}",
+        faults(&plan)
+    );
+}

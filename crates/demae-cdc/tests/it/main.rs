@@ -1,0 +1,7 @@
+//! The reader against a real Postgres.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod attach;
+mod oracle;
+mod slots;
+mod support;

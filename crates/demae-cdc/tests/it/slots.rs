@@ -1,0 +1,524 @@
+//! Life with a slot: every row of the table in docs/reliability.md is a test here.
+
+use std::time::Duration;
+
+use demae_cdc::{Fault, Item, MissingSlot, Reader};
+use demae_testkit::{
+    postgres::{Durability, PrivatePostgres},
+    proxy::FaultProxy,
+};
+
+use crate::support::{Database, OUTBOX, active, fault, next, numbers, reader, take, while_reading};
+
+/// Positions of the slot, as the server sees them.
+fn confirmed(slot: &str) -> String {
+    format!("SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = '{slot}'")
+}
+
+fn passed(slot: &str, position: &str) -> String {
+    format!(
+        "SELECT (confirmed_flush_lsn >= '{position}')::text FROM pg_replication_slots WHERE slot_name = '{slot}'"
+    )
+}
+
+#[tokio::test]
+async fn nothing_is_confirmed_before_it_is_acknowledged_and_all_of_it_after() {
+    let mut database = Database::create().await;
+    let slot = database.slot();
+    let mut reader = reader(database.config(MissingSlot::Create));
+    while_reading(&mut reader, database.until(&active(&slot), "true")).await;
+    database.emit(1).await;
+    let written = database.text("SELECT pg_current_wal_lsn()::text").await.unwrap();
+    let items = next(&mut reader).await;
+    assert_eq!(items.len(), 1);
+
+    // Not acknowledged: the same is offered again, and the slot stays where it is.
+    let again = next(&mut reader).await;
+    assert_eq!(again[0].position(), items[0].position());
+    assert_eq!(
+        database.text(passed(&slot, &written)).await.as_deref(),
+        Some("false")
+    );
+
+    reader.acknowledge([again[0].position()]);
+    while_reading(&mut reader, database.until(&passed(&slot, &written), "true")).await;
+}
+
+#[tokio::test]
+async fn what_was_not_acknowledged_comes_again_after_a_restart_and_what_was_does_not() {
+    let mut database = Database::create().await;
+    let slot = database.slot();
+    let mut first = reader(database.config(MissingSlot::Create));
+    while_reading(&mut first, database.until(&active(&slot), "true")).await;
+    database.emit(1).await;
+    take(&mut first, 1).await;
+    let done = database.text("SELECT pg_current_wal_lsn()::text").await.unwrap();
+    while_reading(&mut first, database.until(&passed(&slot, &done), "true")).await;
+    database.emit(2).await;
+    next(&mut first).await;
+    drop(first);
+
+    let mut second = reader(database.config(MissingSlot::Refuse));
+    assert_eq!(numbers(&take(&mut second, 1).await), [2]);
+}
+
+#[tokio::test]
+async fn an_idle_database_in_a_busy_server_does_not_hold_back_the_log() {
+    let mut idle = Database::create().await;
+    let mut busy = Database::create().await;
+    let slot = idle.slot();
+    let mut reader = reader(idle.config(MissingSlot::Create));
+    while_reading(&mut reader, idle.until(&active(&slot), "true")).await;
+    let before = idle.text(confirmed(&slot)).await.unwrap();
+    busy.run("CREATE TABLE noise AS SELECT generate_series(1, 10000)")
+        .await;
+    let written = busy.text("SELECT pg_current_wal_lsn()::text").await.unwrap();
+    assert_ne!(before, written);
+    while_reading(&mut reader, idle.until(&passed(&slot, &written), "true")).await;
+}
+
+#[tokio::test]
+async fn deleting_rows_is_no_event_and_frees_the_log() {
+    let mut database = Database::create().await;
+    let slot = database.slot();
+    let mut reader = reader(database.config(MissingSlot::Create));
+    while_reading(&mut reader, database.until(&active(&slot), "true")).await;
+    database.emit(1).await;
+    take(&mut reader, 1).await;
+    database
+        .run("UPDATE outbox_events SET event_name = 'B'; DELETE FROM outbox_events; TRUNCATE outbox_events")
+        .await;
+    let written = database.text("SELECT pg_current_wal_lsn()::text").await.unwrap();
+    while_reading(&mut reader, database.until(&passed(&slot, &written), "true")).await;
+}
+
+#[tokio::test]
+async fn wal_level_must_be_logical() {
+    let postgres = PrivatePostgres::start(Durability::None).await.unwrap();
+    let url = postgres.create_database().await.unwrap();
+    let mut database = Database::open(&url).await;
+    database.run("ALTER SYSTEM SET wal_level = 'replica'").await;
+    postgres.restart().await.unwrap();
+    let mut database = Database::open(&url).await;
+    database.run(OUTBOX).await;
+    let config = database.config(MissingSlot::CreateAndReadTable);
+    let error = Reader::check(&config).await.unwrap_err();
+    assert!(
+        matches!(&error.fault, Fault::WalLevel { found } if found == "replica"),
+        "{error}"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("ALTER SYSTEM SET wal_level = 'logical'"),
+        "{error}"
+    );
+
+    // The statement does what it says.
+    database.run("ALTER SYSTEM SET wal_level = 'logical'").await;
+    let mut reader = reader(config);
+    assert!(matches!(fault(&mut reader).await.fault, Fault::WalLevel { .. }));
+    postgres.restart().await.unwrap();
+    let mut database = Database::open(&url).await;
+    database.emit(1).await;
+    assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
+}
+
+#[tokio::test]
+async fn the_user_needs_the_right_to_replicate() {
+    let mut database = Database::create().await;
+    let role = database.slot();
+    database
+        .run(format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'x'; ALTER TABLE outbox_events OWNER TO {role}; \
+             DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO {role}', current_database()); END $$"
+        ))
+        .await;
+    let (_, address) = database.url.rsplit_once('@').unwrap();
+    let config = database.config_at(
+        &format!("postgres://{role}:x@{address}"),
+        MissingSlot::CreateAndReadTable,
+    );
+    let error = Reader::check(&config).await.unwrap_err();
+    assert!(matches!(error.fault, Fault::NoReplicationRight { .. }), "{error}");
+    let mut reader = reader(config);
+    let error = fault(&mut reader).await;
+    let statement = format!("ALTER ROLE \"{role}\" WITH REPLICATION");
+    assert!(error.to_string().contains(&statement), "{error}");
+
+    database.emit(1).await;
+    database.run(statement).await;
+    assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
+    drop(reader);
+    database
+        .run(format!(
+            "REASSIGN OWNED BY {role} TO demae; DROP OWNED BY {role}; DROP ROLE {role}"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_no_reason_to_try_for_ever() {
+    let database = Database::create().await;
+    let (_, address) = database.url.rsplit_once('@').unwrap();
+    let config = database.config_at(
+        &format!("postgres://demae:hunter2@{address}"),
+        MissingSlot::Create,
+    );
+    let error = fault(&mut reader(config)).await;
+    assert!(matches!(error.fault, Fault::Refused { .. }), "{error}");
+    assert!(!error.to_string().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_missing_table_and_a_missing_column_are_told() {
+    let mut database = Database::create().await;
+    database
+        .run("ALTER TABLE outbox_events RENAME COLUMN payload TO body")
+        .await;
+    let mut config = database.config(MissingSlot::Create);
+    let error = fault(&mut reader(config.clone())).await;
+    assert!(
+        matches!(&error.fault, Fault::ColumnMissing { wanted, .. } if wanted.contains("payload")),
+        "{error}"
+    );
+    config.table = "elsewhere.events".to_owned();
+    let error = fault(&mut reader(config)).await;
+    assert!(
+        matches!(&error.fault, Fault::TableMissing { table } if table == "elsewhere.events"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_publication_and_slot_are_told_with_the_statements_that_make_them() {
+    let mut database = Database::create().await;
+    let mut reader = reader(database.config(MissingSlot::Refuse));
+    for expected in [
+        "CREATE PUBLICATION \"demae_outbox\"",
+        "SELECT pg_create_logical_replication_slot(",
+    ] {
+        let error = fault(&mut reader).await.to_string();
+        let begin = error
+            .find(expected)
+            .unwrap_or_else(|| panic!("{error} lacks {expected}"));
+        let statement = error[begin..].split(';').next().unwrap();
+        database.run(statement).await;
+    }
+    database.emit(1).await;
+    assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
+}
+
+#[tokio::test]
+async fn a_publication_that_was_made_anew_is_younger_than_the_slot() {
+    let mut database = Database::create().await;
+    let mut reader = reader(database.config(MissingSlot::Create));
+    let slot = database.slot();
+    while_reading(&mut reader, database.until(&active(&slot), "true")).await;
+    drop(reader);
+    database.until(&active(&slot), "false").await;
+    database.run("DROP PUBLICATION demae_outbox").await;
+    database.emit(1).await;
+    let mut reader = crate::support::reader(database.config(MissingSlot::Create));
+    let error = fault(&mut reader).await;
+    assert!(
+        matches!(error.fault, Fault::PublicationTooYoung { .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("pg_drop_replication_slot"), "{error}");
+}
+
+#[tokio::test]
+async fn a_dropped_slot_of_others_is_told_and_not_made_anew() {
+    let mut database = Database::create().await;
+    let slot = database.slot();
+    let mut made = reader(database.config(MissingSlot::Create));
+    while_reading(&mut made, database.until(&active(&slot), "true")).await;
+    drop(made);
+    database.until(&active(&slot), "false").await;
+    database
+        .run(format!("SELECT pg_drop_replication_slot('{slot}')"))
+        .await;
+    let error = fault(&mut reader(database.config(MissingSlot::Refuse))).await;
+    assert!(matches!(error.fault, Fault::SlotMissing { .. }), "{error}");
+    assert!(error.to_string().contains("is not read"), "{error}");
+}
+
+#[tokio::test]
+async fn our_own_outbox_loses_nothing_with_its_slot() {
+    let mut database = Database::create().await;
+    let slot = database.slot();
+    let mut first = reader(database.config(MissingSlot::CreateAndReadTable));
+    while_reading(&mut first, database.until(&active(&slot), "true")).await;
+    drop(first);
+    database.until(&active(&slot), "false").await;
+    database
+        .run(format!("SELECT pg_drop_replication_slot('{slot}')"))
+        .await;
+    for number in 1..=300 {
+        database.emit(number).await;
+    }
+
+    // Killed half-way through the table, the next one reads it from the beginning.
+    let mut second = reader(database.config(MissingSlot::CreateAndReadTable));
+    let items = tokio::time::timeout(Duration::from_mins(1), second.next(10))
+        .await
+        .unwrap()
+        .unwrap();
+    second.acknowledge(items.iter().map(Item::position));
+    drop(second);
+    database.until(&active(&slot), "false").await;
+
+    let mut third = reader(database.config(MissingSlot::CreateAndReadTable));
+    let events = take(&mut third, 300).await;
+    assert_eq!(numbers(&events), (1..=300).collect::<Vec<_>>());
+    database.emit(301).await;
+    assert_eq!(numbers(&take(&mut third, 1).await), [301]);
+    let mark = "SELECT coalesce(obj_description(oid, 'pg_publication'), '') FROM pg_publication";
+    while_reading(&mut third, database.until(mark, "")).await;
+}
+
+#[tokio::test]
+async fn a_slot_that_the_server_gave_up_is_told_or_made_anew_for_our_own_outbox() {
+    let postgres = PrivatePostgres::start(Durability::None).await.unwrap();
+    let url = postgres.create_database().await.unwrap();
+    let mut database = Database::open(&url).await;
+    database.run(OUTBOX).await;
+    database
+        .run("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+        .await;
+    database.run("ALTER SYSTEM SET min_wal_size = '32MB'").await;
+    database.run("ALTER SYSTEM SET max_wal_size = '32MB'").await;
+    database.run("SELECT pg_reload_conf()").await;
+    let slot = database.slot();
+    let mut reader = reader(database.config(MissingSlot::CreateAndReadTable));
+    while_reading(&mut reader, database.until(&active(&slot), "true")).await;
+    drop(reader);
+    database.until(&active(&slot), "false").await;
+    database.emit(1).await;
+    let status = format!("SELECT wal_status FROM pg_replication_slots WHERE slot_name = '{slot}'");
+    while database.text(status.clone()).await.as_deref() != Some("lost") {
+        database
+            .run("CREATE TABLE noise AS SELECT 1; DROP TABLE noise; SELECT pg_switch_wal(); CHECKPOINT")
+            .await;
+    }
+
+    let error = fault(&mut crate::support::reader(database.config(MissingSlot::Refuse))).await;
+    assert!(matches!(error.fault, Fault::SlotLost { .. }), "{error}");
+    assert!(error.to_string().contains("max_slot_wal_keep_size"), "{error}");
+    let mut reader = crate::support::reader(database.config(MissingSlot::CreateAndReadTable));
+    assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
+}
+
+#[tokio::test]
+async fn a_slot_of_another_database_is_not_ours() {
+    let mut other = Database::create().await;
+    let database = Database::create().await;
+    let mut config = database.config(MissingSlot::Create);
+    config.slot = other.slot();
+    other
+        .run(format!(
+            "SELECT pg_create_logical_replication_slot('{}', 'pgoutput')",
+            config.slot
+        ))
+        .await;
+    let error = fault(&mut reader(config)).await;
+    assert!(
+        matches!(&error.fault, Fault::SlotTaken { owner, .. } if owner.contains("database")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_standby_takes_over_when_the_active_one_is_gone() {
+    let mut database = Database::create().await;
+    let slot = database.slot();
+    let config = database.config(MissingSlot::Create);
+    let mut active_one = reader(config.clone());
+    while_reading(&mut active_one, database.until(&active(&slot), "true")).await;
+    database.emit(1).await;
+    let offered = next(&mut active_one).await;
+    assert_eq!(offered.len(), 1);
+
+    let mut standby = reader(config);
+    let looked = "SELECT (count(*) > 0)::text FROM pg_stat_activity \
+                  WHERE application_name = 'demae' AND datname = current_database() AND query LIKE '%pg_replication_slots%' \
+                  AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    while_reading(&mut standby, database.until(looked, "true")).await;
+    drop(active_one);
+    assert_eq!(numbers(&take(&mut standby, 1).await), [1]);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_is_made_again() {
+    let mut database = Database::create().await;
+    let postgres: std::net::SocketAddr = address(&database.url);
+    let proxy = FaultProxy::start(postgres).await.unwrap();
+    let url = proxy.in_front_of(&database.url).unwrap();
+    let mut config = database.config_at(&url, MissingSlot::CreateAndReadTable);
+    // Measuring would be a second connection in the proxy.
+    config.measure = Duration::from_hours(1);
+    let mut reader = reader(config);
+    database.emit(1).await;
+    assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
+    for number in 2..6 {
+        proxy.cut().await.unwrap();
+        database.emit(number).await;
+        proxy.pass();
+        let seen = next(&mut reader).await;
+        let events: Vec<_> = seen
+            .iter()
+            .map(|item| match item {
+                Item::Event { event, .. } => event.clone(),
+                Item::Rejected(rejected) => panic!("{rejected:?}"),
+            })
+            .collect();
+        // What was acknowledged just before the cut may come again; what is new comes.
+        assert!(
+            numbers(&events).contains(&u64::from(number)) || {
+                reader.acknowledge(seen.iter().map(Item::position));
+                numbers(&take(&mut reader, 1).await) == [u64::from(number)]
+            }
+        );
+        reader.acknowledge(seen.iter().map(Item::position));
+    }
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_given_up() {
+    let mut database = Database::create().await;
+    let proxy = FaultProxy::start(address(&database.url)).await.unwrap();
+    let url = proxy.in_front_of(&database.url).unwrap();
+    let mut config = database.config_at(&url, MissingSlot::CreateAndReadTable);
+    config.silence = Duration::from_secs(1);
+    config.measure = Duration::from_hours(1);
+    let mut reader = reader(config);
+    database.emit(1).await;
+    assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
+    proxy.stall();
+    database.emit(2).await;
+    // The frozen connection stays frozen; the server gives the slot free and a new connection gets through.
+    let released = async {
+        let slot = database.slot();
+        database.until(&active(&slot), "false").await;
+        proxy.cut().await.unwrap();
+        proxy.pass();
+    };
+    while_reading(&mut reader, released).await;
+    let mut seen = Vec::new();
+    while !seen.contains(&2) {
+        let items = next(&mut reader).await;
+        reader.acknowledge(items.iter().map(Item::position));
+        for item in items {
+            if let Item::Event { event, .. } = item {
+                seen.extend(numbers(&[event]));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restarted_server_and_a_new_timeline_lose_nothing() {
+    let postgres = PrivatePostgres::start(Durability::Full).await.unwrap();
+    let url = postgres.create_database().await.unwrap();
+    let mut database = Database::open(&url).await;
+    database.run(OUTBOX).await;
+    let mut reader = reader(database.config(MissingSlot::CreateAndReadTable));
+    database.emit(1).await;
+    assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
+    database.emit(2).await;
+    postgres.stop_immediate().await.unwrap();
+    postgres.start_again().await.unwrap();
+    let mut seen = vec![1];
+    collect(&mut reader, &mut seen, 2).await;
+
+    // A standby that is promoted goes on under a new timeline.
+    let mut database = Database::open(&url).await;
+    database.emit(3).await;
+    database
+        .run("COPY (SELECT 1) TO PROGRAM 'touch standby.signal'")
+        .await;
+    postgres.restart().await.unwrap();
+    let mut database = Database::open(&url).await;
+    database.until("SELECT pg_is_in_recovery()::text", "true").await;
+    database.run("SELECT pg_promote()").await;
+    let mut database = Database::open(&url).await;
+    database
+        .until("SELECT timeline_id::text FROM pg_control_checkpoint()", "2")
+        .await;
+    database.emit(4).await;
+    collect(&mut reader, &mut seen, 4).await;
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen, [1, 2, 3, 4]);
+}
+
+/// Takes events until one has the number.
+async fn collect(reader: &mut Reader, seen: &mut Vec<u64>, number: u64) {
+    while !seen.contains(&number) {
+        let items = next(reader).await;
+        reader.acknowledge(items.iter().map(Item::position));
+        for item in items {
+            if let Item::Event { event, .. } = item {
+                seen.extend(numbers(&[event]));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_column_more_is_read_on_and_a_column_less_is_told_without_a_loss() {
+    let mut database = Database::create().await;
+    let slot = database.slot();
+    let mut reader = reader(database.config(MissingSlot::Create));
+    while_reading(&mut reader, database.until(&active(&slot), "true")).await;
+    database.emit(1).await;
+    database
+        .run("ALTER TABLE outbox_events ADD COLUMN note text DEFAULT 'x'")
+        .await;
+    database.emit(2).await;
+    database
+        .run("ALTER TABLE outbox_events DROP COLUMN headers, DROP COLUMN traceparent")
+        .await;
+    database.emit(3).await;
+    // The preset knows both names.
+    database
+        .run("ALTER TABLE outbox_events RENAME COLUMN payload TO data")
+        .await;
+    database
+        .run(crate::support::insert(4).replace("payload", "data"))
+        .await;
+    assert_eq!(numbers(&take(&mut reader, 4).await), [1, 2, 3, 4]);
+
+    database
+        .run("ALTER TABLE outbox_events RENAME COLUMN data TO body")
+        .await;
+    database
+        .run(crate::support::insert(5).replace("payload", "body"))
+        .await;
+    let error = fault(&mut reader).await;
+    assert!(matches!(error.fault, Fault::ColumnMissing { .. }), "{error}");
+    drop(reader);
+    let mut config = database.config(MissingSlot::Refuse);
+    config.mapping.payload.push("body".to_owned());
+    let mut reader = crate::support::reader(config);
+    collect(&mut reader, &mut Vec::new(), 5).await;
+}
+
+#[tokio::test]
+async fn a_server_without_a_free_slot_is_told() {
+    let postgres = PrivatePostgres::start(Durability::None).await.unwrap();
+    let url = postgres.create_database().await.unwrap();
+    let mut database = Database::open(&url).await;
+    database.run(OUTBOX).await;
+    database
+        .run("SELECT pg_create_physical_replication_slot('taken_' || n) FROM generate_series(1, 20) n")
+        .await;
+    let error = fault(&mut reader(database.config(MissingSlot::Create))).await;
+    assert!(matches!(error.fault, Fault::NoFreeSlot), "{error}");
+}
+
+fn address(url: &str) -> std::net::SocketAddr {
+    let (_, rest) = url.rsplit_once('@').unwrap();
+    rest.split('/').next().unwrap().parse().unwrap()
+}
