@@ -1,8 +1,8 @@
 //! Checks a delivery with the libraries that receivers really use.
 //!
 //! The published packages are the oracle: what Demae signs must satisfy them, not our own reading of
-//! the specification. Each is called by a short script (`verifiers/`) that takes one JSON document
-//! on standard input and prints one.
+//! the specification. Each is called by a short script (`verifiers/`) that takes a list of deliveries
+//! as JSON on standard input and prints the list of its verdicts.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -72,8 +72,14 @@ impl Verifier {
         Self::NodeStandardWebhooks,
     ];
 
-    /// Asks the library. An error means that it could not be asked.
+    /// Asks the library about one delivery.
     pub async fn verify(self, received: &Received) -> Result<Verdict> {
+        let verdicts = self.verify_all(std::slice::from_ref(received)).await?;
+        verdicts.into_iter().next().context("the verifier said nothing")
+    }
+
+    /// Asks the library about each delivery, in one run of its interpreter. An error means that it could not be asked.
+    pub async fn verify_all(self, received: &[Received]) -> Result<Vec<Verdict>> {
         let output = tools::run(self.command()?, serde_json::to_vec(received)?, LIMIT).await?;
         if !output.status.success() {
             bail!(
@@ -82,8 +88,16 @@ impl Verifier {
                 String::from_utf8_lossy(&output.stderr)
             );
         }
-        serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("{self:?} printed {:?}", String::from_utf8_lossy(&output.stdout)))
+        let verdicts: Vec<Verdict> = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("{self:?} printed {:?}", String::from_utf8_lossy(&output.stdout)))?;
+        if verdicts.len() != received.len() {
+            bail!(
+                "{self:?} judged {} of {} deliveries",
+                verdicts.len(),
+                received.len()
+            );
+        }
+        Ok(verdicts)
     }
 
     fn command(self) -> Result<Command> {

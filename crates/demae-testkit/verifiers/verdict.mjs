@@ -6,11 +6,13 @@ import { createRequire } from "node:module";
 // The packages live outside this folder, where the usual look-up would not find them.
 const require = createRequire(`${process.env.DEMAE_NODE_PACKAGES}/`);
 
-// Verifies the delivery on standard input with the package's `Webhook` and prints the verdict.
+// Verifies the deliveries on standard input with the package's `Webhook` and prints the list of verdicts.
 export function verifyWith(packageName) {
     const { Webhook, WebhookVerificationError } = require(packageName);
-    const { secret, headers, body } = JSON.parse(readFileSync(0, "utf8"));
-    console.log(JSON.stringify(judge(() => new Webhook(secret).verify(body, headers), WebhookVerificationError)));
+    const verdicts = JSON.parse(readFileSync(0, "utf8")).map(({ secret, headers, body }) =>
+        judge(() => new Webhook(secret).verify(body, headers), WebhookVerificationError),
+    );
+    console.log(JSON.stringify(verdicts));
 }
 
 function judge(verify, VerificationError) {

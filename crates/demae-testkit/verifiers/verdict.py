@@ -4,12 +4,13 @@ import json
 import sys
 
 
-def read():
-    """Returns the secret, the headers and the exact body of the delivery on standard input."""
-    received = json.load(sys.stdin)
-    return received["secret"], received["headers"], received["body"].encode()
+def of_each(judge):
+    """Prints the list of what `judge(secret, headers, body)` says of each delivery in the list on standard input.
 
-
-def say(verdict, **more):
-    """Prints the verdict: accepted, bad_signature or bad_payload."""
-    json.dump({"verdict": verdict, **more}, sys.stdout)
+    A verdict is `(word, more)`: accepted, bad_signature or bad_payload, and what else there is to say.
+    """
+    verdicts = []
+    for received in json.load(sys.stdin):
+        word, more = judge(received["secret"], received["headers"], received["body"].encode())
+        verdicts.append({"verdict": word, **more})
+    json.dump(verdicts, sys.stdout)

@@ -1,4 +1,4 @@
-// Verifies the delivery on standard input with the `standardwebhooks` package.
+// Verifies the deliveries on standard input with the `standardwebhooks` package.
 
 import { verifyWith } from "./verdict.mjs";
 

@@ -1,12 +1,15 @@
-"""Verifies the delivery on standard input with the `standardwebhooks` package."""
+"""Verifies the deliveries on standard input with the `standardwebhooks` package."""
 
 import verdict
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-secret, headers, body = verdict.read()
-try:
-    Webhook(secret).verify(body, headers)
-except WebhookVerificationError as error:
-    verdict.say("bad_signature", error=str(error))
-else:
-    verdict.say("accepted")
+
+def judge(secret, headers, body):
+    try:
+        Webhook(secret).verify(body, headers)
+    except WebhookVerificationError as error:
+        return "bad_signature", {"error": str(error)}
+    return "accepted", {}
+
+
+verdict.of_each(judge)
