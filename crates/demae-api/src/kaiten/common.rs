@@ -1,8 +1,11 @@
 //! Shapes that several resources share.
 
-use demae_control_plane::{Scope, ScopeSet, User, slug};
+use demae_control_plane::{Scope, ScopeSet, User, fields::MAX_DESCRIPTION, slug};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::schema::{Object, ObjectBuilder, Type},
+};
 use uuid::Uuid;
 
 use crate::json::fields::Node;
@@ -47,6 +50,28 @@ pub(super) fn read_text(node: Node<'_>, longest: usize) -> Option<String> {
             Ok(())
         }
     })
+}
+
+/// A text for people, which may be empty and of several lines.
+pub(super) fn read_description(node: Node<'_>) -> Option<String> {
+    node.string(0..=MAX_DESCRIPTION)
+}
+
+/// One of the words of a field, and what it stands for.
+pub(super) fn read_word<T>(
+    node: Node<'_>,
+    words: &[&str],
+    find: impl FnOnce(&str) -> Option<T>,
+) -> Option<T> {
+    node.one_of(words).and_then(|word| find(&word))
+}
+
+/// The schema of such a field.
+pub(super) fn word_schema(words: &'static [&'static str]) -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(words.iter().copied()))
+        .build()
 }
 
 /// A name in URLs.

@@ -1,11 +1,14 @@
 //! The Kaiten surface (kaiten.md, section 3), one module per resource.
 
 mod common;
+mod components;
 mod customers;
+mod deployment_zones;
 mod event_types;
 mod events;
 mod health;
 mod history;
+mod releases;
 mod service_accounts;
 mod tokens;
 mod webhooks;
@@ -22,6 +25,9 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .merge(events::routes())
         .merge(event_types::routes())
         .merge(customers::routes())
+        .merge(components::routes())
+        .merge(releases::routes())
+        .merge(deployment_zones::routes())
         .merge(service_accounts::routes())
         .merge(tokens::routes())
         .merge(health::routes())

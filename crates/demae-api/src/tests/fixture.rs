@@ -41,11 +41,15 @@ impl Fixture {
             .post(&format!("/api/webhooks/{webhook}/recover"), since)
             .await
             .json();
+        releases(api).await;
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
         Self(HashMap::from([
             ("/api/customers/", "customer".to_owned()),
             ("/api/service-accounts/", "machine".to_owned()),
             ("/api/service-accounts/{slug}/tokens/", "token".to_owned()),
+            ("/api/components/", "component".to_owned()),
+            ("/api/releases/", "release".to_owned()),
+            ("/api/deployment-zones/", "zone".to_owned()),
             ("/api/event-types/", "HIDDEN_TYPE".to_owned()),
             ("/api/webhooks/", webhook),
             ("/api/webhooks/history/", attempt.to_string()),
@@ -69,6 +73,21 @@ impl Fixture {
         }
         path + rest
     }
+}
+
+/// A component, a release that consists of it, and a zone that runs it.
+async fn releases(api: &TestApi) {
+    let component = json!({"name": "Hidden component", "version": "1.0", "slug": "component"});
+    let component = api.post("/api/components", component).await.json();
+    let release = json!({
+        "version": "Hidden 1.0", "slug": "release", "componentIds": [component["id"]],
+    });
+    let release = api.post("/api/releases", release).await.json();
+    let zone = json!({
+        "name": "Hidden zone", "slug": "zone", "type": "production", "releaseId": release["id"],
+    });
+    let zone = api.post("/api/deployment-zones", zone).await;
+    assert_eq!(zone.status, 201, "{zone:?}");
 }
 
 /// Every operation, those that destroy last and the deepest of them first.

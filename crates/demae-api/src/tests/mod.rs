@@ -30,6 +30,7 @@ mod events;
 mod fixture;
 mod hostile;
 mod problems;
+mod releases;
 mod repetition;
 mod revision;
 mod walk;
