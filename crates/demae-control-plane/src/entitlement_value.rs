@@ -129,7 +129,10 @@ mod tests {
             json!({"type": "string", "value": "x"}),
             json!({"value": 1}),
         ] {
-            assert!(serde_json::from_value::<EntitlementValue>(value.clone()).is_err(), "{value}");
+            assert!(
+                serde_json::from_value::<EntitlementValue>(value.clone()).is_err(),
+                "{value}"
+            );
         }
     }
 
@@ -138,7 +141,11 @@ mod tests {
         let faults = |value: &EntitlementValue| {
             let mut faults = Faults::new();
             value.check_granted(&mut faults, "body.value");
-            faults.into_vec().into_iter().map(|fault| fault.location).collect::<Vec<_>>()
+            faults
+                .into_vec()
+                .into_iter()
+                .map(|fault| fault.location)
+                .collect::<Vec<_>>()
         };
         for amount in [-1, 0, 10] {
             assert_eq!(faults(&EntitlementValue::number(Amount::from(amount))), [""; 0]);
@@ -148,6 +155,9 @@ mod tests {
             assert_eq!(faults(&value), ["body.value.value"]);
         }
         let long = Map::from_iter([("key".to_owned(), json!("x".repeat(crate::fields::MAX_OBJECT)))]);
-        assert_eq!(faults(&EntitlementValue::Object { value: long }), ["body.value.value"]);
+        assert_eq!(
+            faults(&EntitlementValue::Object { value: long }),
+            ["body.value.value"]
+        );
     }
 }

@@ -6,7 +6,7 @@
 
 use sea_orm::entity::prelude::*;
 
-#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "entitlements")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
@@ -37,7 +37,8 @@ pub struct Model {
     pub sale_unit_singular: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub sale_unit_plural: Option<String>,
-    pub sale_unit_factor: Option<f64>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub sale_unit_factor: Option<String>,
     pub user_facing: bool,
     pub display_order: i32,
     #[sea_orm(column_type = "Text", nullable)]

@@ -1,0 +1,374 @@
+//! Entitlements: what can be granted (kaiten.md, section 2.5).
+//!
+//! Type, aggregation method, meter type, reset period and reset anchor are fixed: once set they stay, and a replacement
+//! may repeat them or leave them out, which means the same. What was left open on creation can be set later, as long as
+//! no license grants the entitlement and no instance has used it. Everything else a replacement clears if it leaves it
+//! out. Which fields go together is decided in `rules`.
+
+mod rules;
+
+use demae_event::{Timestamp, id::new_uuid};
+use demae_store::{
+    Store, StoreError,
+    entity::entitlement::Model,
+    repository::{self, Listing, Page},
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    Actor, Amount, Change, DomainError, EntitlementType, User,
+    change::Subject,
+    choice::choices,
+    error::{MAX_USERS_NAMED, Operation},
+    model::time,
+    slug,
+};
+use rules::Fixed;
+
+/// Longest name of a unit, in characters.
+pub const MAX_UNIT: usize = 100;
+/// Longest icon, in characters.
+pub const MAX_ICON: usize = 100;
+
+const RESOURCE: &str = "entitlement";
+
+choices! {
+    /// How reports of usage are folded into one value.
+    AggregationMethod {
+        /// Their sum.
+        Sum = "SUM",
+        /// How many there were.
+        Count = "COUNT",
+        /// Their mean.
+        Average = "AVERAGE",
+        /// The largest.
+        Max = "MAX",
+        /// The smallest.
+        Min = "MIN",
+        /// The last one.
+        Latest = "LATEST",
+    }
+}
+
+choices! {
+    /// What reports are about; older than the aggregation method. Kept and shown, without an effect of its own.
+    MeterType {
+        /// The caller calculates.
+        CalculatedUsage = "CALCULATED_USAGE",
+        /// The caller reports what happens; needs an aggregation method.
+        RawEvent = "RAW_EVENT",
+    }
+}
+
+choices! {
+    /// How often usage begins anew; without one it never does.
+    ResetPeriod {
+        /// Every hour.
+        Hour = "HOUR",
+        /// Every day.
+        Day = "DAY",
+        /// Every week.
+        Week = "WEEK",
+        /// Every month.
+        Month = "MONTH",
+        /// Every year.
+        Year = "YEAR",
+    }
+}
+
+choices! {
+    /// Where periods begin; the calendar if nothing is said.
+    ResetAnchor {
+        /// With the calendar's.
+        Calendar = "CALENDAR",
+        /// When the instance's license began.
+        LicenseStart = "LICENSE_START",
+    }
+}
+
+/// An entitlement.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entitlement {
+    /// Its identity.
+    pub id: Uuid,
+    /// Display name.
+    pub name: String,
+    /// Name in URLs; never changes.
+    pub slug: String,
+    /// What it stands for.
+    pub description: Option<String>,
+    /// What kind of thing it is; without one it takes any value.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<EntitlementType>,
+    /// How usage adds up; always there for `NUMBER`, and only there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregation_method: Option<AggregationMethod>,
+    /// As the caller gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meter_type: Option<MeterType>,
+    /// How often usage begins anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset_period: Option<ResetPeriod>,
+    /// Where periods begin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset_anchor: Option<ResetAnchor>,
+    /// Percent of the granted amount, 0 to 100; 0 is off.
+    pub warning_threshold_percent: i32,
+    /// Name of one unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit_singular: Option<String>,
+    /// Name of several units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit_plural: Option<String>,
+    /// Name of one unit as it is sold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sale_unit_singular: Option<String>,
+    /// Name of several units as they are sold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sale_unit_plural: Option<String>,
+    /// How many units one sold unit is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sale_unit_factor: Option<Amount>,
+    /// Whether customers get to see it.
+    pub user_facing: bool,
+    /// Its place where customers see it.
+    pub display_order: i32,
+    /// `provider:name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icon: Option<String>,
+    /// Always empty: there are no groups here.
+    pub entitlement_groups: [(); 0],
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: User,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// By whom.
+    pub updated_by: User,
+}
+
+/// What an entitlement is made of, or replaced with.
+#[derive(Debug, Clone, Default)]
+pub struct EntitlementInput {
+    /// Display name.
+    pub name: String,
+    /// On creation: derived from the name if left out. Afterwards: may be given if it is the same.
+    pub slug: Option<String>,
+    /// What it stands for.
+    pub description: Option<String>,
+    /// Fixed once set.
+    pub kind: Option<EntitlementType>,
+    /// Fixed once set; `SUM` for `NUMBER` if left out.
+    pub aggregation_method: Option<AggregationMethod>,
+    /// Fixed once set.
+    pub meter_type: Option<MeterType>,
+    /// Fixed once set.
+    pub reset_period: Option<ResetPeriod>,
+    /// Fixed once set.
+    pub reset_anchor: Option<ResetAnchor>,
+    /// Percent, 0 to 100.
+    pub warning_threshold_percent: i32,
+    /// With the plural or not at all.
+    pub unit_singular: Option<String>,
+    /// With the singular or not at all.
+    pub unit_plural: Option<String>,
+    /// With the other two or not at all.
+    pub sale_unit_singular: Option<String>,
+    /// With the other two or not at all.
+    pub sale_unit_plural: Option<String>,
+    /// With the other two or not at all; more than 0.
+    pub sale_unit_factor: Option<Amount>,
+    /// Whether customers get to see it.
+    pub user_facing: bool,
+    /// From 0.
+    pub display_order: i32,
+    /// `provider:name`.
+    pub icon: Option<String>,
+    /// Whether groups were named, which is refused: there are none here.
+    pub names_groups: bool,
+}
+
+/// Creates an entitlement.
+pub async fn create(change: &mut Change<'_>, input: EntitlementInput) -> Result<Entitlement, DomainError> {
+    let operation = Operation("CreateEntitlement");
+    let fixed = Fixed::of_input(&input).with_default_method();
+    let mut faults = rules::check(&input, fixed);
+    if let Some(slug) = &input.slug {
+        faults.take("body.slug", slug::check(slug));
+    }
+    operation.check(faults)?;
+    let candidates = slug::candidates(input.slug.as_deref(), &input.name);
+    let (actor, now) = (change.actor, change.now);
+    let new = Model {
+        id: new_uuid(now),
+        organization_id: actor.organization_id.0,
+        created_at: now.as_micros(),
+        created_by_id: actor.id,
+        created_by_name: Some(actor.name.clone()),
+        ..Model::default()
+    };
+    let mut row = filled(new, change, input, fixed, now.as_micros());
+    for candidate in candidates {
+        row.slug = candidate;
+        if repository::entitlements::insert(change.transaction, row.clone()).await? {
+            return finish(change, "ENTITLEMENT_CREATION", row).await;
+        }
+    }
+    Err(operation.slug_taken(&row.slug))
+}
+
+/// The entitlement with this slug.
+pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<Entitlement, DomainError> {
+    let row = repository::entitlements::find(store.reader(), actor.organization_id, slug).await?;
+    Ok(model(
+        row.ok_or(Operation("GetEntitlement").not_found(RESOURCE))?,
+    )?)
+}
+
+/// The entitlements of the actor's organization, oldest first.
+pub async fn list(
+    store: &Store,
+    actor: &Actor,
+    page: Page<Uuid>,
+) -> Result<Listing<Entitlement, Uuid>, DomainError> {
+    let listing = repository::entitlements::list(store.reader(), actor.organization_id, page).await?;
+    Ok(listing.try_map(model)?)
+}
+
+/// Replaces an entitlement's fields, but for the slug and what is fixed.
+pub async fn replace(
+    change: &mut Change<'_>,
+    slug: &str,
+    input: EntitlementInput,
+) -> Result<Entitlement, DomainError> {
+    let operation = Operation("UpdateEntitlement");
+    let row = find_for_update(change, operation, slug).await?;
+    if input.slug.as_ref().is_some_and(|given| *given != row.slug) {
+        return Err(operation.immutable("SlugNotRenameable", "body.slug"));
+    }
+    let stored = Fixed::of_row(&row)?;
+    let fixed = stored
+        .or(Fixed::of_input(&input), operation)?
+        .with_default_method();
+    operation.check(rules::check(&input, fixed))?;
+    if fixed != stored {
+        check_unused(change, operation, row.id).await?;
+    }
+    let updated_at = change.after(row.updated_at);
+    let row = filled(row, change, input, fixed, updated_at);
+    repository::entitlements::update(change.transaction, &row).await?;
+    finish(change, "ENTITLEMENT_UPDATE", row).await
+}
+
+/// Deletes an entitlement; answers what it was.
+pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<Entitlement, DomainError> {
+    let operation = Operation("DeleteEntitlement");
+    let row = find_for_update(change, operation, slug).await?;
+    check_unused(change, operation, row.id).await?;
+    repository::entitlements::delete(change.transaction, change.organization_id(), row.id).await?;
+    finish(change, "ENTITLEMENT_DELETION", row).await
+}
+
+/// The row, which nobody else changes until the transaction ends, and which is as the caller saw it.
+async fn find_for_update(
+    change: &mut Change<'_>,
+    operation: Operation,
+    slug: &str,
+) -> Result<Model, DomainError> {
+    let organization = change.organization_id();
+    let row = repository::entitlements::find_for_update(change.transaction, organization, slug)
+        .await?
+        .ok_or(operation.not_found(RESOURCE))?;
+    change.check_expected(operation, &model(row.clone())?)?;
+    Ok(row)
+}
+
+/// Refuses while a license grants it or an instance has used it.
+async fn check_unused(change: &Change<'_>, operation: Operation, id: Uuid) -> Result<(), DomainError> {
+    let (connection, organization) = (change.transaction.connection(), change.organization_id());
+    let limit = MAX_USERS_NAMED as u64 + 1;
+    let licenses = repository::entitlements::licenses_granting(connection, organization, id, limit).await?;
+    let instances = repository::entitlements::instances_using(connection, organization, id, limit).await?;
+    if licenses.is_empty() && instances.is_empty() {
+        return Ok(());
+    }
+    let users = [("licenses", licenses), ("usage of instances", instances)];
+    Err(operation.in_use(RESOURCE, &users))
+}
+
+/// The row with what the caller gave.
+fn filled(row: Model, change: &Change<'_>, input: EntitlementInput, fixed: Fixed, updated_at: i64) -> Model {
+    Model {
+        name: input.name,
+        description: input.description,
+        kind: fixed.kind.map(|word| word.as_str().to_owned()),
+        aggregation_method: fixed.aggregation_method.map(|word| word.as_str().to_owned()),
+        meter_type: fixed.meter_type.map(|word| word.as_str().to_owned()),
+        reset_period: fixed.reset_period.map(|word| word.as_str().to_owned()),
+        reset_anchor: fixed.reset_anchor.map(|word| word.as_str().to_owned()),
+        warning_threshold_percent: input.warning_threshold_percent,
+        unit_singular: input.unit_singular,
+        unit_plural: input.unit_plural,
+        sale_unit_singular: input.sale_unit_singular,
+        sale_unit_plural: input.sale_unit_plural,
+        sale_unit_factor: input.sale_unit_factor.map(|factor| factor.to_string()),
+        user_facing: input.user_facing,
+        display_order: input.display_order,
+        icon: input.icon,
+        updated_at,
+        updated_by_id: change.actor.id,
+        updated_by_name: Some(change.actor.name.clone()),
+        ..row
+    }
+}
+
+/// Writes the event, and answers the entitlement that it is about.
+async fn finish(change: &mut Change<'_>, name: &'static str, row: Model) -> Result<Entitlement, DomainError> {
+    let entitlement = model(row)?;
+    let subject = Subject::new(RESOURCE, entitlement.id, &entitlement.slug);
+    change.emit(name, subject, &entitlement).await?;
+    Ok(entitlement)
+}
+
+/// As it is shown.
+pub(crate) fn model(row: Model) -> Result<Entitlement, StoreError> {
+    let fixed = Fixed::of_row(&row)?;
+    let factor = row.sale_unit_factor.map(|text| text.parse());
+    let factor = factor
+        .transpose()
+        .map_err(|_| StoreError::Unreadable("an entitlement's sale unit factor"))?;
+    Ok(Entitlement {
+        id: row.id,
+        name: row.name,
+        slug: row.slug,
+        description: row.description,
+        kind: fixed.kind,
+        aggregation_method: fixed.aggregation_method,
+        meter_type: fixed.meter_type,
+        reset_period: fixed.reset_period,
+        reset_anchor: fixed.reset_anchor,
+        warning_threshold_percent: row.warning_threshold_percent,
+        unit_singular: row.unit_singular,
+        unit_plural: row.unit_plural,
+        sale_unit_singular: row.sale_unit_singular,
+        sale_unit_plural: row.sale_unit_plural,
+        sale_unit_factor: factor,
+        user_facing: row.user_facing,
+        display_order: row.display_order,
+        icon: row.icon,
+        entitlement_groups: [],
+        created_at: time(row.created_at),
+        created_by: User {
+            id: row.created_by_id,
+            name: row.created_by_name,
+        },
+        updated_at: time(row.updated_at),
+        updated_by: User {
+            id: row.updated_by_id,
+            name: row.updated_by_name,
+        },
+    })
+}

@@ -1,0 +1,324 @@
+//! Grants: what a license grants of an entitlement (kaiten.md, section 2.4).
+//!
+//! A grant is known by its license and its entitlement; its own id is only its place in lists. Its value fits the type of
+//! the entitlement, or is of any kind if the entitlement has none. The license itself does not change with its grants, so
+//! no `LICENSE_UPDATE` accompanies their events.
+
+use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_store::{
+    Store, StoreError,
+    entity::{entitlement, license, license_entitlement::Model},
+    repository::{self, Listing, Page},
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    Actor, Amount, Change, DomainError, EntitlementType, EntitlementValue, User, change::Subject,
+    error::Operation, model::time,
+};
+
+/// The largest tolerated overage, in percent.
+pub const MAX_OVERAGE_PERCENT: i32 = 1_000_000;
+/// The overage of a grant without a limit.
+pub const UNLIMITED_OVERAGE: i32 = -1;
+
+const RESOURCE: &str = "license entitlement";
+
+/// A grant.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LicenseEntitlement {
+    /// The license that grants.
+    pub license_id: Uuid,
+    /// Its slug.
+    pub license_slug: String,
+    /// The name of the entitlement that is granted.
+    pub entitlement_name: String,
+    /// Its slug.
+    pub entitlement_slug: String,
+    /// Its type, or that of the value if it has none.
+    pub entitlement_type: EntitlementType,
+    /// What is granted.
+    pub value: EntitlementValue,
+    /// How far usage may pass the value: -1 without limit (exactly if the value is unlimited), 0 not at all, otherwise
+    /// percent; nothing for what is no number.
+    pub limit_cap_exceeded_overage_percent: Option<i32>,
+    /// Always empty: there are no groups here.
+    pub entitlement_groups: [(); 0],
+    /// When it was granted.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: User,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// By whom.
+    pub updated_by: User,
+}
+
+/// What is to be granted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GrantInput {
+    /// The value.
+    pub value: EntitlementValue,
+    /// If left out: -1 for an unlimited number, 0 for another one.
+    pub overage_percent: Option<i32>,
+}
+
+/// Grants an entitlement.
+pub async fn assign(
+    change: &mut Change<'_>,
+    license_slug: &str,
+    entitlement_slug: &str,
+    input: GrantInput,
+) -> Result<LicenseEntitlement, DomainError> {
+    let operation = Operation("AssignLicenseEntitlement");
+    let license = find_license(change, operation, license_slug).await?;
+    let entitlement = find_entitlement(change, entitlement_slug)
+        .await?
+        .ok_or(operation.missing("EntitlementNotFound", "entitlement"))?;
+    let overage = check(operation, &entitlement, &input)?;
+    let (actor, now) = (change.actor, change.now.as_micros());
+    let row = Model {
+        id: new_uuid(change.now),
+        organization_id: actor.organization_id.0,
+        license_id: license.id,
+        entitlement_id: entitlement.id,
+        value: input.value.to_column(),
+        limit_cap_exceeded_overage_percent: overage,
+        created_at: now,
+        created_by_id: actor.id,
+        created_by_name: Some(actor.name.clone()),
+        updated_at: now,
+        updated_by_id: actor.id,
+        updated_by_name: Some(actor.name.clone()),
+    };
+    if !repository::license_entitlements::insert(change.transaction, row.clone()).await? {
+        let detail = format!("the license {license_slug} grants {entitlement_slug} already");
+        return Err(operation.conflict("AlreadyAssigned", detail));
+    }
+    finish(
+        change,
+        "LICENSE_ENTITLEMENT_ASSIGNMENT",
+        &license,
+        &entitlement,
+        row,
+    )
+    .await
+}
+
+/// What a license grants of an entitlement.
+pub async fn get(
+    store: &Store,
+    actor: &Actor,
+    license_slug: &str,
+    entitlement_slug: &str,
+) -> Result<LicenseEntitlement, DomainError> {
+    let operation = Operation("GetLicenseEntitlement");
+    let (reader, organization) = (store.reader(), actor.organization_id);
+    let license = repository::licenses::find(reader, organization, license_slug)
+        .await?
+        .ok_or(operation.missing("LicenseNotFound", "license"))?;
+    let entitlement = repository::entitlements::find(reader, organization, entitlement_slug)
+        .await?
+        .ok_or(operation.not_found(RESOURCE))?;
+    let row = repository::license_entitlements::find(reader, organization, license.id, entitlement.id)
+        .await?
+        .ok_or(operation.not_found(RESOURCE))?;
+    Ok(model(&license, &entitlement, row)?)
+}
+
+/// What a license grants, in the order in which it was granted.
+pub async fn list(
+    store: &Store,
+    actor: &Actor,
+    license_slug: &str,
+    page: Page<Uuid>,
+) -> Result<Listing<LicenseEntitlement, Uuid>, DomainError> {
+    let operation = Operation("ListLicenseEntitlements");
+    let (reader, organization) = (store.reader(), actor.organization_id);
+    let license = repository::licenses::find(reader, organization, license_slug)
+        .await?
+        .ok_or(operation.missing("LicenseNotFound", "license"))?;
+    let listing = repository::license_entitlements::list(reader, organization, license.id, page).await?;
+    Ok(listing.try_map(|(row, entitlement)| model(&license, &entitlement, row))?)
+}
+
+/// Replaces what is granted.
+pub async fn replace(
+    change: &mut Change<'_>,
+    license_slug: &str,
+    entitlement_slug: &str,
+    input: GrantInput,
+) -> Result<LicenseEntitlement, DomainError> {
+    let operation = Operation("UpdateLicenseEntitlement");
+    let (license, entitlement, row) =
+        find_for_update(change, operation, license_slug, entitlement_slug).await?;
+    let row = Model {
+        limit_cap_exceeded_overage_percent: check(operation, &entitlement, &input)?,
+        value: input.value.to_column(),
+        updated_at: change.after(row.updated_at),
+        updated_by_id: change.actor.id,
+        updated_by_name: Some(change.actor.name.clone()),
+        ..row
+    };
+    repository::license_entitlements::update(change.transaction, &row).await?;
+    finish(change, "LICENSE_ENTITLEMENT_UPDATE", &license, &entitlement, row).await
+}
+
+/// Grants an entitlement no longer; answers what the grant was.
+pub async fn unassign(
+    change: &mut Change<'_>,
+    license_slug: &str,
+    entitlement_slug: &str,
+) -> Result<LicenseEntitlement, DomainError> {
+    let operation = Operation("UnassignLicenseEntitlement");
+    let (license, entitlement, row) =
+        find_for_update(change, operation, license_slug, entitlement_slug).await?;
+    repository::license_entitlements::delete(change.transaction, change.organization_id(), row.id).await?;
+    finish(
+        change,
+        "LICENSE_ENTITLEMENT_UNASSIGNMENT",
+        &license,
+        &entitlement,
+        row,
+    )
+    .await
+}
+
+/// The license, which nobody changes or deletes until the transaction ends.
+async fn find_license(
+    change: &mut Change<'_>,
+    operation: Operation,
+    slug: &str,
+) -> Result<license::Model, DomainError> {
+    let organization = change.organization_id();
+    let license = repository::licenses::find_shared(change.transaction, organization, slug).await?;
+    license.ok_or(operation.missing("LicenseNotFound", "license"))
+}
+
+/// The entitlement, which nobody changes or deletes until the transaction ends.
+async fn find_entitlement(
+    change: &mut Change<'_>,
+    slug: &str,
+) -> Result<Option<entitlement::Model>, StoreError> {
+    let organization = change.organization_id();
+    repository::entitlements::find_shared(change.transaction, organization, slug).await
+}
+
+/// The grant, which nobody else changes until the transaction ends, and which is as the caller saw it.
+async fn find_for_update(
+    change: &mut Change<'_>,
+    operation: Operation,
+    license_slug: &str,
+    entitlement_slug: &str,
+) -> Result<(license::Model, entitlement::Model, Model), DomainError> {
+    let license = find_license(change, operation, license_slug).await?;
+    let entitlement = find_entitlement(change, entitlement_slug)
+        .await?
+        .ok_or(operation.not_found(RESOURCE))?;
+    let organization = change.organization_id();
+    let row = repository::license_entitlements::find_for_update(
+        change.transaction,
+        organization,
+        license.id,
+        entitlement.id,
+    );
+    let row = row.await?.ok_or(operation.not_found(RESOURCE))?;
+    change.check_expected(operation, &model(&license, &entitlement, row.clone())?)?;
+    Ok((license, entitlement, row))
+}
+
+/// Refuses a value that does not fit the entitlement; answers the overage that is to be written.
+fn check(
+    operation: Operation,
+    entitlement: &entitlement::Model,
+    input: &GrantInput,
+) -> Result<Option<i32>, DomainError> {
+    let mut faults = Faults::new();
+    input.value.check_granted(&mut faults, "body.value");
+    let fits = input.value.fits().as_str();
+    if let Some(kind) = entitlement.kind.as_deref()
+        && kind != fits
+    {
+        faults.push(
+            "body.value.type",
+            format!("fits an entitlement of the type {fits}, and this one's is {kind}"),
+        );
+    }
+    let overage = overage(&mut faults, &input.value, input.overage_percent);
+    operation.check(faults)?;
+    Ok(overage)
+}
+
+/// What was asked for, or what follows from the value.
+fn overage(faults: &mut Faults, value: &EntitlementValue, asked: Option<i32>) -> Option<i32> {
+    let (default, allowed, fault) = match value.amount() {
+        None => {
+            if asked.is_some() {
+                faults.push("body.limitCapExceededOveragePercent", "is only for numbers");
+            }
+            return None;
+        }
+        Some(Amount::UNLIMITED) => (
+            UNLIMITED_OVERAGE,
+            UNLIMITED_OVERAGE..=UNLIMITED_OVERAGE,
+            "must be -1 for an unlimited value",
+        ),
+        Some(_) => (
+            0,
+            0..=MAX_OVERAGE_PERCENT,
+            "must be from 0 to 1000000 for a limited value",
+        ),
+    };
+    let overage = asked.unwrap_or(default);
+    if !allowed.contains(&overage) {
+        faults.push("body.limitCapExceededOveragePercent", fault);
+    }
+    Some(overage)
+}
+
+/// Writes the event, and answers the grant that it is about.
+async fn finish(
+    change: &mut Change<'_>,
+    name: &'static str,
+    license: &license::Model,
+    entitlement: &entitlement::Model,
+    row: Model,
+) -> Result<LicenseEntitlement, DomainError> {
+    let id = row.id;
+    let grant = model(license, entitlement, row)?;
+    let slug = format!("{}/{}", license.slug, entitlement.slug);
+    change
+        .emit(name, Subject::new("license_entitlement", id, &slug), &grant)
+        .await?;
+    Ok(grant)
+}
+
+fn model(
+    license: &license::Model,
+    entitlement: &entitlement::Model,
+    row: Model,
+) -> Result<LicenseEntitlement, StoreError> {
+    let value = EntitlementValue::from_column(&row.value)?;
+    Ok(LicenseEntitlement {
+        license_id: license.id,
+        license_slug: license.slug.clone(),
+        entitlement_name: entitlement.name.clone(),
+        entitlement_slug: entitlement.slug.clone(),
+        entitlement_type: value.fits(),
+        value,
+        limit_cap_exceeded_overage_percent: row.limit_cap_exceeded_overage_percent,
+        entitlement_groups: [],
+        created_at: time(row.created_at),
+        created_by: User {
+            id: row.created_by_id,
+            name: row.created_by_name,
+        },
+        updated_at: time(row.updated_at),
+        updated_by: User {
+            id: row.updated_by_id,
+            name: row.updated_by_name,
+        },
+    })
+}

@@ -1,0 +1,423 @@
+//! Licenses: what is sold (kaiten.md, section 2.3).
+//!
+//! - A license is a version of what its name says: the server counts versions per name, unless the caller sends one. The
+//!   version stays when the license is renamed.
+//! - At most one license of an organization is the default. Taking the flag takes it from the previous default, whose own
+//!   `LICENSE_UPDATE` comes *before* the event of the one that takes it: whoever applies the events in their order never
+//!   sees two.
+//! - Only a published license can be the default. States move as `lifecycle` says; the older `isActive` is true exactly
+//!   for published ones, and setting it publishes or archives.
+//!
+//! Whoever writes names, versions or the flag takes turns with the others of the organization first, before any other
+//! row is locked ([`repository::licenses::take_turn`]).
+
+mod lifecycle;
+
+use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_store::{
+    Store, StoreError,
+    entity::license::Model,
+    repository::{self, Listing, Page},
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    Actor, Change, DomainError, User,
+    change::Subject,
+    choice::choices,
+    error::{MAX_USERS_NAMED, Operation},
+    fields::{check_description, check_name, check_optional},
+    model::time,
+    slug,
+};
+pub use lifecycle::{archive, publish, unarchive};
+
+/// Longest name of a version, in characters.
+pub const MAX_VERSION_NAME: usize = 100;
+/// The highest version that a caller may send; the lowest is 1.
+pub const MAX_VERSION: i64 = 2_147_483_647;
+
+const RESOURCE: &str = "license";
+
+choices! {
+    /// What a license is for.
+    LicenseType {
+        /// For building.
+        Development = "DEVELOPMENT",
+        /// For trying.
+        Trial = "TRIAL",
+        /// For money.
+        Paid = "PAID",
+        /// For everybody.
+        Community = "COMMUNITY",
+    }
+}
+
+choices! {
+    /// Whether a license can be given to instances.
+    LifecycleState {
+        /// Not yet.
+        Draft = "DRAFT",
+        /// Yes.
+        Published = "PUBLISHED",
+        /// Not any more; instances that have it keep it.
+        Archived = "ARCHIVED",
+    }
+}
+
+/// A license.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct License {
+    /// Its identity.
+    pub id: Uuid,
+    /// Display name.
+    pub name: String,
+    /// Name in URLs; never changes.
+    pub slug: String,
+    /// What it offers; may be empty.
+    pub description: String,
+    /// What it is for.
+    #[serde(rename = "type")]
+    pub kind: LicenseType,
+    /// The version's number, as text.
+    pub version: String,
+    /// The version's display name.
+    pub version_name: String,
+    /// Whether it is put forward.
+    pub is_default: bool,
+    /// Whether it is published.
+    pub is_active: bool,
+    /// Whether it can be given to instances.
+    pub lifecycle_state: LifecycleState,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: User,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// By whom.
+    pub updated_by: User,
+}
+
+/// What a license is made of, or replaced with.
+#[derive(Debug, Clone)]
+pub struct LicenseInput {
+    /// Display name.
+    pub name: String,
+    /// On creation: derived from the name if left out. Afterwards: may be given if it is the same.
+    pub slug: Option<String>,
+    /// What it offers; may be empty.
+    pub description: String,
+    /// What it is for.
+    pub kind: LicenseType,
+    /// On creation: the next of its name if left out. Afterwards: may be given if it is the same.
+    pub version: Option<i64>,
+    /// `Version - <version>` if left out.
+    pub version_name: Option<String>,
+    /// Whether it is to be put forward.
+    pub is_default: bool,
+    /// Whether it is to be published; the older form of the state.
+    pub is_active: Option<bool>,
+    /// On creation: `DRAFT` or `PUBLISHED`, which it is if left out. Afterwards: may be given if it is the same.
+    pub lifecycle_state: Option<LifecycleState>,
+    /// Whether a license family was named, of which there are none here.
+    pub names_family: bool,
+}
+
+impl LicenseInput {
+    /// With nothing but what is required.
+    pub fn new(name: impl Into<String>, kind: LicenseType) -> Self {
+        Self {
+            name: name.into(),
+            slug: None,
+            description: String::new(),
+            kind,
+            version: None,
+            version_name: None,
+            is_default: false,
+            is_active: None,
+            lifecycle_state: None,
+            names_family: false,
+        }
+    }
+}
+
+/// Creates a license.
+pub async fn create(change: &mut Change<'_>, input: LicenseInput) -> Result<License, DomainError> {
+    let operation = Operation("CreateLicense");
+    let mut faults = check_fields(&input);
+    if let Some(slug) = &input.slug {
+        faults.take("body.slug", slug::check(slug));
+    }
+    if input
+        .version
+        .is_some_and(|version| !(1..=MAX_VERSION).contains(&version))
+    {
+        faults.push("body.version", format!("must be from 1 to {MAX_VERSION}"));
+    }
+    operation.check(faults)?;
+    let state = lifecycle::initial(operation, &input)?;
+    if input.names_family {
+        return Err(operation.missing("FamilyNotFound", "license family"));
+    }
+    lifecycle::check_default(operation, input.is_default, state)?;
+    let organization = change.organization_id();
+    repository::licenses::take_turn(change.transaction, organization).await?;
+    let version = match input.version {
+        Some(version) => {
+            check_version_free(change, operation, &input.name, version).await?;
+            version
+        }
+        None => next_version(change, &input.name).await?,
+    };
+    if input.is_default {
+        unset_default(change).await?;
+    }
+    let candidates = slug::candidates(input.slug.as_deref(), &input.name);
+    let mut row = new_row(change, input, version, state);
+    for candidate in candidates {
+        row.slug = candidate;
+        if repository::licenses::insert(change.transaction, row.clone()).await? {
+            return finish(change, "LICENSE_CREATION", row).await;
+        }
+    }
+    Err(operation.slug_taken(&row.slug))
+}
+
+/// The license with this slug.
+pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<License, DomainError> {
+    let row = repository::licenses::find(store.reader(), actor.organization_id, slug).await?;
+    Ok(model(row.ok_or(Operation("GetLicense").not_found(RESOURCE))?)?)
+}
+
+/// The licenses of the actor's organization, oldest first.
+pub async fn list(
+    store: &Store,
+    actor: &Actor,
+    page: Page<Uuid>,
+) -> Result<Listing<License, Uuid>, DomainError> {
+    let listing = repository::licenses::list(store.reader(), actor.organization_id, page).await?;
+    Ok(listing.try_map(model)?)
+}
+
+/// Replaces a license's fields, but for slug and version, which stay.
+pub async fn replace(
+    change: &mut Change<'_>,
+    slug: &str,
+    input: LicenseInput,
+) -> Result<License, DomainError> {
+    let operation = Operation("UpdateLicense");
+    let organization = change.organization_id();
+    repository::licenses::take_turn(change.transaction, organization).await?;
+    let row = find_for_update(change, operation, slug).await?;
+    let state = lifecycle::stored(&row)?;
+    check_fixed(operation, &row, state, &input)?;
+    operation.check(check_fields(&input))?;
+    let state = lifecycle::moved(state, input.is_active);
+    lifecycle::check_default(operation, input.is_default, state)?;
+    if input.name != row.name {
+        check_version_free(change, operation, &input.name, row.version).await?;
+    }
+    if input.is_default && !row.is_default {
+        unset_default(change).await?;
+    }
+    let row = Model {
+        name: input.name,
+        description: input.description,
+        kind: input.kind.as_str().to_owned(),
+        version_name: input.version_name,
+        is_default: input.is_default,
+        lifecycle_state: state.as_str().to_owned(),
+        ..row
+    };
+    update(change, row).await
+}
+
+/// Deletes a license; answers what it was.
+pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<License, DomainError> {
+    let operation = Operation("DeleteLicense");
+    let row = find_for_update(change, operation, slug).await?;
+    check_unused(change, operation, row.id).await?;
+    repository::licenses::delete(change.transaction, change.organization_id(), row.id).await?;
+    finish(change, "LICENSE_DELETION", row).await
+}
+
+/// The row, which nobody else changes until the transaction ends, and which is as the caller saw it.
+async fn find_for_update(
+    change: &mut Change<'_>,
+    operation: Operation,
+    slug: &str,
+) -> Result<Model, DomainError> {
+    let organization = change.organization_id();
+    let row = repository::licenses::find_for_update(change.transaction, organization, slug)
+        .await?
+        .ok_or(operation.not_found(RESOURCE))?;
+    change.check_expected(operation, &model(row.clone())?)?;
+    Ok(row)
+}
+
+fn check_fields(input: &LicenseInput) -> Faults {
+    let mut faults = Faults::new();
+    check_name(&mut faults, "body.name", &input.name);
+    check_description(&mut faults, "body.description", &input.description);
+    check_optional(
+        &mut faults,
+        "body.versionName",
+        input.version_name.as_deref(),
+        MAX_VERSION_NAME,
+    );
+    faults
+}
+
+/// Refuses to change what a replacement cannot change.
+fn check_fixed(
+    operation: Operation,
+    row: &Model,
+    state: LifecycleState,
+    input: &LicenseInput,
+) -> Result<(), DomainError> {
+    let fixed = [
+        (
+            input.slug.as_ref().is_some_and(|given| *given != row.slug),
+            "SlugNotRenameable",
+            "body.slug",
+        ),
+        (
+            input.version.is_some_and(|given| given != row.version),
+            "VersionNotSettable",
+            "body.version",
+        ),
+        (
+            input.lifecycle_state.is_some_and(|given| given != state),
+            "LifecycleStateNotSettable",
+            "body.lifecycleState",
+        ),
+        (input.names_family, "FamilyNotReassignable", "body.familyId"),
+    ];
+    match fixed.into_iter().find(|(differs, ..)| *differs) {
+        Some((_, reason, location)) => Err(operation.immutable(reason, location)),
+        None => Ok(()),
+    }
+}
+
+async fn check_version_free(
+    change: &Change<'_>,
+    operation: Operation,
+    name: &str,
+    version: i64,
+) -> Result<(), DomainError> {
+    let (connection, organization) = (change.transaction.connection(), change.organization_id());
+    if repository::licenses::version_exists(connection, organization, name, version).await? {
+        let detail = format!("there is a license {name:?} at version {version} already");
+        return Err(operation.conflict("VersionConflict", detail));
+    }
+    Ok(())
+}
+
+/// One more than the highest there is.
+async fn next_version(change: &Change<'_>, name: &str) -> Result<i64, StoreError> {
+    let (connection, organization) = (change.transaction.connection(), change.organization_id());
+    let highest = repository::licenses::highest_version(connection, organization, name).await?;
+    Ok(highest.unwrap_or(0) + 1)
+}
+
+/// Takes the flag from the default, if there is one.
+async fn unset_default(change: &mut Change<'_>) -> Result<(), DomainError> {
+    let organization = change.organization_id();
+    let previous = repository::licenses::find_default_for_update(change.transaction, organization).await?;
+    if let Some(previous) = previous {
+        let row = Model {
+            is_default: false,
+            ..previous
+        };
+        update(change, row).await?;
+    }
+    Ok(())
+}
+
+/// Refuses while an instance has it or it grants anything.
+async fn check_unused(change: &Change<'_>, operation: Operation, id: Uuid) -> Result<(), DomainError> {
+    let (connection, organization) = (change.transaction.connection(), change.organization_id());
+    let limit = MAX_USERS_NAMED as u64 + 1;
+    let instances = repository::licenses::instances_under(connection, organization, id, limit).await?;
+    let grants = repository::licenses::entitlements_granted(connection, organization, id, limit).await?;
+    if instances.is_empty() && grants.is_empty() {
+        return Ok(());
+    }
+    let users = [("instances", instances), ("grants of entitlements", grants)];
+    Err(operation.in_use(RESOURCE, &users))
+}
+
+fn new_row(change: &Change<'_>, input: LicenseInput, version: i64, state: LifecycleState) -> Model {
+    let (actor, now) = (change.actor, change.now.as_micros());
+    Model {
+        id: new_uuid(change.now),
+        organization_id: actor.organization_id.0,
+        slug: String::new(),
+        name: input.name,
+        description: input.description,
+        kind: input.kind.as_str().to_owned(),
+        version,
+        version_name: input.version_name,
+        is_default: input.is_default,
+        lifecycle_state: state.as_str().to_owned(),
+        created_at: now,
+        created_by_id: actor.id,
+        created_by_name: Some(actor.name.clone()),
+        updated_at: now,
+        updated_by_id: actor.id,
+        updated_by_name: Some(actor.name.clone()),
+    }
+}
+
+/// Writes a changed row, by whom it was changed, and the event.
+async fn update(change: &mut Change<'_>, row: Model) -> Result<License, DomainError> {
+    let row = Model {
+        updated_at: change.after(row.updated_at),
+        updated_by_id: change.actor.id,
+        updated_by_name: Some(change.actor.name.clone()),
+        ..row
+    };
+    repository::licenses::update(change.transaction, &row).await?;
+    finish(change, "LICENSE_UPDATE", row).await
+}
+
+/// Writes the event, and answers the license that it is about.
+async fn finish(change: &mut Change<'_>, name: &'static str, row: Model) -> Result<License, DomainError> {
+    let license = model(row)?;
+    let subject = Subject::new(RESOURCE, license.id, &license.slug);
+    change.emit(name, subject, &license).await?;
+    Ok(license)
+}
+
+/// As it is shown.
+pub(crate) fn model(row: Model) -> Result<License, StoreError> {
+    let state = lifecycle::stored(&row)?;
+    let kind = LicenseType::find(&row.kind).ok_or(StoreError::Unreadable("a license's type"))?;
+    Ok(License {
+        id: row.id,
+        name: row.name,
+        slug: row.slug,
+        description: row.description,
+        kind,
+        version: row.version.to_string(),
+        version_name: row
+            .version_name
+            .unwrap_or_else(|| format!("Version - {}", row.version)),
+        is_default: row.is_default,
+        is_active: state == LifecycleState::Published,
+        lifecycle_state: state,
+        created_at: time(row.created_at),
+        created_by: User {
+            id: row.created_by_id,
+            name: row.created_by_name,
+        },
+        updated_at: time(row.updated_at),
+        updated_by: User {
+            id: row.updated_by_id,
+            name: row.updated_by_name,
+        },
+    })
+}
