@@ -6,8 +6,8 @@
 //!
 //! # The limit
 //!
-//! The limit is what the license grants; without overage it cannot be passed, with an overage of n percent it can be by
-//! so much, and with -1 by any amount. A report that would take the value past that is refused and leaves no trace,
+//! The limit is what the license grants; -1 is none. Without overage it cannot be passed, with an overage of n percent it
+//! can be by so much. A report that would take the value past that is refused and leaves no trace,
 //! unless it takes the value down: whoever was above a limit that was lowered can go back.
 //! `INSTANCE_ENTITLEMENT_USAGE_REACHED` is emitted by the report that takes the value from below the limit to it or past
 //! it. So it is emitted once, and again after the value has been below: after a `set`, a new period or a raised limit.
@@ -347,11 +347,11 @@ impl Meter {
 
     /// Whether this much is more than may be used.
     fn is_beyond(&self, value: Amount) -> bool {
-        let Some(limit) = self.limit.filter(|_| self.overage_percent >= 0) else {
+        let Some(limit) = self.limit else {
             return false;
         };
         // Hundredths of billionths of what may be stated fit, and so does the largest percentage of them.
-        let cap = limit.billionths() * (100 + i128::from(self.overage_percent));
+        let cap = limit.billionths() * (100 + i128::from(self.overage_percent.max(0)));
         value
             .billionths()
             .checked_mul(100)

@@ -22,12 +22,17 @@ macro_rules! on_both_databases {
 }
 
 mod access;
+mod audit;
 mod bootstrap;
 mod components;
 mod customers;
 mod deployment_zones;
 mod entitlements;
+mod feature_flags;
+mod instances;
 mod license_entitlements;
 mod licenses;
 mod releases;
+mod stock;
 mod support;
+mod usage;
