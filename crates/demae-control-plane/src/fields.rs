@@ -60,14 +60,20 @@ pub(crate) fn check_object_of(
     longest: usize,
 ) {
     if json(object).len() > longest {
-        faults.push(location, format!("must not be longer than {longest} bytes as JSON"));
-    } else if object.iter().any(|(key, value)| key.contains('\0') || has_nul(value)) {
+        faults.push(
+            location,
+            format!("must not be longer than {longest} bytes as JSON"),
+        );
+    } else if object
+        .iter()
+        .any(|(key, value)| key.contains('\0') || has_nul(value))
+    {
         faults.push(location, "must not contain the character U+0000");
     }
 }
 
-/// Nesting is bounded by whoever read the JSON.
-fn has_nul(value: &Value) -> bool {
+/// Whether a text in it has the character U+0000. Nesting is bounded by whoever read the JSON.
+pub(crate) fn has_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(items) => items.iter().any(has_nul),

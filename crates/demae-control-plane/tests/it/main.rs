@@ -27,6 +27,7 @@ mod bootstrap;
 mod components;
 mod customers;
 mod deployment_zones;
+mod deployments;
 mod entitlements;
 mod feature_flags;
 mod instances;

@@ -1,0 +1,200 @@
+//! Feature flags (kaiten.md, section 2.7): looked after here, evaluated in [`evaluation`].
+//!
+//! Creation, replacement and deletion each emit their event, whether or not anything changed. What is written can be
+//! evaluated: variants, shares, dates and rules are checked as a whole ([`check`](mod@check)), every fault at its
+//! location. The type of a flag's values never changes, because applications ask for it by type. An organization has at
+//! most [`MAX_FLAGS`] flags, so that all of them can be evaluated at once.
+
+mod cache;
+mod check;
+pub mod evaluation;
+mod model;
+mod rule;
+mod serving;
+
+use demae_event::{Faults, id::new_uuid};
+use demae_store::{
+    Store, StoreError,
+    entity::feature_flag::Model,
+    repository::{self, Listing, Page},
+};
+use uuid::Uuid;
+
+pub use cache::FlagCache;
+pub use check::{MAX_DOCUMENT, MAX_EVENT_NAME, MAX_TARGETINGS, MAX_VARIANTS};
+pub use model::{
+    Dates, DefaultVariant, FeatureFlag, FlagInput, FlagType, Percentages, Stage, TargetedVariant, Targeting,
+    Variant,
+};
+pub use rule::{FUNCTIONS, MAX_RULE, Rule, RuleError};
+pub use serving::{Evaluated, ManifestFlag, evaluate_all, evaluate_one, manifest};
+
+use crate::{
+    Actor, Change, DomainError,
+    change::Subject,
+    error::Operation,
+    model::{from_json, json},
+    slug,
+};
+
+/// Flags of an organization.
+pub const MAX_FLAGS: u64 = 1_000;
+
+const RESOURCE: &str = "feature_flag";
+
+/// Creates a flag.
+pub async fn create(change: &mut Change<'_>, input: FlagInput) -> Result<FeatureFlag, DomainError> {
+    let operation = Operation("CreateFeatureFlag");
+    let mut faults = Faults::new();
+    check::check(&mut faults, &input);
+    if let Some(slug) = &input.slug {
+        faults.take("body.slug", slug::check(slug));
+    }
+    operation.check(faults)?;
+    let organization = change.organization_id();
+    let count = repository::feature_flags::count_before_insert(change.transaction, organization).await?;
+    if count >= MAX_FLAGS {
+        let detail = format!("an organization has at most {MAX_FLAGS} feature flags");
+        return Err(operation.conflict("TooManyFeatureFlags", detail));
+    }
+    let row = insert(change, operation, input).await?;
+    finish(change, "FEATUREFLAG_CREATION", row).await
+}
+
+/// The flag with this slug.
+pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<FeatureFlag, DomainError> {
+    let row = repository::feature_flags::find(store.reader(), actor.organization_id, slug).await?;
+    Ok(model_of(
+        row.ok_or(Operation("GetFeatureFlag").not_found(RESOURCE))?,
+    )?)
+}
+
+/// The flags of the actor's organization, oldest first.
+pub async fn list(
+    store: &Store,
+    actor: &Actor,
+    page: Page<Uuid>,
+) -> Result<Listing<FeatureFlag, Uuid>, DomainError> {
+    let listing = repository::feature_flags::list(store.reader(), actor.organization_id, page).await?;
+    Ok(listing.try_map(model_of)?)
+}
+
+/// Replaces a flag but for its slug and its type.
+pub async fn replace(
+    change: &mut Change<'_>,
+    slug: &str,
+    input: FlagInput,
+) -> Result<FeatureFlag, DomainError> {
+    let operation = Operation("UpdateFeatureFlag");
+    let row = find_for_update(change, operation, slug).await?;
+    if input.slug.as_ref().is_some_and(|given| *given != row.slug) {
+        return Err(operation.immutable("SlugNotRenameable", "body.slug"));
+    }
+    if input.kind.name() != row.kind {
+        return Err(operation.immutable("TypeNotChangeable", "body.type"));
+    }
+    let mut faults = Faults::new();
+    check::check(&mut faults, &input);
+    operation.check(faults)?;
+    let row = Model {
+        name: input.name,
+        description: input.description,
+        enabled: input.enabled,
+        event_name: input.event_name,
+        metadata: json(&input.metadata),
+        variants: Some(json(&input.variants)),
+        default_variant: json(&input.default_variant),
+        targetings: input.targetings.as_ref().map(json),
+        updated_at: change.after(row.updated_at),
+        updated_by_id: change.actor.id,
+        updated_by_name: Some(change.actor.name.clone()),
+        ..row
+    };
+    repository::feature_flags::update(change.transaction, &row).await?;
+    finish(change, "FEATUREFLAG_UPDATE", row).await
+}
+
+/// Deletes a flag; answers what it was.
+pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<FeatureFlag, DomainError> {
+    let operation = Operation("DeleteFeatureFlag");
+    let row = find_for_update(change, operation, slug).await?;
+    repository::feature_flags::delete(change.transaction, change.organization_id(), row.id).await?;
+    finish(change, "FEATUREFLAG_DELETION", row).await
+}
+
+/// The row, which nobody else changes until the transaction ends, and which is as the caller saw it.
+async fn find_for_update(
+    change: &mut Change<'_>,
+    operation: Operation,
+    slug: &str,
+) -> Result<Model, DomainError> {
+    let organization = change.organization_id();
+    let row = repository::feature_flags::find_for_update(change.transaction, organization, slug)
+        .await?
+        .ok_or(operation.not_found(RESOURCE))?;
+    change.check_expected(operation, &model_of(row.clone())?)?;
+    Ok(row)
+}
+
+async fn insert(
+    change: &mut Change<'_>,
+    operation: Operation,
+    input: FlagInput,
+) -> Result<Model, DomainError> {
+    let (actor, now) = (change.actor, change.now);
+    let candidates = slug::candidates(input.slug.as_deref(), &input.name);
+    let mut row = Model {
+        id: new_uuid(now),
+        organization_id: actor.organization_id.0,
+        slug: String::new(),
+        name: input.name,
+        description: input.description,
+        kind: input.kind.name().to_owned(),
+        enabled: input.enabled,
+        event_name: input.event_name,
+        metadata: json(&input.metadata),
+        variants: Some(json(&input.variants)),
+        default_variant: json(&input.default_variant),
+        targetings: input.targetings.as_ref().map(json),
+        created_at: now.as_micros(),
+        created_by_id: actor.id,
+        created_by_name: Some(actor.name.clone()),
+        updated_at: now.as_micros(),
+        updated_by_id: actor.id,
+        updated_by_name: Some(actor.name.clone()),
+    };
+    for candidate in candidates {
+        row.slug = candidate;
+        if repository::feature_flags::insert(change.transaction, row.clone()).await? {
+            return Ok(row);
+        }
+    }
+    Err(operation.slug_taken(&row.slug))
+}
+
+/// Writes the event, and answers the flag that it is about.
+async fn finish(change: &mut Change<'_>, name: &'static str, row: Model) -> Result<FeatureFlag, DomainError> {
+    let flag = model_of(row)?;
+    let subject = Subject::new(RESOURCE, flag.id, &flag.slug);
+    change.emit(name, subject, &flag).await?;
+    Ok(flag)
+}
+
+fn model_of(row: Model) -> Result<FeatureFlag, StoreError> {
+    const WHAT: &str = "a feature flag";
+    let variants = row.variants.as_deref().unwrap_or("[]");
+    let targetings = row.targetings.as_deref();
+    Ok(FeatureFlag {
+        id: row.id,
+        name: row.name,
+        slug: row.slug,
+        description: row.description,
+        kind: FlagType::from_name(&row.kind).ok_or(StoreError::Unreadable(WHAT))?,
+        enabled: row.enabled,
+        event_name: row.event_name,
+        metadata: from_json(&row.metadata, WHAT)?,
+        variants: from_json(variants, WHAT)?,
+        default_variant: from_json(&row.default_variant, WHAT)?,
+        targetings: targetings.map(|text| from_json(text, WHAT)).transpose()?,
+    })
+}
