@@ -1,11 +1,11 @@
-//! Deployment zones, what is deployed to them, and their events.
+//! Deployment zones and their events.
 
 use std::time::Duration;
 
 use demae_control_plane::{
     Actor, Change, DomainError,
     deployment_zones::{
-        self, CreateDeploymentZone, Deployment, DeploymentZone, MAX_TYPE, ReplaceDeploymentZone, Settings,
+        self, CreateDeploymentZone, DeploymentZone, MAX_TYPE, ReplaceDeploymentZone, Settings,
     },
     fields::{MAX_DESCRIPTION, MAX_OBJECT},
     releases::Release,
@@ -27,24 +27,19 @@ use crate::{
 
 on_both_databases!(
     a_zone_and_its_events_are_one,
-    a_deployment_is_told_where_its_zone_is_known,
-    every_change_of_release_is_a_deployment,
-    the_history_is_read_newest_first,
     a_replacement_clears_what_is_left_out_but_for_the_release,
-    releases_must_be_there,
     slugs_follow_the_rules,
     instances_outlive_their_zone,
     zones_stay_in_their_organization,
     an_outdated_change_is_refused,
     every_fault_is_told,
-    a_release_is_deployed_or_deleted_never_both,
 );
 
 pub(crate) async fn create(world: &World, settings: Settings) -> Result<DeploymentZone, DomainError> {
     create_as(world, &world.mine, settings, None).await
 }
 
-async fn create_as(
+pub(crate) async fn create_as(
     world: &World,
     actor: &Actor,
     settings: Settings,
@@ -89,18 +84,11 @@ pub(crate) fn running(name: &str, release: Option<Uuid>) -> Settings {
     }
 }
 
-async fn release(world: &World, version: &str) -> Release {
+pub(crate) async fn release(world: &World, version: &str) -> Release {
     releases::create(world, version, &[]).await.unwrap()
 }
 
-async fn history(world: &World, slug: &str) -> Vec<Deployment> {
-    deployment_zones::deployments(&world.store, &world.mine, slug, Page::first(100))
-        .await
-        .unwrap()
-        .items
-}
-
-fn shown(resource: &impl Serialize) -> Value {
+pub(crate) fn shown(resource: &impl Serialize) -> Value {
     serde_json::to_value(resource).unwrap()
 }
 
@@ -145,100 +133,6 @@ async fn a_zone_and_its_events_are_one(world: &World) {
     }
 }
 
-async fn a_deployment_is_told_where_its_zone_is_known(world: &World) {
-    let (first, second) = (release(world, "1.0").await, release(world, "2.0").await);
-    let zone = create(world, running("EU", Some(first.id))).await.unwrap();
-    let replaced = replace(world, "eu", running("EU", Some(second.id)))
-        .await
-        .unwrap();
-    let [newest, oldest] = &history(world, "eu").await[..] else {
-        panic!("two deployments were made");
-    };
-    let user = json!({"id": world.mine.id, "name": "Administrator"});
-    let expected = json!({
-        "id": oldest.id, "deploymentZoneId": zone.id, "releaseId": first.id,
-        "createdAt": "2026-09-21T14:13:20.000Z", "createdBy": user,
-    });
-    assert_eq!(shown(oldest), expected);
-    assert_eq!(
-        (newest.release_id, replaced.release_id),
-        (second.id, Some(second.id))
-    );
-    let told = [
-        ("RELEASE_CREATION", &shown(&first)),
-        ("RELEASE_CREATION", &shown(&second)),
-        ("DEPLOYMENT_ZONE_CREATION", &shown(&zone)),
-        ("RELEASE_DEPLOYMENT", &expected),
-        ("RELEASE_DEPLOYMENT", &shown(newest)),
-        ("DEPLOYMENT_ZONE_UPDATE", &shown(&replaced)),
-    ];
-    world.assert_events(&told).await;
-    let deployments = world.audited().await;
-    let deployments = deployments
-        .iter()
-        .filter(|entry| entry.event_name == "RELEASE_DEPLOYMENT");
-    assert_eq!(
-        deployments.map(|entry| entry.resource_id).collect::<Vec<_>>(),
-        [zone.id, zone.id]
-    );
-}
-
-async fn every_change_of_release_is_a_deployment(world: &World) {
-    let (first, second) = (release(world, "1.0").await, release(world, "2.0").await);
-    create(world, running("EU", None)).await.unwrap();
-    // The first release, none, the same, another, and back to the first.
-    for wanted in [
-        Some(first.id),
-        None,
-        Some(first.id),
-        Some(second.id),
-        Some(first.id),
-    ] {
-        replace(world, "eu", running("EU", wanted)).await.unwrap();
-    }
-    let releases: Vec<Uuid> = history(world, "eu")
-        .await
-        .iter()
-        .map(|deployment| deployment.release_id)
-        .collect();
-    assert_eq!(releases, [first.id, second.id, first.id]);
-    let names = world.event_names().await;
-    let told = |name: &str| names.iter().filter(|told| *told == name).count();
-    assert_eq!(
-        (told("RELEASE_DEPLOYMENT"), told("DEPLOYMENT_ZONE_UPDATE")),
-        (3, 5)
-    );
-}
-
-async fn the_history_is_read_newest_first(world: &World) {
-    let (first, second) = (release(world, "1.0").await, release(world, "2.0").await);
-    create(world, running("EU", None)).await.unwrap();
-    create(world, running("US", Some(first.id))).await.unwrap();
-    for round in 0..5 {
-        let next = if round % 2 == 0 { first.id } else { second.id };
-        replace(world, "eu", running("EU", Some(next))).await.unwrap();
-    }
-    let all = history(world, "eu").await;
-    let times: Vec<_> = all.iter().map(|deployment| deployment.created_at).collect();
-    assert_eq!(all.len(), 5);
-    assert!(times.is_sorted_by(|newer, older| newer > older), "{times:?}");
-    let mut paged = Vec::new();
-    let mut page = Page::first(2);
-    loop {
-        let listed = deployment_zones::deployments(&world.store, &world.mine, "eu", page)
-            .await
-            .unwrap();
-        paged.extend(listed.items);
-        page.after = listed.next;
-        if page.after.is_none() {
-            break;
-        }
-    }
-    assert_eq!(paged, all);
-    let refused = deployment_zones::deployments(&world.store, &world.theirs, "eu", Page::first(2)).await;
-    assert_eq!(code(refused), "ListDeployments.NotFound");
-}
-
 async fn a_replacement_clears_what_is_left_out_but_for_the_release(world: &World) {
     let first = release(world, "1.0").await;
     let full = Settings {
@@ -272,30 +166,6 @@ async fn a_replacement_clears_what_is_left_out_but_for_the_release(world: &World
     };
     assert_eq!(after, expected);
     assert_eq!(after.release_id, Some(first.id));
-}
-
-async fn releases_must_be_there(world: &World) {
-    let mine = release(world, "1.0").await;
-    create(world, running("EU", None)).await.unwrap();
-    let before = world.events().await.len();
-    assert_eq!(
-        code(create(world, running("US", Some(Uuid::nil()))).await),
-        "CreateDeploymentZone.ReleaseNotFound"
-    );
-    assert_eq!(
-        code(replace(world, "eu", running("EU", Some(Uuid::nil()))).await),
-        "UpdateDeploymentZone.ReleaseNotFound"
-    );
-    assert_eq!(
-        code(create_as(world, &world.theirs, running("US", Some(mine.id)), None).await),
-        "CreateDeploymentZone.ReleaseNotFound"
-    );
-    // The zone is missed first.
-    assert_eq!(
-        code(replace(world, "us", running("US", Some(Uuid::nil()))).await),
-        "UpdateDeploymentZone.NotFound"
-    );
-    assert_eq!(world.events().await.len(), before);
 }
 
 async fn slugs_follow_the_rules(world: &World) {
@@ -480,34 +350,4 @@ async fn every_fault_is_told(world: &World) {
         ..running("EU", None)
     };
     assert_eq!(locations(create(world, nul).await), ["body.metadata"]);
-}
-
-/// Whoever comes second finds what the first one did.
-async fn a_release_is_deployed_or_deleted_never_both(world: &World) {
-    create(world, running("EU", None)).await.unwrap();
-    for round in 0..8 {
-        let wanted = release(world, &format!("1.{round}")).await;
-        let (deployed, deleted) = tokio::join!(
-            replace(world, "eu", running("EU", Some(wanted.id))),
-            releases::delete(world, &wanted.slug)
-        );
-        let outcome = (
-            deployed
-                .map(|_| ())
-                .map_err(|error| error.code().unwrap().to_string()),
-            deleted
-                .map(|_| ())
-                .map_err(|error| error.code().unwrap().to_string()),
-        );
-        let expected = [
-            (Ok(()), Err("DeleteRelease.InUseConflict".to_owned())),
-            (Err("UpdateDeploymentZone.ReleaseNotFound".to_owned()), Ok(())),
-        ];
-        assert!(expected.contains(&outcome), "{outcome:?}");
-        let runs = history(world, "eu")
-            .await
-            .iter()
-            .any(|one| one.release_id == wanted.id);
-        assert_eq!(runs, outcome.0.is_ok());
-    }
 }
