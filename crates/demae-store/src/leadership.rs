@@ -22,9 +22,9 @@ use crate::Store;
 /// How often a process that stands by tries.
 const STANDBY_PAUSE: Duration = Duration::from_millis(500);
 /// How often the leader gives a sign of life.
-const SIGN_INTERVAL: Duration = Duration::from_secs(2);
+const SIGN_INTERVAL: Duration = Duration::from_secs(1);
 /// A session that was silent for so long is ended by Postgres: milliseconds.
-const SILENCE_LIMIT: &str = "SET idle_session_timeout = 10000";
+const SILENCE_LIMIT: &str = "SET idle_session_timeout = 5000";
 /// A database that does not answer for so long is taken for gone.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 

@@ -260,7 +260,7 @@ mod tests {
     fn notes_are_read_as_they_were_written_and_fit() {
         let process = Uuid::new_v4();
         let mut pending = Pending::default();
-        pending.add((0..ENDPOINTS_PER_NOTE + 1).map(|_| EndpointId(Uuid::new_v4())));
+        pending.add((0..=ENDPOINTS_PER_NOTE).map(|_| EndpointId(Uuid::new_v4())));
         pending.outbox = true;
         let notes = notes(&pending, process);
         assert_eq!(notes.len(), 3);

@@ -7,11 +7,14 @@
 //!
 //! Nothing here reads the process's environment except [`Sources::from_process`].
 
+mod broker;
+mod capture;
 mod fault;
 mod parse;
 mod reader;
 mod secret;
 mod source;
+mod svix;
 #[cfg(test)]
 mod tests;
 
@@ -25,9 +28,12 @@ use ipnet::IpNet;
 use url::Url;
 
 pub(crate) use self::{
+    broker::BrokerSettings,
+    capture::{CaptureSettings, OutboxReading, slot_name},
     fault::{Fault, Faults},
     secret::Secret,
     source::{DEFAULT_FILE, Sources},
+    svix::SvixSettings,
 };
 use self::{
     parse::{address, boolean, database_url, duration, http_url, network, number},
@@ -60,8 +66,16 @@ pub(crate) struct Settings {
     pub(crate) bootstrap_token: Option<Secret>,
     /// `None`: a key file in the data folder.
     pub(crate) secret_key: Option<Secret>,
+    /// Where events come from.
+    pub(crate) capture: CaptureSettings,
+    /// What is between relay and workers, if anything is.
+    pub(crate) broker: Option<BrokerSettings>,
     /// How deliveries are made.
     pub(crate) delivery: DeliverySettings,
+    /// Who delivers instead, if somebody does.
+    pub(crate) svix: Option<SvixSettings>,
+    /// What a Dapr sidecar must show; without it only one on this machine is listened to.
+    pub(crate) dapr_app_token: Option<Secret>,
     /// How long things are kept.
     pub(crate) retention: RetentionSettings,
     /// The log.
@@ -113,6 +127,8 @@ pub(crate) struct RetentionSettings {
     pub(crate) messages: Duration,
     /// Answers to repeated requests.
     pub(crate) idempotency_keys: Duration,
+    /// What could not become an event.
+    pub(crate) rejected: Duration,
 }
 
 /// The log.
@@ -139,7 +155,7 @@ impl Settings {
     pub(crate) fn load(sources: &Sources, mode: Mode) -> Result<Self, Faults> {
         let (figment, unknown) = sources.merge();
         let mut reader = Reader::new(figment, unknown);
-        let settings = read(&mut reader, mode);
+        let settings = read(&mut reader, mode, sources);
         check_relations(&mut reader, &settings);
         refuse_reserved(&mut reader);
         reader.finish().map(|()| settings)
@@ -171,7 +187,7 @@ impl Settings {
     }
 }
 
-fn read(reader: &mut Reader, mode: Mode) -> Settings {
+fn read(reader: &mut Reader, mode: Mode, sources: &Sources) -> Settings {
     let data_dir = PathBuf::from(reader.one("data_dir", |text| Ok(text.to_owned())));
     Settings {
         database: read_database(reader, &data_dir),
@@ -180,11 +196,16 @@ fn read(reader: &mut Reader, mode: Mode) -> Settings {
         shutdown_deadline: reader.one("shutdown_deadline", duration),
         bootstrap_token: reader.optional("bootstrap_token", bootstrap_token),
         secret_key: reader.optional("secret_key", secret_key),
+        capture: capture::read(reader, &|name| sources.variable(name)),
+        broker: broker::read(reader),
         delivery: read_delivery(reader, mode),
+        svix: svix::read(reader),
+        dapr_app_token: reader.optional("dapr_app_token", app_token),
         retention: RetentionSettings {
             attempts: reader.one("retention_attempts", duration),
             messages: reader.one("retention_messages", duration),
             idempotency_keys: reader.one("retention_idempotency_keys", duration),
+            rejected: reader.one("retention_rejected", duration),
         },
         log: LogSettings {
             filter: reader.one("log", log_filter),
@@ -262,6 +283,13 @@ fn check_relations(reader: &mut Reader, settings: &Settings) {
         format!("name at most {MAX_STEPS}"),
     );
     reader.require(
+        "outbox_source",
+        &["database_url"],
+        settings.capture.outbox == OutboxReading::Poll || settings.sqlite_file().is_none(),
+        "SQLite has no write-ahead log that others can follow",
+        "set it to poll, or database_url to a Postgres database",
+    );
+    reader.require(
         "retention_messages",
         &["retention_attempts"],
         settings.retention.messages >= settings.retention.attempts,
@@ -271,10 +299,7 @@ fn check_relations(reader: &mut Reader, settings: &Settings) {
 }
 
 fn refuse_reserved(reader: &mut Reader) {
-    for (setting, what) in [
-        ("broker_url", "a message broker"),
-        ("jwt_secret", "Svix-style tokens"),
-    ] {
+    for (setting, what) in [("jwt_secret", "Svix-style tokens")] {
         let empty = reader.text(setting).is_empty();
         reader.require(
             setting,
@@ -294,6 +319,18 @@ fn bootstrap_token(text: &str) -> Result<Secret, Problem> {
         Err((
             "the token does not begin with ksh_".to_owned(),
             "write a token like those of `demae token create`".to_owned(),
+        ))
+    }
+}
+
+/// The text is not repeated.
+fn app_token(text: &str) -> Result<Secret, Problem> {
+    if text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(Secret::new(text))
+    } else {
+        Err((
+            "it is too short, or holds characters that no header can".to_owned(),
+            "write at least 16 random letters and digits, e.g. from `openssl rand -hex 16`".to_owned(),
         ))
     }
 }

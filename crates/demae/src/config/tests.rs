@@ -117,7 +117,7 @@ fn all_faults_are_told_at_once_with_name_origin_and_remedy() {
     );
     sources.variables = vec![
         ("DEMAE_LISTEN".to_owned(), "6000".to_owned()),
-        ("DEMAE_BROKER_URL".to_owned(), "amqp://x".to_owned()),
+        ("DEMAE_BROKER_URL".to_owned(), "http://x".to_owned()),
         ("DEMAE_DATABASE_URLL".to_owned(), "x".to_owned()),
         ("DEMAE_SERVICE_HOST".to_owned(), "10.0.0.1".to_owned()),
         ("DEMAE_TOKEN".to_owned(), "ksh_x".to_owned()),
@@ -136,6 +136,7 @@ fn all_faults_are_told_at_once_with_name_origin_and_remedy() {
             "no such setting; did you mean database_url?",
         ),
         ("listen", "variable DEMAE_LISTEN", "\"6000\" is not an address"),
+        ("broker_url", "variable DEMAE_BROKER_URL", "write amqp://"),
         ("lease", "/etc/demae.toml", "set it to at least 60s"),
         ("concurrency", "flag --set", "write a number from 1 to 100000"),
         (
@@ -144,7 +145,6 @@ fn all_faults_are_told_at_once_with_name_origin_and_remedy() {
             "\"soon\" is not a duration",
         ),
         ("log_format", "/etc/demae.toml", "write text or json"),
-        ("broker_url", "variable DEMAE_BROKER_URL", "not supported yet"),
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for ((setting, origin, text), (want_setting, want_origin, want_text)) in found.iter().zip(expected) {
@@ -166,12 +166,37 @@ fn relations_between_settings_are_checked() {
             "retry_schedule",
         ),
         (("DEMAE_LEASE", "59s"), "lease"),
+        (("DEMAE_DELIVERY_MODE", "external"), "delivery_mode"),
+        (("DEMAE_DAPR_APP_TOKEN", "too short"), "dapr_app_token"),
     ];
     for (variable, setting) in cases {
         let found = faults(&variables(&[variable]));
         assert_eq!(found.len(), 1, "{found:#?}");
         assert_eq!(found[0].0, setting);
     }
+}
+
+#[test]
+fn delivery_by_svix_needs_its_address_and_its_token() {
+    let mode = ("DEMAE_DELIVERY_MODE", "svix");
+    let (url, token) = (
+        ("DEMAE_SVIX_URL", "https://svix.example.com"),
+        ("DEMAE_SVIX_TOKEN", "hunter2"),
+    );
+    let missing = |pairs: &[(&str, &str)]| -> Vec<String> {
+        faults(&variables(pairs))
+            .into_iter()
+            .map(|fault| fault.0)
+            .collect()
+    };
+    assert_eq!(missing(&[mode]), ["svix_url", "svix_token"]);
+    assert_eq!(missing(&[mode, url]), ["svix_token"]);
+    // Kept for later, but not used.
+    let off = Settings::load(&variables(&[url, token]), Mode::Serve).unwrap();
+    assert!(off.svix.is_none());
+    let on = Settings::load(&variables(&[mode, url, token]), Mode::Serve).unwrap();
+    assert_eq!(on.svix.as_ref().unwrap().token.expose(), "hunter2");
+    assert!(!format!("{on:?}").contains("hunter2"));
 }
 
 #[test]
@@ -185,6 +210,8 @@ fn secrets_are_neither_printed_nor_repeated_in_faults() {
         "DEMAE_SECRET_KEY",
         "DEMAE_BOOTSTRAP_TOKEN",
         "DEMAE_JWT_SECRET",
+        "DEMAE_BROKER_URL",
+        "DEMAE_DAPR_APP_TOKEN",
     ] {
         let error = Settings::load(&variables(&[(variable, "hunter2")]), Mode::Serve)
             .unwrap_err()

@@ -3,7 +3,7 @@
 //! Bounds: connections in all, the time for a request's head (which also ends idle connections), streams per HTTP/2
 //! connection. The time for handling a request is the surfaces' business.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
@@ -17,6 +17,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
 
 /// Connections open at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -28,6 +29,10 @@ const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 const HTTP2_STREAMS: u32 = 256;
 /// After a failed accept (out of file descriptors), so that it does not fail a million times a second.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Who is at the other end of a request's connection: an extension of every request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// A running HTTP server.
 pub(crate) struct HttpServer {
@@ -85,7 +90,7 @@ impl Acceptor {
         // `None` once the server stops.
         while let Some(accepted) = self.stop.run_until_cancelled(self.accept(&listener)).await {
             match accepted {
-                Ok((stream, permit)) => self.serve(stream, permit, &graceful),
+                Ok((stream, peer, permit)) => self.serve(stream, peer, permit, &graceful),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -99,20 +104,21 @@ impl Acceptor {
     async fn accept(
         &self,
         listener: &TcpListener,
-    ) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    ) -> std::io::Result<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
         let permit = self
             .permits
             .clone()
             .acquire_owned()
             .await
             .map_err(std::io::Error::other)?;
-        let (stream, _) = listener.accept().await?;
-        Ok((stream, permit))
+        let (stream, address) = listener.accept().await?;
+        Ok((stream, Peer(address), permit))
     }
 
     fn serve(
         &self,
         stream: TcpStream,
+        peer: Peer,
         permit: tokio::sync::OwnedSemaphorePermit,
         graceful: &GracefulShutdown,
     ) {
@@ -120,7 +126,14 @@ impl Acceptor {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot turn off Nagle's algorithm");
         }
-        let service = TowerToHyperService::new(self.router.clone());
+        let service =
+            self.router
+                .clone()
+                .map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+                    request.extensions_mut().insert(peer);
+                    request
+                });
+        let service = TowerToHyperService::new(service);
         let connection = graceful.watch(
             builder()
                 .serve_connection(TokioIo::new(stream), service)

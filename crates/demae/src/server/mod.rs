@@ -9,6 +9,7 @@
 mod access;
 mod banner;
 mod bootstrap;
+mod engine;
 mod health;
 mod http;
 pub(crate) mod listener;
@@ -16,31 +17,29 @@ mod roles;
 mod signals;
 mod start_page;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::{Router, middleware};
 use demae_api::{ApiState, GroupCommit, GroupCommitOptions, Limits, ingest::Committers};
-use demae_delivery::{
-    client::{AddressPolicy, ClientSettings, DeliveryClient, SystemResolver},
-    engine::{HealthPolicy, Settings as EngineSettings, Worker},
-    management::{Management, Retention, Rules},
-    policy::RetrySchedule,
-};
+use demae_delivery::management::{Management, Rules};
 use demae_event::{Clock, SystemClock};
 use demae_store::{Backend, Store};
 use tokio::{net::TcpListener, time::Instant};
 
-use self::{
-    health::Health,
+use self::{engine::Engine, health::Health};
+pub(crate) use self::{
+    http::{HttpServer, Peer},
     roles::{Role, Roles},
+    signals::StopSignals,
 };
-pub(crate) use self::{http::HttpServer, signals::StopSignals};
 use crate::{
     cli::SettingsArgs,
     config::{DEFAULT_FILE, Mode, Settings},
     data_folder::{self, DatabaseLock},
-    database, inbox, relay,
+    database, inbox,
+    relay::{Flow, Forwarders},
+    sample,
     secret_key::{self, KeyOrigin},
     telemetry::Telemetry,
 };
@@ -53,7 +52,7 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// No inbox, and no private address is delivered to unless the settings allow it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
-    /// What this process does: api (requests), relay (outbox to deliveries), worker (deliveries)
+    /// What this process does: api (requests), relay (events to deliveries, or to the broker), worker (deliveries)
     #[arg(
         long,
         value_delimiter = ',',
@@ -68,13 +67,28 @@ pub(crate) struct ServeArgs {
     settings: SettingsArgs,
 }
 
+/// Run everything in one process, for a laptop
+///
+/// SQLite, endpoints on loopback allowed, an inbox at /inbox/{name} that shows what it receives. The first start
+/// makes an organization and a token, and prints it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DevArgs {
+    /// Fill the organization with customers, licenses, instances and usage, unless that was done before
+    #[arg(long)]
+    sample: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
 /// `demae dev`.
-pub(crate) async fn dev(args: &SettingsArgs) -> anyhow::Result<()> {
-    let settings = args.load(Mode::Dev)?;
-    Server::start(settings, Mode::Dev, Roles::all())
-        .await?
-        .run()
-        .await
+pub(crate) async fn dev(args: &DevArgs) -> anyhow::Result<()> {
+    let settings = args.settings.load(Mode::Dev)?;
+    let server = Server::start(settings, Mode::Dev, Roles::all()).await?;
+    if args.sample {
+        let page = banner::page(&server.settings).context("there is no address to fill the sample over")?;
+        sample::start(&page, &server.settings)?;
+    }
+    server.run().await
 }
 
 /// `demae serve`.
@@ -83,8 +97,9 @@ pub(crate) async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         print!("{DEFAULT_FILE}");
         return Ok(());
     }
-    let roles = Roles::new(&args.roles)?;
+    let roles = Roles::new(&args.roles);
     let settings = args.settings.load(Mode::Serve)?;
+    roles.check(&settings)?;
     Server::start(settings, Mode::Serve, roles).await?.run().await
 }
 
@@ -95,7 +110,8 @@ struct Server {
     telemetry: Telemetry,
     store: Store,
     health: Health,
-    worker: Option<Worker>,
+    engine: Engine,
+    forwarders: Forwarders,
     http: HttpServer,
     /// What commits events, in a process that takes requests.
     committers: Option<Committers>,
@@ -122,13 +138,12 @@ impl Server {
         let store = open_store(&settings, mode).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let first_token = bootstrap::ensure(&settings, mode, &store, &*clock).await?;
-        let worker = if roles.has(Role::Worker) {
-            Some(start_worker(&settings, roles, &store, &clock).await?)
-        } else {
-            None
-        };
+        let flow = Flow::start(&settings, roles, &store, &clock).await?;
+        let engine = Engine::start(&settings, roles, &store, &clock, flow.routed).await?;
         let health = Health::new(store.clone(), telemetry.metrics.clone());
         let (router, committers) = routes(&settings, mode, roles, &store, &clock, health.clone());
+        let router = router.merge(flow.dapr);
+        let router = router.layer(middleware::from_fn(access::record));
         // Before the first answer, so that whoever waits for one finds the token. The ports are open: nobody is refused.
         banner::print(mode, &settings, &addresses, first_token.as_ref());
         let http = HttpServer::start(listeners, &router);
@@ -147,7 +162,8 @@ impl Server {
             telemetry,
             store,
             health,
-            worker,
+            engine,
+            forwarders: flow.forwarders,
             http,
             committers,
             _lock: lock,
@@ -180,15 +196,9 @@ impl Server {
                 committers.finished().await;
             }
         };
-        let drain_worker = async {
-            match self.worker {
-                Some(worker) => worker.drain(limit).await,
-                None => Ok(()),
-            }
-        };
-        let ((), drained) = tokio::join!(drain_requests, drain_worker);
-        drained
-            .context("the leases of deliveries under way could not be given back; they end by themselves")?;
+        let drain_forwarders = self.forwarders.drain(Instant::now() + limit);
+        let ((), (), drained) = tokio::join!(drain_requests, drain_forwarders, self.engine.drain(limit));
+        drained?;
         self.store.close().await;
         tracing::info!("stopped");
         self.telemetry.finish().await;
@@ -213,43 +223,6 @@ async fn open_store(settings: &Settings, mode: Mode) -> anyhow::Result<Store> {
     Ok(store)
 }
 
-async fn start_worker(
-    settings: &Settings,
-    roles: Roles,
-    store: &Store,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Worker> {
-    let delivery = &settings.delivery;
-    let client = DeliveryClient::new(
-        &ClientSettings {
-            policy: AddressPolicy::new(delivery.allowed_networks.iter().copied()),
-            ..ClientSettings::default()
-        },
-        Arc::new(SystemResolver::from_system()?),
-    )?;
-    let seconds: Vec<u64> = delivery.retry_schedule.iter().map(Duration::as_secs).collect();
-    let engine = EngineSettings {
-        schedule: RetrySchedule::from_seconds(&seconds)?,
-        https_only: delivery.https_only,
-        lease: delivery.lease,
-        queued: delivery.queued,
-        exchanges: delivery.concurrency,
-        health: HealthPolicy {
-            disable_after: delivery.disable_after,
-            ..HealthPolicy::default()
-        },
-        retention: Retention {
-            attempts: settings.retention.attempts,
-            messages: settings.retention.messages,
-            ..Retention::default()
-        },
-    };
-    let sources = relay::sources(roles.has(Role::Relay), store);
-    Worker::start(engine, store.clone(), client, clock.clone(), sources)
-        .await
-        .context("the engine could not be started")
-}
-
 fn routes(
     settings: &Settings,
     mode: Mode,
@@ -271,7 +244,7 @@ fn routes(
             .merge(inbox::router(keys, clock.clone(), settings.request_body_limit))
             .merge(start_page::router());
     }
-    (router.layer(middleware::from_fn(access::record)), committers)
+    (router, committers)
 }
 
 fn api(settings: &Settings, store: &Store, clock: &Arc<dyn Clock>) -> (Router, Committers) {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use anyhow::bail;
 
+use crate::config::Settings;
+
 /// One part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Role {
@@ -32,15 +34,20 @@ impl Roles {
         }
     }
 
-    pub(crate) fn new(roles: &[Role]) -> anyhow::Result<Self> {
+    pub(crate) fn new(roles: &[Role]) -> Self {
         let [api, relay, worker] = [Role::Api, Role::Relay, Role::Worker].map(|role| roles.contains(&role));
-        if relay && !worker {
-            // The router hands fresh deliveries to lanes in memory; without them it has nowhere to hand them.
+        Self { api, relay, worker }
+    }
+
+    /// Whether this works with these settings.
+    pub(crate) fn check(self, settings: &Settings) -> anyhow::Result<()> {
+        if self.relay && !self.worker && settings.sqlite_file().is_some() {
             bail!(
-                "the role relay needs the role worker in the same process for now\nuse --roles relay,worker"
+                "an SQLite file has one process, so nobody would deliver what the role relay writes\nuse --roles \
+                 relay,worker, or a Postgres database"
             );
         }
-        Ok(Self { api, relay, worker })
+        Ok(())
     }
 
     pub(crate) fn has(self, role: Role) -> bool {
@@ -66,13 +73,21 @@ impl fmt::Display for Roles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Mode, Sources};
 
     #[test]
     fn names_what_it_holds_and_refuses_what_does_not_work() {
-        assert_eq!(
-            Roles::new(&[Role::Worker, Role::Api]).unwrap().to_string(),
-            "api,worker"
-        );
-        assert!(Roles::new(&[Role::Relay]).is_err());
+        assert_eq!(Roles::new(&[Role::Worker, Role::Api]).to_string(), "api,worker");
+        let settings = |url: &str| {
+            let sources = Sources {
+                variables: vec![("DEMAE_DATABASE_URL".to_owned(), url.to_owned())],
+                ..Sources::default()
+            };
+            Settings::load(&sources, Mode::Serve).unwrap()
+        };
+        let relay = Roles::new(&[Role::Relay]);
+        assert!(relay.check(&settings("sqlite:demae.db")).is_err());
+        assert!(relay.check(&settings("postgres://localhost/demae")).is_ok());
+        assert!(Roles::all().check(&settings("sqlite:demae.db")).is_ok());
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! - [`kills`]: SIGKILL at random moments, on both stores;
 //! - [`outage`]: the database crashes, the line to it breaks or goes silent;
-//! - [`frozen`]: a process stops in the middle of its work and comes back after it was taken for dead.
+//! - [`frozen`]: a process stops in the middle of its work and comes back after it was taken for dead;
+//! - [`roles`]: processes of one role each end one after the other, of their own will and not.
 //!
 //! Every wait is for something that happens, with one exception: how long the load runs between two disasters is drawn
 //! at random, because the moment is what is being tried. The seed is printed; `DEMAE_CAMPAIGN_SEED` sets it and
@@ -20,4 +21,5 @@ mod kills;
 mod ledger;
 mod load;
 mod outage;
+mod roles;
 mod server;

@@ -1,0 +1,328 @@
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::body::Body;
+use demae_event::{Clock as _, OrganizationId, SystemClock, Timestamp, id::new_uuid};
+use demae_store::{
+    Store, StoreOptions, Vault,
+    entity::organization,
+    repository::{Page, organizations, rejected},
+};
+use demae_testkit::sqlite::SqliteFile;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use super::*;
+
+const TOKEN: &str = "a token of the app";
+
+struct Fixture {
+    store: Store,
+    router: Router,
+    source: DaprSource,
+    organization: OrganizationId,
+    _file: SqliteFile,
+}
+
+async fn fixture(app_token: Option<&str>) -> Fixture {
+    let file = SqliteFile::create().unwrap();
+    let vault = Vault::from_text(&Vault::generate_text()).unwrap();
+    let store = Store::connect(StoreOptions::new(file.url(), vault))
+        .await
+        .unwrap();
+    store.migrate().await.unwrap();
+    let organization = OrganizationId(new_uuid(SystemClock.now()));
+    let mut transaction = store.begin().await.unwrap();
+    let row = organization::Model {
+        id: organization.0,
+        external_id: None,
+        name: "Test".to_owned(),
+        created_at: 0,
+    };
+    assert!(organizations::insert(&mut transaction, row).await.unwrap());
+    transaction.commit().await.unwrap();
+    let dapr = Dapr {
+        app_token: app_token.map(Secret::new),
+        organizations: Organizations::new(store.clone()),
+        rejections: Rejections::new(store.clone(), Arc::new(SystemClock)),
+    };
+    let (router, source) = dapr.open();
+    Fixture {
+        store,
+        router,
+        source,
+        organization,
+        _file: file,
+    }
+}
+
+impl Fixture {
+    fn event(&self) -> Event {
+        Event {
+            id: EventId(new_uuid(SystemClock.now())),
+            organization_id: self.organization,
+            name: "CUSTOMER_CREATION".to_owned(),
+            event_type: "com.kaiten.customer.v1.created".to_owned(),
+            data: RawValue::from_string(r#"{"id": "c"}"#.to_owned()).unwrap(),
+            headers: None,
+            traceparent: None,
+            created_at: Timestamp::from_secs(1_790_000_000),
+        }
+    }
+
+    /// What came out of the source for `body`, and the answer; `route` says whether the router acknowledges it.
+    async fn bring(&mut self, body: impl Into<Body>, route: bool) -> (Vec<Event>, Value) {
+        let answer = tokio::spawn(self.router.clone().oneshot(from_here(post(body))));
+        let mut seen = Vec::new();
+        tokio::pin!(answer);
+        let response = loop {
+            tokio::select! {
+                response = &mut answer => break response.unwrap().unwrap(),
+                events = self.source.next(10) => {
+                    let events = events.unwrap();
+                    let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
+                    seen.extend(events);
+                    if route {
+                        self.source.acknowledge(&ids).await.unwrap();
+                    }
+                }
+            }
+        };
+        assert_eq!(response.status(), StatusCode::OK);
+        (seen, json_of(response).await)
+    }
+
+    async fn rejected(&self) -> Vec<rejected::Rejected> {
+        rejected::list(self.store.reader(), Page::first(100))
+            .await
+            .unwrap()
+            .items
+    }
+}
+
+fn post(body: impl Into<Body>) -> Request {
+    http::Request::post("/events")
+        .header(header::CONTENT_TYPE, "application/cloudevents+json")
+        .body(body.into())
+        .unwrap()
+}
+
+fn from(peer: &str, mut request: Request) -> Request {
+    let address: SocketAddr = peer.parse().unwrap();
+    request.extensions_mut().insert(Peer(address));
+    request
+}
+
+fn from_here(request: Request) -> Request {
+    from("127.0.0.1:5000", request)
+}
+
+async fn json_of(response: Response) -> Value {
+    let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+async fn status(router: &Router, request: Request) -> StatusCode {
+    router.clone().oneshot(request).await.unwrap().status()
+}
+
+#[tokio::test]
+async fn an_event_is_a_success_once_it_is_routed() {
+    let mut fixture = fixture(None).await;
+    let event = fixture.event();
+    let (seen, answer) = fixture.bring(envelope::encode(&event), true).await;
+    assert_eq!(answer, json!({ "status": "SUCCESS" }));
+    assert_eq!(seen.len(), 1);
+    assert_eq!((seen[0].id, seen[0].data.get()), (event.id, event.data.get()));
+    assert!(fixture.rejected().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_not_routed_has_to_come_again() {
+    let mut fixture = fixture(None).await;
+    let event = fixture.event();
+    let (seen, answer) = fixture.bring(envelope::encode(&event), false).await;
+    assert_eq!(answer, json!({ "status": "RETRY" }));
+    assert_eq!(seen.len(), 1);
+    // The same event again is the same event.
+    let (seen, answer) = fixture.bring(envelope::encode(&event), true).await;
+    assert_eq!(answer, json!({ "status": "SUCCESS" }));
+    assert_eq!(seen[0].id, event.id);
+}
+
+#[tokio::test]
+async fn an_event_that_is_not_routed_in_time_has_to_come_again() {
+    let fixture = fixture(None).await;
+    let body = envelope::encode(&fixture.event());
+    // Known by now, so that nothing but the router has to be waited for once the clock stands still.
+    assert!(
+        Organizations::new(fixture.store.clone())
+            .exists(fixture.organization)
+            .await
+            .unwrap()
+    );
+    let answer = tokio::spawn(fixture.router.clone().oneshot(from_here(post(body))));
+    while fixture.source.arrivals.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::pause();
+    let response = answer.await.unwrap().unwrap();
+    assert_eq!(json_of(response).await, json!({ "status": "RETRY" }));
+}
+
+#[tokio::test]
+async fn an_event_wrapped_once_more_is_the_same_event() {
+    let mut fixture = fixture(None).await;
+    let event = fixture.event();
+    let inner: Value = serde_json::from_slice(&envelope::encode(&event)).unwrap();
+    for data in [inner.clone(), Value::String(inner.to_string())] {
+        let outer = json!({"specversion": "1.0", "id": "x", "source": "dapr", "type": "com.dapr.event.sent",
+            "topic": TOPIC, "pubsubname": PUBSUB, "data": data});
+        let (seen, answer) = fixture.bring(outer.to_string(), true).await;
+        assert_eq!(answer, json!({ "status": "SUCCESS" }), "{outer}");
+        assert_eq!(seen[0].id, event.id);
+    }
+}
+
+#[tokio::test]
+async fn heartbeats_are_acknowledged_and_ignored() {
+    let mut fixture = fixture(None).await;
+    let heartbeat = json!({"specversion": "1.0", "id": "1", "source": "s", "type": "cloud.kaiten.cdc.heartbeat",
+        "data": {}});
+    let (seen, answer) = fixture.bring(heartbeat.to_string(), true).await;
+    assert_eq!(answer, json!({ "status": "SUCCESS" }));
+    assert!(seen.is_empty());
+    assert!(fixture.rejected().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_an_event_is_dropped_and_visible() {
+    let mut fixture = fixture(None).await;
+    let mut stranger = fixture.event();
+    stranger.organization_id = OrganizationId(new_uuid(SystemClock.now()));
+    let bodies = [
+        b"{\"specversion\": \"1.0\"".to_vec(),
+        b"\xff\0".to_vec(),
+        json!({"data": {"payload": {"after": {"id": "no uuid"}}}})
+            .to_string()
+            .into_bytes(),
+        envelope::encode(&stranger).to_vec(),
+    ];
+    for body in &bodies {
+        let (seen, answer) = fixture.bring(body.clone(), true).await;
+        assert_eq!(answer, json!({ "status": "DROP" }));
+        assert!(seen.is_empty());
+    }
+    let rejected = fixture.rejected().await;
+    assert_eq!(rejected.len(), bodies.len());
+    assert!(rejected.iter().all(|rejected| rejected.source == "dapr"));
+    // The last to arrive first.
+    assert!(rejected[0].reason.contains(&stranger.organization_id.to_string()));
+    let (_, kept) = rejected::find(fixture.store.reader(), rejected[2].id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(kept, bodies[1]);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_drops_nothing() {
+    let mut fixture = fixture(None).await;
+    fixture.store.close().await;
+    let (_, answer) = fixture.bring("{", true).await;
+    assert_eq!(answer, json!({ "status": "RETRY" }));
+}
+
+#[tokio::test]
+async fn without_a_token_only_this_machine_is_listened_to() {
+    let fixture = fixture(None).await;
+    let subscribe = || http::Request::get("/dapr/subscribe").body(Body::empty()).unwrap();
+    for request in [subscribe, || post("{}")] {
+        for peer in ["10.0.0.7:5000", "[2001:db8::1]:5000", "[::ffff:10.0.0.7]:5000"] {
+            let status = status(&fixture.router, from(peer, request())).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{peer}");
+        }
+        // Nobody knows from where.
+        assert_eq!(status(&fixture.router, request()).await, StatusCode::FORBIDDEN);
+        // A proxy on this machine speaks for others.
+        for name in ["forwarded", "x-forwarded-for", "x-real-ip"] {
+            let mut request = from_here(request());
+            request
+                .headers_mut()
+                .insert(name, "for=10.0.0.7".parse().unwrap());
+            assert_eq!(
+                status(&fixture.router, request).await,
+                StatusCode::FORBIDDEN,
+                "{name}"
+            );
+        }
+        for peer in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            let status = status(&fixture.router, from(peer, request())).await;
+            assert_eq!(status, StatusCode::OK, "{peer}");
+        }
+    }
+    // Refused before anything was looked at.
+    assert_eq!(fixture.rejected().await.len(), 4);
+}
+
+#[tokio::test]
+async fn with_a_token_everybody_needs_it() {
+    let fixture = fixture(Some(TOKEN)).await;
+    let with = |token: Option<&str>| {
+        let mut request = post("{}");
+        if let Some(token) = token {
+            request
+                .headers_mut()
+                .insert("dapr-api-token", token.parse().unwrap());
+        }
+        request
+    };
+    for token in [
+        None,
+        Some(""),
+        Some("a token of the ap"),
+        Some("a token of the app!"),
+    ] {
+        let status = status(&fixture.router, from_here(with(token))).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{token:?}");
+    }
+    assert!(fixture.rejected().await.is_empty());
+    let request = from("10.0.0.7:5000", with(Some(TOKEN)));
+    assert_eq!(status(&fixture.router, request).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_subscription_names_what_the_pipeline_has() {
+    let fixture = fixture(None).await;
+    let request = http::Request::get("/dapr/subscribe").body(Body::empty()).unwrap();
+    let response = fixture.router.oneshot(from_here(request)).await.unwrap();
+    let expected = json!([{"pubsubname": "rabbitmq-pubsub", "topic": "kaiten.events", "route": "/events",
+        "deadLetterTopic": "kaiten.events.dlq"}]);
+    assert_eq!(json_of(response).await, expected);
+}
+
+#[tokio::test]
+async fn other_content_types_are_refused() {
+    let fixture = fixture(None).await;
+    for content_type in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonp",
+    ] {
+        let mut request = from_here(post("{}"));
+        request
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+        assert_eq!(
+            status(&fixture.router, request).await,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_dropped_at_its_bound() {
+    let mut fixture = fixture(None).await;
+    let (_, answer) = fixture.bring(vec![b' '; BODY_LIMIT + 1], true).await;
+    assert_eq!(answer, json!({ "status": "DROP" }));
+    assert_eq!(fixture.rejected().await.len(), 1);
+}

@@ -1,0 +1,155 @@
+//! Delivery by somebody else's Svix: instead of routing, events become messages there through its API.
+//!
+//! One application per organization, whose uid is the organization's id; it is made when it is first needed. A message's
+//! event id is the outbox id, so a repeated message is refused as a conflict, which is as good as taken. Its event type
+//! is the event's **type** (`com.kaiten.customer.v1.created`): kaiten.md, section 6.4, says that Svix selects endpoints by
+//! event type and leaves open whether those are types or names; the type is what Svix's documentation calls an event
+//! type, has only characters that Svix allows, and does not depend on which of two name forms somebody subscribed to.
+//! The payload is the envelope, as Demae itself would send it.
+//!
+//! Messages of one organization are made one after the other, in order; [`ORGANIZATIONS_AT_ONCE`] organizations at a
+//! time, whose order nobody can compare. A batch is done when all of it is.
+
+mod api;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use demae_event::{Clock, Event, EventId, OrganizationId, envelope::envelope};
+use demae_store::{Store, repository::organizations};
+use futures::{StreamExt as _, stream};
+use std::sync::Arc;
+
+use self::api::{Answer, Api};
+use super::{
+    forwarder::{Destination, NotTaken},
+    organizations::unknown_organization,
+    rejections::Rejections,
+};
+use crate::config::SvixSettings;
+
+/// Organizations whose messages are made at the same time.
+const ORGANIZATIONS_AT_ONCE: usize = 16;
+/// How rejected events are labelled.
+const SOURCE: &str = "svix";
+
+/// A Svix server as the keeper of events.
+pub(crate) struct Svix {
+    api: Api,
+    store: Store,
+    rejections: Rejections,
+    /// Those of the batch under way that need not be sent again.
+    done: HashSet<EventId>,
+}
+
+impl Svix {
+    pub(crate) fn new(
+        settings: &SvixSettings,
+        store: Store,
+        clock: Arc<dyn Clock>,
+        rejections: Rejections,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            api: Api::new(settings, clock)?,
+            store,
+            rejections,
+            done: HashSet::new(),
+        })
+    }
+
+    /// Makes the messages of one organization, in order; answers which are done, and why the others are not.
+    async fn of_organization(
+        &self,
+        organization: OrganizationId,
+        events: Vec<&Event>,
+    ) -> (Vec<EventId>, Result<(), NotTaken>) {
+        let mut done = Vec::with_capacity(events.len());
+        for event in events {
+            match self.send_one(organization, event).await {
+                Ok(()) => done.push(event.id),
+                Err(not_taken) => return (done, Err(not_taken)),
+            }
+        }
+        (done, Ok(()))
+    }
+
+    async fn send_one(&self, organization: OrganizationId, event: &Event) -> Result<(), NotTaken> {
+        let payload = envelope(
+            &event.name,
+            &event.event_type,
+            &event.data,
+            event.headers.as_deref(),
+        );
+        let mut answer = self.api.create_message(event, &payload).await?;
+        if matches!(answer, Answer::NoApplication) {
+            let Some(row) = organizations::find(self.store.reader(), organization).await? else {
+                let reason = unknown_organization(event);
+                return Ok(self.rejections.add(SOURCE, &reason, &payload).await?);
+            };
+            self.api.create_application(organization, &row.name).await?;
+            answer = self.api.create_message(event, &payload).await?;
+        }
+        match answer {
+            Answer::Taken => Ok(()),
+            Answer::Refused(reason) => Ok(self.rejections.add(SOURCE, &reason, &payload).await?),
+            Answer::NoApplication => Err(anyhow::anyhow!(
+                "Svix made an application and does not find it; is svix_url right?"
+            )
+            .into()),
+        }
+    }
+}
+
+#[async_trait]
+impl Destination for Svix {
+    fn name(&self) -> &'static str {
+        SOURCE
+    }
+
+    async fn send(&mut self, events: &[Event]) -> Result<(), NotTaken> {
+        let mut order = Vec::new();
+        let mut by_organization: HashMap<OrganizationId, Vec<&Event>> = HashMap::new();
+        for event in events.iter().filter(|event| !self.done.contains(&event.id)) {
+            by_organization
+                .entry(event.organization_id)
+                .or_insert_with(|| {
+                    order.push(event.organization_id);
+                    Vec::new()
+                })
+                .push(event);
+        }
+        let this = &*self;
+        let work = order.into_iter().filter_map(|organization| {
+            let events = by_organization.remove(&organization)?;
+            Some(this.of_organization(organization, events))
+        });
+        let results: Vec<_> = stream::iter(work)
+            .buffer_unordered(ORGANIZATIONS_AT_ONCE)
+            .collect()
+            .await;
+        let mut first_trouble = None;
+        let mut longest: Option<Duration> = None;
+        for (done, result) in results {
+            self.done.extend(done);
+            if let Err(not_taken) = result {
+                longest = longest.max(not_taken.retry_after);
+                first_trouble.get_or_insert(not_taken);
+            }
+        }
+        match first_trouble {
+            None => {
+                self.done.clear();
+                Ok(())
+            }
+            Some(trouble) => Err(NotTaken {
+                retry_after: longest,
+                ..trouble
+            }),
+        }
+    }
+}
