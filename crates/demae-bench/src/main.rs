@@ -13,6 +13,7 @@ mod bed;
 mod clock;
 mod driver;
 mod http1;
+mod latency;
 mod machine;
 mod mark;
 mod progress;

@@ -4,14 +4,17 @@
 
 mod children;
 mod client;
+mod customers;
 mod database;
+mod dialect;
 mod seed;
 
 use std::{collections::HashSet, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use demae_testkit::process::{DemaeCommand, DemaeProcess};
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 pub(crate) use self::{
@@ -22,7 +25,7 @@ pub(crate) use self::{
 use self::{client::Client, database::Database};
 use crate::{
     clock,
-    driver::{Outcome, Pace, Plan},
+    driver::{Call, Outcome, Pace, Plan},
     progress::Progress,
     receiver::Report,
     rows::{CONNECTIONS, EVENT_BYTES},
@@ -72,6 +75,11 @@ impl Cpu {
             driver: self.driver - earlier.driver,
             receiver: self.receiver - earlier.receiver,
         }
+    }
+
+    /// The same with what a driver used, which is known once it has ended.
+    pub(crate) fn with_driver(self, driver: f64) -> Self {
+        Self { driver, ..self }
     }
 }
 
@@ -160,9 +168,36 @@ impl Bed {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             event_bytes: EVENT_BYTES,
             batch: 1,
+            calls: Vec::new(),
             connections: CONNECTIONS,
             pace,
         }
+    }
+
+    /// A plan to make these calls, again and again.
+    pub(crate) fn plan_calls(&self, calls: Vec<Call>, connections: usize, pace: Pace) -> Plan {
+        Plan {
+            calls,
+            connections,
+            ..self.plan(&[], pace)
+        }
+    }
+
+    /// What the server answers to a GET.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.client
+            .get(&format!("{}{path}", self.command.base_url()))
+            .await
+    }
+
+    /// What the server answers to a POST; null for nothing.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let url = format!("{}{path}", self.command.base_url());
+        let answer = self.client.post(&url, body).await?;
+        if answer.is_empty() {
+            return Ok(Value::Null);
+        }
+        Ok(serde_json::from_slice(&answer)?)
     }
 
     /// Ends the server as an operator would.
@@ -184,6 +219,12 @@ impl Bed {
     /// Writes a backlog straight into the database. The server must not run: nobody would tell it.
     pub(crate) async fn seed(&self, seed: &Seed<'_>) -> Result<()> {
         seed.write(&self.database.connect(&self.command).await?).await
+    }
+
+    /// Writes customers straight into the database, numbered from `first`.
+    pub(crate) async fn seed_customers(&self, first: u64, count: u64) -> Result<()> {
+        let connection = self.database.connect(&self.command).await?;
+        customers::write(&connection, first, count).await
     }
 
     /// Lets the database finish what it put off while rows were seeded.

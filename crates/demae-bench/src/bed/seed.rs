@@ -5,10 +5,11 @@
 //! the outbox, as any application may write them. Ids are `UUIDv7`s in the order of their numbers, because random ones
 //! would spread over the indexes as real ones do not.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use demae_event::{Clock as _, SystemClock, catalogue};
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 
+use super::dialect::Dialect;
 use crate::{bed::Endpoint, mark};
 
 /// Rows in one transaction.
@@ -42,47 +43,9 @@ pub(crate) struct Seed<'a> {
     pub(crate) stage: Stage,
 }
 
-/// What the two databases call things.
-struct Dialect {
-    /// A whole number as 16 hexadecimal digits.
-    hex16: fn(&str) -> String,
-    /// A whole number as 12 hexadecimal digits.
-    hex12: fn(&str) -> String,
-    /// A UUID from 32 hexadecimal digits.
-    uuid: fn(&str) -> String,
-    /// A text as JSON of the kind that the outbox holds.
-    json: fn(&str) -> String,
-    /// A source of rows `s` with the column `n`, from and up to.
-    numbers: fn(u64, u64) -> String,
-}
-
-const SQLITE: Dialect = Dialect {
-    hex16: |number| format!("printf('%016x', {number})"),
-    hex12: |number| format!("printf('%012x', {number})"),
-    uuid: |digits| format!("unhex({digits})"),
-    json: |text| format!("({text})"),
-    numbers: |from, to| {
-        format!(
-            "(WITH RECURSIVE s (n) AS (SELECT {from} UNION ALL SELECT n + 1 FROM s WHERE n < {to}) SELECT n FROM s) s"
-        )
-    },
-};
-
-const POSTGRES: Dialect = Dialect {
-    hex16: |number| format!("lpad(to_hex({number}), 16, '0')"),
-    hex12: |number| format!("lpad(to_hex({number}), 12, '0')"),
-    uuid: |digits| format!("({digits})::uuid"),
-    json: |text| format!("({text})::jsonb"),
-    numbers: |from, to| format!("generate_series({from}::bigint, {to}::bigint) s (n)"),
-};
-
 impl Seed<'_> {
     pub(super) async fn write(&self, connection: &DatabaseConnection) -> Result<()> {
-        let dialect = match connection.get_database_backend() {
-            DbBackend::Sqlite => SQLITE,
-            DbBackend::Postgres => POSTGRES,
-            other => bail!("{other:?} is not a store of Demae's"),
-        };
+        let dialect = Dialect::of(connection)?;
         let event = catalogue::find(&self.endpoint.name).context("not an event of the catalogue")?;
         let statements = Statements {
             seed: self,
@@ -125,7 +88,7 @@ impl Statements<'_> {
         format!(
             "INSERT INTO outbox_events (id, organization_id, event_name, event_type, payload) \
              SELECT {id}, e.organization_id, '{name}', '{kind}', {payload} {rows}",
-            id = self.event_id(),
+            id = self.dialect.id(self.now),
             name = self.event.name,
             kind = self.event.event_type,
             payload = (self.dialect.json)(&self.payload()),
@@ -136,7 +99,7 @@ impl Statements<'_> {
         format!(
             "INSERT INTO messages (event_id, organization_id, event_name, event_type, payload, created_at) \
              SELECT {id}, e.organization_id, '{name}', '{kind}', {payload}, {now} {rows}",
-            id = self.event_id(),
+            id = self.dialect.id(self.now),
             name = self.event.name,
             kind = self.event.event_type,
             payload = self.payload(),
@@ -154,7 +117,7 @@ impl Statements<'_> {
             "INSERT INTO deliveries (endpoint_id, event_id, organization_id, state, attempts, step, due_at, manual, \
              delivered_name, created_at) \
              SELECT e.id, {id}, e.organization_id, 0, 0, 0, {due}, false, '{name}', {now} {rows}",
-            id = self.event_id(),
+            id = self.dialect.id(self.now),
             name = self.event.name,
             now = self.now,
         )
@@ -174,12 +137,5 @@ impl Statements<'_> {
             number = (self.dialect.hex16)("s.n"),
             padding = "x".repeat(padding),
         )
-    }
-
-    /// The time is that of the seeding, so that all later ids come after these; the number is in the last 48 bits.
-    fn event_id(&self) -> String {
-        let milliseconds = self.now / 1_000;
-        let number = (self.dialect.hex12)("s.n");
-        (self.dialect.uuid)(&format!("'{milliseconds:012x}70008000' || {number}"))
     }
 }

@@ -1,7 +1,8 @@
 //! The driver: a process that posts events over a number of connections and says what it was answered.
 //!
 //! It gets one [`Plan`] as an argument and prints one [`Outcome`] when it has ended. It knows nothing of what happens to
-//! the events afterwards; that is the receiver's to see.
+//! the events afterwards; that is the receiver's to see. Instead of events it can make other calls, the same ones again
+//! and again.
 //!
 //! At saturation (closed loop) each connection sends its next request when the last one is answered. At a fixed rate
 //! (open loop) the times are set beforehand and written into the payloads: if the server stalls, the requests that
@@ -20,7 +21,11 @@ use tokio::{
 };
 
 use self::{connection::Connection, template::Templates};
-use crate::{clock, usage};
+use crate::{
+    clock,
+    latency::{Latencies, Latency},
+    usage,
+};
 
 /// Requests that one connection may be behind at a fixed rate, before the pacer waits for it. Times stay as planned.
 const PACED_QUEUE: usize = 4_096;
@@ -42,10 +47,41 @@ pub(crate) struct Plan {
     pub(crate) event_bytes: usize,
     /// Events in one request.
     pub(crate) batch: usize,
+    /// What to send instead of events, in turn. Empty: events.
+    pub(crate) calls: Vec<Call>,
     /// Connections, each with one request under way.
     pub(crate) connections: usize,
     /// How fast and how long.
     pub(crate) pace: Pace,
+}
+
+/// A request that is always the same.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Call {
+    method: String,
+    /// With the query.
+    path: String,
+    body: String,
+}
+
+impl Call {
+    /// Reads something.
+    pub(crate) fn get(path: &str) -> Self {
+        Self {
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            body: String::new(),
+        }
+    }
+
+    /// Does something. The body is JSON.
+    pub(crate) fn post(path: &str, body: &str) -> Self {
+        Self {
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            body: body.to_owned(),
+        }
+    }
 }
 
 /// How fast to send and when to stop.
@@ -87,6 +123,8 @@ pub(crate) struct Outcome {
     pub(crate) refused: Vec<u64>,
     /// Answers by status; 0 stands for a broken connection.
     pub(crate) statuses: BTreeMap<u16, u64>,
+    /// From the time a request was due to the whole answer, but for those that warm up.
+    pub(crate) latency: Latency,
     /// Processor time of the driver.
     pub(crate) cpu_seconds: f64,
 }
@@ -108,10 +146,11 @@ pub(crate) fn run(plan: Plan) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// What the connections share: the next number and the answers so far.
+/// What the connections share: the next number, the answers so far and how long they took.
 #[derive(Debug, Default)]
 struct Tally {
     outcome: Outcome,
+    latencies: Latencies,
 }
 
 async fn drive(plan: Rc<Plan>) -> Result<Outcome> {
@@ -156,8 +195,10 @@ async fn drive(plan: Rc<Plan>) -> Result<Outcome> {
     while let Some(ended) = tasks.join_next().await {
         ended.context("a connection's task panicked")??;
     }
-    let mut outcome = std::mem::take(&mut tally.borrow_mut().outcome);
+    let mut tally = tally.borrow_mut();
+    let mut outcome = std::mem::take(&mut tally.outcome);
     outcome.ended = clock::now();
+    outcome.latency = tally.latencies.summary();
     Ok(outcome)
 }
 
@@ -224,6 +265,8 @@ impl Poster {
         let status = self.connection.exchange(request).await.unwrap_or(0);
         if status == 0 {
             self.connection = Connection::open(self.plan.target).await?;
+        } else if intended > 0 {
+            self.tally.borrow_mut().latencies.record(intended, clock::now());
         }
         self.note(first, count, status)
     }

@@ -1,6 +1,6 @@
 //! Requests whose bytes are made once; only the marks are written anew for each.
 
-use super::Plan;
+use super::{Call, Plan};
 use crate::mark::{self, Mark};
 
 /// A request and where its marks are.
@@ -10,23 +10,24 @@ struct Template {
     marks: Vec<usize>,
 }
 
-/// A template for each event name, or one for a batch, in which the names take turns.
+/// A template for each call or for each event name, or one for a batch, in which the names take turns.
 #[derive(Debug, Clone)]
 pub(super) struct Templates(Vec<Template>);
 
 impl Templates {
     pub(super) fn new(plan: &Plan) -> Self {
+        if !plan.calls.is_empty() {
+            return Self(plan.calls.iter().map(|call| Template::new(plan, call)).collect());
+        }
+        let posting = |body: &str| Template::new(plan, &Call::post(&plan.path, body));
         if plan.batch == 1 {
-            let one = |name: &String| Template::new(plan, &event(name, plan.event_bytes));
+            let one = |name: &String| posting(&event(name, plan.event_bytes));
             return Self(plan.names.iter().map(one).collect());
         }
         let events: Vec<String> = (plan.names.iter().cycle().take(plan.batch))
             .map(|name| event(name, plan.event_bytes))
             .collect();
-        Self(vec![Template::new(
-            plan,
-            &format!(r#"{{"events":[{}]}}"#, events.join(",")),
-        )])
+        Self(vec![posting(&format!(r#"{{"events":[{}]}}"#, events.join(",")))])
     }
 
     /// The request for the events from number `first` on.
@@ -41,18 +42,19 @@ impl Templates {
 }
 
 impl Template {
-    fn new(plan: &Plan, body: &str) -> Self {
+    fn new(plan: &Plan, call: &Call) -> Self {
         let token = plan
             .token
             .as_deref()
             .map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
         let head = format!(
-            "POST {} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n{token}content-length: {}\r\n\r\n",
-            plan.path,
+            "{} {} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n{token}content-length: {}\r\n\r\n",
+            call.method,
+            call.path,
             plan.target,
-            body.len()
+            call.body.len()
         );
-        let bytes = [head, body.to_owned()].concat().into_bytes();
+        let bytes = [&head, call.body.as_str()].concat().into_bytes();
         let marks = memchr::memmem::find_iter(&bytes, PLACEHOLDER.as_bytes()).collect();
         Self { bytes, marks }
     }
@@ -86,6 +88,7 @@ mod tests {
             names: vec!["A".to_owned(), "B".to_owned()],
             event_bytes: 1_024,
             batch,
+            calls: Vec::new(),
             connections: 1,
             pace: Pace::Count { events: 1 },
         }
@@ -108,6 +111,22 @@ mod tests {
                 MarkFinder::new().find(&request),
                 Some(Mark { number, intended: 7 })
             );
+        }
+    }
+
+    #[test]
+    fn calls_are_made_in_turn_as_they_are() {
+        let calls = vec![Call::get("/a?b=c"), Call::post("/d", "{}")];
+        let mut templates = Templates::new(&Plan { calls, ..plan(1) });
+        for (number, method, target, length) in [
+            (0, "GET", "/a?b=c", 0),
+            (1, "POST", "/d", 2),
+            (2, "GET", "/a?b=c", 0),
+        ] {
+            let bytes = templates.stamp(number, 7);
+            let request = http1::request(bytes).unwrap().unwrap();
+            assert!(bytes.starts_with(method.as_bytes()));
+            assert_eq!((request.target, request.body.len()), (target, length));
         }
     }
 

@@ -1,10 +1,12 @@
 //! What came, counted so that nothing grows with time: a byte per expected delivery, a count per tenth of a second, and
 //! a histogram of latencies.
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::mark::Mark;
+use crate::{
+    latency::{Latencies, Latency},
+    mark::Mark,
+};
 
 /// Microseconds that one entry of [`Report::per_bucket`] covers.
 pub(crate) const BUCKET: u64 = 100_000;
@@ -12,8 +14,6 @@ pub(crate) const BUCKET: u64 = 100_000;
 const MAX_NUMBER: u64 = 100_000_000;
 /// Buckets kept: over a day.
 const MAX_BUCKETS: usize = 1_000_000;
-/// The longest latency told apart, in microseconds: an hour.
-const MAX_LATENCY: u64 = 3_600_000_000;
 
 /// Everything received.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Ledger {
     lanes: u64,
     /// How often each delivery came, at `number * lanes + lane`.
     seen: Vec<u8>,
-    latency: Histogram<u64>,
+    latency: Latencies,
     report: Report,
 }
 
@@ -45,21 +45,6 @@ pub(crate) struct Report {
     pub(crate) latency: Latency,
 }
 
-/// Microseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Latency {
-    /// Half are quicker.
-    pub(crate) p50: u64,
-    /// Nine in ten are quicker.
-    pub(crate) p90: u64,
-    /// 99 in 100 are quicker.
-    pub(crate) p99: u64,
-    /// The slowest.
-    pub(crate) max: u64,
-    /// How many were measured.
-    pub(crate) count: u64,
-}
-
 impl Report {
     /// Deliveries per second between two times, whole buckets only. `None` if there is none between them.
     pub(crate) fn rate_between(&self, from: u64, until: u64) -> Option<f64> {
@@ -78,16 +63,10 @@ impl Report {
 
 impl Ledger {
     pub(super) fn new(lanes: u64) -> Self {
-        let mut latency = Histogram::new_from(
-            &Histogram::<u64>::new_with_bounds(1, MAX_LATENCY, 3).unwrap_or_else(|_| {
-                unreachable!("the bounds are constants within what the histogram allows")
-            }),
-        );
-        latency.auto(true);
         Self {
             lanes: lanes.max(1),
             seen: Vec::new(),
-            latency,
+            latency: Latencies::default(),
             report: Report::default(),
         }
     }
@@ -108,8 +87,7 @@ impl Ledger {
             return;
         }
         if mark.intended > 0 {
-            self.latency
-                .saturating_record(now.saturating_sub(mark.intended).max(1));
+            self.latency.record(mark.intended, now);
         }
         self.count(now);
     }
@@ -131,15 +109,8 @@ impl Ledger {
     }
 
     pub(super) fn report(&self) -> Report {
-        let latency = Latency {
-            p50: self.latency.value_at_quantile(0.5),
-            p90: self.latency.value_at_quantile(0.9),
-            p99: self.latency.value_at_quantile(0.99),
-            max: self.latency.max(),
-            count: self.latency.len(),
-        };
         Report {
-            latency,
+            latency: self.latency.summary(),
             ..self.report.clone()
         }
     }

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use self::ledger::Ledger;
-pub(crate) use self::ledger::{Latency, Report};
+pub(crate) use self::ledger::Report;
 use crate::{clock, http1, mark::MarkFinder};
 
 /// How long a slow endpoint takes to answer.

@@ -20,6 +20,7 @@ pub(super) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         names: vec![NAMES[0].to_owned()],
         event_bytes: EVENT_BYTES,
         batch: 1,
+        calls: Vec::new(),
         connections: CONNECTIONS,
         pace: Pace::Saturate {
             seconds: lab.effort.saturation_seconds / 2.0,

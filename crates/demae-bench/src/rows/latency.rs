@@ -6,7 +6,7 @@ use super::{Lab, NAMES, Row, run_to_the_end};
 use crate::{
     bed::{Bed, StoreKind},
     driver::{Pace, Plan},
-    receiver::Latency,
+    latency::Latency,
     report::{CpuPerMessage, Figure, Unit},
 };
 

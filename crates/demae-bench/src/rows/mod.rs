@@ -4,6 +4,8 @@ mod backlog;
 mod ceiling;
 mod isolation;
 mod latency;
+mod listing;
+mod reports;
 mod start;
 mod throughput;
 mod waiting;
@@ -68,6 +70,10 @@ pub(crate) enum Row {
     Waiting,
     /// Healthy endpoints among dead and slow ones
     Isolation,
+    /// Pages of a long list
+    Listing,
+    /// Reports of usage
+    Usage,
     /// From the start of the process to readiness
     Start,
 }
@@ -82,6 +88,8 @@ impl Row {
             Self::Backlog => "drain a backlog",
             Self::Waiting => "cost per delivery",
             Self::Isolation => "healthy endpoints",
+            Self::Listing => "a page of 200",
+            Self::Usage => "usage reports",
             Self::Start => "start to ready",
         }
     }
@@ -109,6 +117,8 @@ pub(crate) struct Effort {
     pub(crate) made_meanwhile: u64,
     /// Endpoints among which some are dead and slow.
     pub(crate) endpoints_per_event: u64,
+    /// Customers in a list: few and many.
+    pub(crate) customers: [u64; 2],
     /// Starts.
     pub(crate) starts: usize,
 }
@@ -123,6 +133,7 @@ impl Effort {
         waiting: [10_000, 1_000_000],
         made_meanwhile: 150_000,
         endpoints_per_event: 50,
+        customers: [1_000, 100_000],
         starts: 7,
     };
     /// To see that everything runs.
@@ -134,6 +145,7 @@ impl Effort {
         waiting: [100, 10_000],
         made_meanwhile: 2_000,
         endpoints_per_event: 4,
+        customers: [400, 2_000],
         starts: 3,
     };
 }
@@ -158,6 +170,8 @@ impl Lab {
             (Row::Backlog, Some(store)) => backlog::measure(self, store).await,
             (Row::Waiting, Some(store)) => waiting::measure(self, store).await,
             (Row::Isolation, Some(store)) => isolation::measure(self, store).await,
+            (Row::Listing, Some(store)) => listing::measure(self, store).await,
+            (Row::Usage, Some(store)) => reports::measure(self, store).await,
             (Row::Start, Some(store)) => start::measure(self, store).await,
             (Row::Ceiling, _) | (_, None) => ceiling::measure(self).await,
         };
@@ -203,14 +217,19 @@ impl Run {
         if report.duplicates > 0 {
             figure = figure.noting(format!("{} duplicates", report.duplicates));
         }
-        if !self.outcome.refused.is_empty() {
-            figure = figure.noting(format!(
-                "{} of {} not accepted: {:?}",
-                self.outcome.refused.len(),
-                self.outcome.sent,
-                self.outcome.statuses
-            ));
-        }
-        figure
+        admit_refusals(&self.outcome, figure)
     }
+}
+
+/// Says what was not accepted.
+fn admit_refusals(outcome: &Outcome, figure: Figure) -> Figure {
+    if outcome.refused.is_empty() {
+        return figure;
+    }
+    figure.noting(format!(
+        "{} of {} not accepted: {:?}",
+        outcome.refused.len(),
+        outcome.sent,
+        outcome.statuses
+    ))
 }
