@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use demae_control_plane::feature_flags::FlagCache;
 use demae_delivery::management::Management;
 use demae_event::{Clock, Timestamp};
 use demae_store::Store;
@@ -47,6 +48,7 @@ struct Shared {
     events: Arc<dyn EventSink>,
     limits: Limits,
     tokens: TokenCache,
+    flags: FlagCache,
     writes: Arc<Semaphore>,
 }
 
@@ -75,6 +77,7 @@ impl ApiState {
             events,
             limits,
             tokens: TokenCache::default(),
+            flags: FlagCache::default(),
             writes: Arc::new(Semaphore::new(limits.concurrent_writes)),
         }))
     }
@@ -101,6 +104,10 @@ impl ApiState {
 
     pub(crate) fn tokens(&self) -> &TokenCache {
         &self.0.tokens
+    }
+
+    pub(crate) fn flags(&self) -> &FlagCache {
+        &self.0.flags
     }
 
     pub(crate) fn writes(&self) -> &Arc<Semaphore> {

@@ -1,13 +1,22 @@
 //! The Kaiten surface (kaiten.md, section 3), one module per resource.
 
+mod audit;
 mod common;
 mod components;
 mod customers;
 mod deployment_zones;
+mod entitlement_value;
+mod entitlements;
 mod event_types;
 mod events;
+mod feature_flags;
 mod health;
 mod history;
+mod instances;
+mod integrations;
+mod license_entitlements;
+mod licenses;
+mod openfeature;
 mod releases;
 mod service_accounts;
 mod tokens;
@@ -25,9 +34,16 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .merge(events::routes())
         .merge(event_types::routes())
         .merge(customers::routes())
+        .merge(instances::routes())
         .merge(components::routes())
         .merge(releases::routes())
         .merge(deployment_zones::routes())
+        .merge(feature_flags::routes())
+        .merge(openfeature::routes())
+        .merge(audit::routes())
+        .merge(entitlements::routes())
+        .merge(licenses::routes())
+        .merge(license_entitlements::routes())
         .merge(service_accounts::routes())
         .merge(tokens::routes())
         .merge(health::routes())

@@ -21,6 +21,9 @@ use crate::{
 /// Name of the security scheme in the document; handlers name it with the scope they want.
 pub(crate) const TOKEN: &str = "token";
 
+/// Paths of a protocol that is not ours: its bodies may have more keys, and faults are answered in its own form.
+pub(crate) const OFREP: &str = "/api/ofrep/";
+
 /// The document. Made once; needs no server.
 pub fn openapi() -> &'static Value {
     static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
@@ -116,7 +119,8 @@ fn operations_mut(document: &mut Value) -> impl Iterator<Item = (String, String,
 fn body_schemas(document: &Value) -> Vec<String> {
     const PREFIX: &str = "#/components/schemas/";
     let mut open: Vec<&Value> = Vec::new();
-    for item in document["paths"].as_object().into_iter().flat_map(Map::values) {
+    let paths = document["paths"].as_object().into_iter().flatten();
+    for (_, item) in paths.filter(|(path, _)| !path.starts_with(OFREP)) {
         open.extend(
             item.as_object()
                 .into_iter()
@@ -152,7 +156,8 @@ fn body_schemas(document: &Value) -> Vec<String> {
 }
 
 fn complete(path: &str, method: &str, operation: &mut Value) {
-    if method == "post" {
+    // An evaluation changes nothing, so there is nothing to repeat.
+    if method == "post" && !path.starts_with(OFREP) {
         let parameters = entry(operation, "parameters", || json!([]));
         if let Some(parameters) = parameters.as_array_mut() {
             parameters.push(idempotency_key());

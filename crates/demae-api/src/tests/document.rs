@@ -3,9 +3,9 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::fixture::{self, Fixture, body_of};
+use super::fixture::{self, Fixture};
 use crate::{
-    openapi::openapi,
+    openapi::{OFREP, openapi},
     testing::{Reply, TestApi},
 };
 
@@ -135,7 +135,7 @@ fn every_event_has_an_entry_whose_example_follows_its_schema() {
 async fn every_body_is_read_as_it_is_described(api: TestApi) {
     let mut checked = 0;
     for (path, method, operation) in operations() {
-        let Some(body) = operation.get("requestBody") else {
+        let Some(body) = operation.get("requestBody").filter(|_| !path.starts_with(OFREP)) else {
             continue;
         };
         let schema = &body["content"]["application/json"]["schema"];
@@ -145,7 +145,7 @@ async fn every_body_is_read_as_it_is_described(api: TestApi) {
                 .unwrap_or_else(|| panic!("{path}: {schema}"));
             assert_eq!(schema["additionalProperties"], false, "{method} {path}");
             let mut wrong: serde_json::Map<String, Value> =
-                properties.keys().map(|key| (key.clone(), json!(-0.5))).collect();
+                properties.keys().map(|key| (key.clone(), json!(-1e-10))).collect();
             wrong.insert("no_such_key".to_owned(), json!(1));
             let mut expected: Vec<String> = wrong.keys().map(|key| format!("body.{key}")).collect();
             expected.sort();
@@ -224,7 +224,7 @@ async fn answers_follow_their_schemas(api: TestApi) {
             let reply = api.call(method.clone(), &path, Some(json!({}))).await;
             assert_described(&operation, &reply, &format!("{method} {path} {{}}"));
         }
-        let reply = api.call(method.clone(), &path, body_of(&operation)).await;
+        let reply = api.call(method.clone(), &path, fixture.body_of(&operation)).await;
         let place = format!("{method} {path}");
         assert!(
             reply.status.is_success() || reply.status == 409,

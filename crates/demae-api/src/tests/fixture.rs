@@ -7,17 +7,24 @@ use serde_json::{Value, json};
 
 use crate::{openapi::openapi, testing::TestApi};
 
-/// A path parameter, known by the path up to it, and the first tenant's value for it.
-pub(super) struct Fixture(HashMap<&'static str, String>);
+/// What the first tenant has.
+pub(super) struct Fixture {
+    /// Path parameters, known by the path up to them.
+    paths: HashMap<&'static str, String>,
+    /// Members of bodies that refer to something.
+    references: Vec<(&'static str, Value)>,
+}
 
 impl Fixture {
     /// Made by the first tenant.
     pub(super) async fn new(api: &TestApi) -> Self {
-        api.post(
-            "/api/customers",
-            json!({"name": "Hidden customer", "slug": "customer"}),
-        )
-        .await;
+        let references = instance(api).await;
+        let flag = json!({
+            "name": "Hidden flag", "slug": "flag", "type": "boolean", "enabled": true,
+            "variants": [{"name": "on", "description": "Hidden", "value": true}],
+            "default_variant": {"type": "basic", "value": "on"},
+        });
+        api.post("/api/feature-flags", flag).await;
         api.post(
             "/api/service-accounts",
             json!({"name": "Hidden machine", "slug": "machine"}),
@@ -43,8 +50,15 @@ impl Fixture {
             .json();
         releases(api).await;
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
-        Self(HashMap::from([
+        let paths = HashMap::from([
             ("/api/customers/", "customer".to_owned()),
+            ("/api/entitlements/", "seats".to_owned()),
+            ("/api/licenses/", "license".to_owned()),
+            ("/api/licenses/{slug}/entitlements/", "seats".to_owned()),
+            ("/api/instances/", "instance".to_owned()),
+            ("/api/instances/{slug}/entitlements/", "seats".to_owned()),
+            ("/api/feature-flags/", "flag".to_owned()),
+            ("/api/ofrep/v1/evaluate/flags/", "flag".to_owned()),
             ("/api/service-accounts/", "machine".to_owned()),
             ("/api/service-accounts/{slug}/tokens/", "token".to_owned()),
             ("/api/components/", "component".to_owned()),
@@ -55,7 +69,19 @@ impl Fixture {
             ("/api/webhooks/history/", attempt.to_string()),
             ("/api/webhooks/{id}/recover/", text(&job["id"])),
             ("/api/events/", text(&event["id"])),
-        ]))
+        ]);
+        Self { paths, references }
+    }
+
+    /// A body that the operation takes: the document's example, referring to what is there.
+    pub(super) fn body_of(&self, operation: &Value) -> Option<Value> {
+        let mut body = body_of(operation)?;
+        for (key, value) in &self.references {
+            if let Some(member) = body.get_mut(key) {
+                *member = value.clone();
+            }
+        }
+        Some(body)
     }
 
     pub(super) fn fill(&self, template: &str) -> String {
@@ -65,7 +91,7 @@ impl Fixture {
             path.push_str(before);
             let prefix = &template[..template.len() - rest.len() + before.len()];
             let value = self
-                .0
+                .paths
                 .get(prefix)
                 .unwrap_or_else(|| panic!("the fixture has nothing for {prefix}"));
             path.push_str(value);
@@ -73,6 +99,35 @@ impl Fixture {
         }
         path + rest
     }
+}
+
+/// A customer, an entitlement that a license grants, and an instance; answers what bodies refer to them by.
+async fn instance(api: &TestApi) -> Vec<(&'static str, Value)> {
+    let made = async |path: &str, body| {
+        let reply = api.post(path, body).await;
+        assert!(reply.status.is_success(), "{reply:?}");
+        reply
+    };
+    let customer = json!({"name": "Hidden customer", "slug": "customer"});
+    let customer = made("/api/customers", customer).await.json();
+    let entitlement = json!({"name": "Hidden seats", "slug": "seats", "description": null, "type": "NUMBER"});
+    made("/api/entitlements", entitlement).await;
+    let license = json!({
+        "name": "Hidden license", "slug": "license", "description": "", "type": "PAID", "isDefault": false,
+    });
+    let license = made("/api/licenses", license).await.json();
+    let grant = json!({"entitlementSlug": "seats", "value": {"type": "number", "value": 100}});
+    made("/api/licenses/license/entitlements", grant).await;
+    let references = vec![
+        ("customerId", customer["id"].clone()),
+        ("licenseId", license["id"].clone()),
+    ];
+    let mut instance = json!({"name": "Hidden instance", "slug": "instance"});
+    for (key, value) in &references {
+        instance[key] = value.clone();
+    }
+    made("/api/instances", instance).await;
+    references
 }
 
 /// A component, a release that consists of it, and a zone that runs it.
@@ -106,8 +161,8 @@ pub(super) fn operations() -> Vec<(Method, String, Value)> {
     operations
 }
 
-/// A body that the operation takes, from the document.
-pub(super) fn body_of(operation: &Value) -> Option<Value> {
+/// An example of a body that the operation takes.
+fn body_of(operation: &Value) -> Option<Value> {
     let content = operation.get("requestBody")?;
     let mut schema = content["content"]["application/json"]["schema"].clone();
     while schema.get("example").is_none() {

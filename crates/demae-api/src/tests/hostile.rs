@@ -4,7 +4,7 @@ use axum::body::Body;
 use http::Method;
 use serde_json::Value;
 
-use super::fixture::{Fixture, body_of, operations};
+use super::fixture::{Fixture, operations};
 use crate::testing::{TestApi, request};
 
 on_both_databases! {
@@ -76,7 +76,7 @@ async fn nothing_that_is_sent_makes_the_server_fail(api: TestApi) {
                 assert_withstood(&api, &method, &uri, String::new()).await;
             }
         }
-        let Some(Value::Object(example)) = body_of(&operation) else {
+        let Some(Value::Object(example)) = fixture.body_of(&operation) else {
             continue;
         };
         for key in example.keys() {

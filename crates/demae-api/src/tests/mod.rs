@@ -26,9 +26,14 @@ macro_rules! on_both_databases {
 mod auth;
 mod customers;
 mod document;
+mod entitlements;
 mod events;
+mod feature_flags;
 mod fixture;
 mod hostile;
+mod instances;
+mod licenses;
+mod openfeature;
 mod problems;
 mod releases;
 mod repetition;

@@ -5,7 +5,7 @@
 
 use http::Method;
 
-use super::fixture::{Fixture, body_of, operations};
+use super::fixture::{Fixture, operations};
 use crate::testing::TestApi;
 
 on_both_databases! {
@@ -23,7 +23,7 @@ async fn nothing_of_another_tenant_is_there(api: TestApi) {
         }
         let path = fixture.fill(&template);
         let theirs = api
-            .call_as(&other, method.clone(), &path, body_of(&operation))
+            .call_as(&other, method.clone(), &path, fixture.body_of(&operation))
             .await;
         assert_eq!(theirs.status, 404, "{method} {template}: {theirs:?}");
         assert!(!theirs.text.contains("Hidden"), "{theirs:?}");
@@ -36,7 +36,7 @@ async fn nothing_of_another_tenant_is_there(api: TestApi) {
             continue;
         }
         let path = fixture.fill(&template);
-        let own = api.call(method.clone(), &path, body_of(&operation)).await;
+        let own = api.call(method.clone(), &path, fixture.body_of(&operation)).await;
         assert_ne!(own.status, 404, "{method} {template}: {own:?}");
         assert!(!own.status.is_server_error(), "{method} {template}: {own:?}");
     }

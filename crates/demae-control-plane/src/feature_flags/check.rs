@@ -119,29 +119,23 @@ fn check_percentage(faults: &mut Faults, at: String, share: u8) {
 }
 
 fn check_dates(faults: &mut Faults, at: &str, Dates { start, end }: &Dates, names: &HashSet<&str>) {
-    for (
-        key,
-        Stage {
-            variant, percentage, ..
-        },
-    ) in [("start", start), ("end", end)]
-    {
-        check_variant(faults, format!("{at}.{key}.variant"), variant, names);
-        check_percentage(faults, format!("{at}.{key}.percentage"), *percentage);
+    for (key, stage) in [("start", start), ("end", end)] {
+        check_variant(faults, format!("{at}.{key}.variant"), &stage.variant, names);
+        check_percentage(faults, format!("{at}.{key}.percentage"), stage.percentage);
     }
     if start.date > end.date {
         faults.push(format!("{at}.end.date"), "must not be before the start's date");
     }
-    if start.percentage > end.percentage {
-        faults.push(
-            format!("{at}.end.percentage"),
-            "must not be less than the start's: both are shares of the end's variant",
-        );
-    }
     if start.variant == end.variant {
-        faults.push(
-            format!("{at}.end.variant"),
-            "must not be the start's: a rollout leads from one variant to another",
-        );
+        if names.len() != 2 {
+            let message = "must not be the start's, unless the flag has exactly two variants";
+            faults.push(format!("{at}.end.variant"), message);
+        }
+    } else if u16::from(start.percentage) + u16::from(end.percentage) <= 100 {
+        // Each is a share of its own variant. Who takes both for shares of the end's variant would have everyone served that
+        // variant at once.
+        let message = "must make more than 100 with the start's: at each date, so many have that end's own variant, and \
+            the end's must become more";
+        faults.push(format!("{at}.end.percentage"), message);
     }
 }

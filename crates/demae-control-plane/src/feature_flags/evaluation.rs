@@ -15,9 +15,10 @@
 //!
 //! - `rollout_percentage`: the variants, sorted by name, divide the range in proportion to their percentages. If one
 //!   variant's percentage grows at the cost of others, whoever had it keeps it.
-//! - `rollout_date`: whoever's place is below the current share has the variant of `end`, the others that of `start`. The
-//!   share is zero until the date of `start`, has its percentage at that date, grows evenly to the percentage of `end`
-//!   at that one's date, and stays there. Whoever has the variant of `end` keeps it as time goes on.
+//! - `rollout_date`: at the date of each end, so many percent have that end's variant and the rest the other end's; in
+//!   between the shares change evenly, and before and after they stay. If both ends name the same variant, the rest have
+//!   the flag's other one. Whoever's place is below the share of the end's variant has that one. Whoever has it keeps it as
+//!   long as that share grows.
 //!
 //! Without a targeting key only what does not depend on it can be told: a rollout in which one variant has everything.
 
@@ -273,29 +274,38 @@ fn variant_at(shares: &Percentages, place: u128) -> &str {
     last
 }
 
+/// What those have who do not have the end's variant.
+fn rest_of<'f>(Dates { start, end }: &'f Dates, flag: &'f FeatureFlag) -> &'f str {
+    if start.variant != end.variant {
+        return &start.variant;
+    }
+    let other = flag.variants.iter().find(|variant| variant.name != end.variant);
+    other.map_or(&end.variant, |variant| &variant.name)
+}
+
 /// How much of the range has the end's variant.
 fn share_at(Dates { start, end }: &Dates, now: Timestamp) -> u128 {
     let part = |percentage: u8| u128::from(percentage) * WHOLE / 100;
-    if now < start.date {
-        return 0;
-    }
+    let last = part(end.percentage);
+    let first = if start.variant == end.variant {
+        part(start.percentage)
+    } else {
+        WHOLE - part(start.percentage)
+    };
     if now >= end.date {
-        return part(end.percentage);
+        return last;
     }
+    if now <= start.date {
+        return first;
+    }
+    // Microseconds, below 2^64; that times a share, at most 2^64, is below 2^128. The dates differ, as now is between them.
     let micros = |from: Timestamp, to: Timestamp| u128::from(from.as_micros().abs_diff(to.as_micros()));
     let (elapsed, length) = (micros(start.date, now), micros(start.date, end.date));
-    // The dates differ, since now is between them. Whole microseconds of 2^64ths: 64 bits by 64 bits.
-    let (first, grown) = (
-        part(start.percentage),
-        part(end.percentage).saturating_sub(part(start.percentage)),
-    );
-    first + mul_div(grown, elapsed, length)
-}
-
-/// `value * part / whole`, where `value` is at most 2^64 and `part` less than `whole`, below 2^64.
-fn mul_div(value: u128, part: u128, whole: u128) -> u128 {
-    // 2^64 times a number below 2^64 is below 2^128.
-    value * part / whole
+    if last >= first {
+        first + (last - first) * elapsed / length
+    } else {
+        first - (first - last) * elapsed / length
+    }
 }
 
 #[cfg(test)]

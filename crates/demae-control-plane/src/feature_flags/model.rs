@@ -105,7 +105,7 @@ pub enum DefaultVariant {
     },
     /// Shares.
     RolloutPercentage(Percentages),
-    /// A share that grows.
+    /// A share that changes over time.
     RolloutDate(Dates),
 }
 
@@ -132,7 +132,7 @@ pub enum TargetedVariant {
     },
     /// Shares.
     RolloutPercentage(Percentages),
-    /// A share that grows.
+    /// A share that changes over time.
     RolloutDate(Dates),
 }
 
@@ -143,7 +143,8 @@ pub struct Percentages {
     pub distribution: BTreeMap<String, u8>,
 }
 
-/// From one variant to another over time.
+/// A share that changes evenly between two dates. If both ends name the same variant, the flag has exactly two, and the
+/// other one has the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dates {
     /// From what, when.
@@ -157,7 +158,7 @@ pub struct Dates {
 pub struct Stage {
     /// Name of a variant.
     pub variant: String,
-    /// How many have the end's variant at that time: 0 to 100.
+    /// How many have it at that time: 0 to 100. The rest have the other end's variant.
     pub percentage: u8,
     /// When.
     pub date: Timestamp,

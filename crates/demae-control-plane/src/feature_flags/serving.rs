@@ -32,7 +32,7 @@ pub struct ManifestFlag {
     /// Type of its values.
     pub kind: FlagType,
     /// What to assume while it cannot be asked: the default variant's value; of a rollout, that of the largest share, or
-    /// of the start.
+    /// of its start.
     pub default_value: Value,
     /// Display name.
     pub name: String,

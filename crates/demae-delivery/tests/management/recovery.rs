@@ -268,6 +268,7 @@ async fn what_is_old_and_finished_is_forgotten(world: &World) {
     let endpoint = world.endpoint().await.id;
     let mixed = mixed(world, endpoint).await;
     let retention = Retention {
+        rejected: std::time::Duration::from_hours(24 * 365),
         attempts: seconds(60),
         messages: seconds(60),
         jobs: seconds(60),

@@ -19,9 +19,7 @@ use sea_orm_migration::{
     },
 };
 
-use super::table::{
-    big, boolean, index, integer, micros, optional, primary_key, table, text, unique, uuid,
-};
+use super::table::{big, boolean, index, integer, micros, optional, primary_key, table, text, unique, uuid};
 
 #[derive(DeriveMigrationName)]
 pub(super) struct Migration;

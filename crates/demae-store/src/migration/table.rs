@@ -38,7 +38,6 @@ pub(super) fn big(name: &str) -> ColumnDef {
         .to_owned()
 }
 
-
 /// A time: microseconds since the Unix epoch (see [`demae_event::Timestamp`]).
 pub(super) fn micros(name: &str) -> ColumnDef {
     big(name)

@@ -37,6 +37,7 @@ fn shares(a: u8, b: u8, c: u8) -> Value {
     json!({"type": "rollout_percentage", "distribution": {"c": c, "a": a, "b": b}})
 }
 
+/// From `a`, which so many have at the start, to `b`, which so many have at the end.
 fn dates(from: u8, to: u8) -> Value {
     json!({
         "type": "rollout_date",
@@ -145,9 +146,9 @@ fn a_rollout_needs_to_know_who_asks_only_if_it_matters() {
     for (default, now, known) in [
         (shares(50, 50, 0), START, false),
         (shares(100, 0, 0), START, true),
-        (dates(10, 90), START + DAY, false),
-        (dates(0, 100), START + DAY, true),
-        (dates(10, 90), Timestamp::from_secs(0), true),
+        (dates(90, 90), START + DAY, false),
+        (dates(90, 100), START + DAY, true),
+        (dates(100, 90), START, true),
     ] {
         let flag = flag(default, json!(null), true);
         for context in [json!({}), json!({"targetingKey": ""}), json!({"plan": "pro"})] {
@@ -174,34 +175,53 @@ fn places_are_what_the_documentation_says() {
     }
 }
 
+/// What is read of a `rollout_date`.
+fn read(mut value: Value) -> Dates {
+    value.as_object_mut().unwrap().remove("type");
+    serde_json::from_value(value).unwrap()
+}
+
 #[test]
-fn a_rollout_by_date_grows_evenly_between_its_dates() {
-    let read: Dates = {
-        let mut value = dates(10, 50);
-        value.as_object_mut().unwrap().remove("type");
-        serde_json::from_value(value).unwrap()
-    };
-    let before = Timestamp::from_micros(START.as_micros() - 1);
-    let percent = |now: Timestamp| share_at(&read, now) as f64 * 100.0 / WHOLE as f64;
-    assert_eq!(share_at(&read, before), 0);
-    for (now, expected) in [
-        (START, 10.0),
-        (START + DAY / 4, 20.0),
-        (START + DAY / 2, 30.0),
-        (START + DAY, 50.0),
-        (START + DAY * 400, 50.0),
+fn a_rollout_by_date_changes_evenly_between_its_dates() {
+    let percent = |dates: &Dates, now: Timestamp| share_at(dates, now) as f64 * 100.0 / WHOLE as f64;
+    let before = Timestamp::from_secs(0);
+    let growing = read(dates(90, 50));
+    let mut shrinking = growing.clone();
+    shrinking.start.variant = "b".to_owned();
+    for (dates, shares) in [
+        (&growing, [10.0, 10.0, 20.0, 30.0, 50.0, 50.0]),
+        (&shrinking, [90.0, 90.0, 80.0, 70.0, 50.0, 50.0]),
     ] {
-        assert!((percent(now) - expected).abs() < 1e-9, "{now}: {}", percent(now));
+        let moments = [
+            before,
+            START,
+            START + DAY / 4,
+            START + DAY / 2,
+            START + DAY,
+            START + DAY * 400,
+        ];
+        for (now, expected) in moments.into_iter().zip(shares) {
+            let share = percent(dates, now);
+            assert!((share - expected).abs() < 1e-9, "{now}: {share}");
+        }
     }
-    let at_once = Dates {
-        end: super::super::Stage {
-            date: START,
-            ..read.end.clone()
-        },
-        ..read
-    };
-    assert_eq!(share_at(&at_once, before), 0);
-    assert_eq!(share_at(&at_once, START), 50 * WHOLE / 100);
+    let mut at_once = read(dates(100, 100));
+    at_once.end.date = START;
+    assert_eq!(
+        share_at(&at_once, Timestamp::from_micros(START.as_micros() - 1)),
+        0
+    );
+    assert_eq!(share_at(&at_once, START), WHOLE);
+}
+
+#[test]
+fn a_rollout_of_one_variant_leaves_the_other_to_the_rest() {
+    let mut value = dates(0, 100);
+    value["start"]["variant"] = json!("b");
+    let mut flag = flag(value, json!(null), true);
+    flag.flag.variants.truncate(2);
+    assert_eq!(served(&flag, "anyone", START), "a");
+    assert_eq!(served(&flag, "anyone", START + DAY), "b");
 }
 
 #[test]
@@ -255,7 +275,7 @@ proptest! {
 
     #[test]
     fn who_has_the_end_keeps_it(
-        from in 0_u8..=50, to in 50_u8..=100, first in 0_u64..200_000, then in 0_u64..200_000, key in "[a-z0-9]{1,20}"
+        from in 51_u8..=100, to in 50_u8..=100, first in 0_u64..200_000, then in 0_u64..200_000, key in "[a-z0-9]{1,20}"
     ) {
         let flag = flag(dates(from, to), json!(null), true);
         let now = START + Duration::from_secs(first);
