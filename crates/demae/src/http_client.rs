@@ -26,9 +26,15 @@ pub(crate) struct HttpClient {
 
 impl HttpClient {
     /// Must be used within a tokio runtime.
+    #[expect(
+        clippy::expect_used,
+        reason = "the provider and the versions are both compiled in"
+    )]
     pub(crate) fn new() -> Self {
         let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
+            // Named, because a program that links two providers has no default one.
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .expect("ring speaks the default versions of TLS")
             .https_or_http()
             .enable_http1()
             .enable_http2()

@@ -13,6 +13,7 @@ mod doctor;
 mod http_client;
 mod inbox;
 mod relay;
+mod sample;
 mod secret_key;
 mod server;
 mod telemetry;

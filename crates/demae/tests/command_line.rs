@@ -27,8 +27,8 @@ fn help_names_every_fixed_command_and_the_exit_codes() {
     let output = demae(folder.path(), &["--help"]);
     let help = text(&output.stdout);
     let commands = [
-        "dev", "serve", "listen", "trigger", "events", "org", "token", "endpoint", "history", "retry",
-        "migrate", "doctor", "verify", "openapi",
+        "dev", "serve", "listen", "trigger", "events", "org", "token", "attach", "endpoint", "history",
+        "retry", "migrate", "doctor", "verify", "openapi",
     ];
     for command in commands {
         assert!(

@@ -4,6 +4,7 @@
 //! so work from anywhere. And some open the database themselves, because they must work when there is no server or no
 //! token yet; these need the server's settings. Each help text says which kind it is.
 
+mod attach;
 mod endpoint;
 mod events;
 mod history;
@@ -13,7 +14,7 @@ mod migrate;
 mod openapi;
 mod org;
 pub(crate) mod output;
-mod remote;
+pub(crate) mod remote;
 mod retry;
 mod settings;
 mod token;
@@ -46,12 +47,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run everything in one process, for a laptop
-    ///
-    /// SQLite, endpoints on loopback allowed, an inbox at /inbox/{name} that shows what it receives. The first start
-    /// makes an organization and a token, and prints it.
-    Dev(SettingsArgs),
-    /// Run the same parts for production
+    Dev(server::DevArgs),
     Serve(server::ServeArgs),
     /// Print the catalogue of events
     Events(events::Args),
@@ -59,6 +55,8 @@ enum Command {
     Org(org::Args),
     /// Service accounts and their tokens (opens the database)
     Token(token::Args),
+    /// Prepare somebody else's Postgres so that Demae delivers what is written there
+    Attach(attach::Args),
     /// Webhook endpoints (talks to a server)
     Endpoint(endpoint::Args),
     /// Attempts to deliver (talks to a server)
@@ -88,6 +86,7 @@ impl Cli {
             Command::Events(args) => events::run(&args)?,
             Command::Org(args) => org::run(args).await?,
             Command::Token(args) => token::run(args).await?,
+            Command::Attach(args) => return attach::run(&args).await,
             Command::Endpoint(args) => endpoint::run(args).await?,
             Command::History(args) => history::run(args).await?,
             Command::Retry(args) => retry::run(args).await?,

@@ -68,15 +68,20 @@ impl RemoteArgs {
                 )
             })?,
         };
-        Ok(Remote {
-            http: HttpClient::new(),
-            base: self.url.clone(),
-            token,
-        })
+        Ok(Remote::new(self.url.clone(), token))
     }
 }
 
 impl Remote {
+    /// The server at `base`, in the name of whoever has the token.
+    pub(crate) fn new(base: Url, token: Secret) -> Self {
+        Self {
+            http: HttpClient::new(),
+            base,
+            token,
+        }
+    }
+
     /// The server's address.
     pub(crate) fn base(&self) -> &Url {
         &self.base
@@ -84,6 +89,26 @@ impl Remote {
 
     pub(crate) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
         self.call(Method::GET, path, query, None).await
+    }
+
+    /// What is there, or none if nothing is.
+    pub(crate) async fn find(&self, path: &str) -> anyhow::Result<Option<Value>> {
+        match self.exchange(Method::GET, path, &[], None, None).await? {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, body) => read(&self.base, status, &body).map(Some),
+        }
+    }
+
+    /// A POST that the server makes once, however often it is sent with this key.
+    pub(crate) async fn post_once(&self, path: &str, body: &Value, key: &str) -> anyhow::Result<Value> {
+        let (status, body) = self
+            .exchange(Method::POST, path, &[], Some(body), Some(key))
+            .await?;
+        read(&self.base, status, &body)
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call(Method::PUT, path, &[], Some(body)).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
@@ -132,6 +157,18 @@ impl Remote {
         query: &[(&str, String)],
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
+        let (status, body) = self.exchange(method, path, query, body, None).await?;
+        read(&self.base, status, &body)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<&Value>,
+        idempotency_key: Option<&str>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/api{path}", self.base.path().trim_end_matches('/')));
         if !query.is_empty() {
@@ -145,6 +182,9 @@ impl Remote {
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
+        if let Some(key) = idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
         let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let request = request
             .body(bytes)
@@ -153,19 +193,20 @@ impl Remote {
             format!("cannot reach the server at {}\nis it running? (`demae dev`) Another address: --url or DEMAE_URL", self.base)
         })?;
         let (head, body) = response.into_parts();
-        if !head.status.is_success() {
-            bail!(problem(head.status, &body));
-        }
-        if body.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&body).with_context(|| {
-            format!(
-                "{} answered something other than JSON; is it a Demae server?",
-                self.base
-            )
-        })
+        Ok((head.status, body))
     }
+}
+
+/// The JSON of a success; `Null` if it has no body.
+fn read(base: &Url, status: StatusCode, body: &Bytes) -> anyhow::Result<Value> {
+    if !status.is_success() {
+        bail!(problem(status, body));
+    }
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(body)
+        .with_context(|| format!("{base} answered something other than JSON; is it a Demae server?"))
 }
 
 /// A refusal in words: the problem document if there is one.

@@ -1,6 +1,9 @@
 //! Reads settings one by one, going on after a fault so that all of them are found in one run.
 
-use figment::{Figment, value::Value};
+use figment::{
+    Figment,
+    value::{Dict, Value},
+};
 
 use super::fault::{Fault, Faults};
 
@@ -96,6 +99,30 @@ impl Reader {
         values
     }
 
+    /// The tables of a list of tables.
+    pub(super) fn tables(&mut self, setting: &str) -> Vec<Dict> {
+        let found = match self.figment.find_value(setting) {
+            Ok(Value::Array(_, values)) => values
+                .into_iter()
+                .map(|value| match value {
+                    Value::Dict(_, table) => Some(table),
+                    _ => None,
+                })
+                .collect(),
+            // A variable or a flag that says "none".
+            Ok(Value::String(_, text)) if text.is_empty() => Some(Vec::new()),
+            _ => None,
+        };
+        found.unwrap_or_else(|| {
+            self.fault(
+                setting,
+                "this setting takes tables",
+                format!("write [[{setting}]] in the settings file, and its members below"),
+            );
+            Vec::new()
+        })
+    }
+
     /// Notes a fault of `setting` unless `holds`; skipped if one of `involved` has a fault already, which would
     /// make this one a mere consequence.
     pub(super) fn require(
@@ -129,7 +156,7 @@ impl Reader {
         self.faults.iter().any(|fault| fault.setting == setting)
     }
 
-    fn fault(&mut self, setting: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn fault(&mut self, setting: &str, problem: impl Into<String>, remedy: impl Into<String>) {
         let origin = self
             .figment
             .find_metadata(setting)
@@ -143,7 +170,7 @@ impl Reader {
     }
 }
 
-fn scalar(value: &Value) -> Option<String> {
+pub(super) fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(_, text) => Some(text.trim().to_owned()),
         Value::Bool(_, flag) => Some(flag.to_string()),
@@ -156,7 +183,7 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-fn items(value: &Value) -> Option<Vec<String>> {
+pub(super) fn items(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::Array(_, values) => values.iter().map(scalar).collect(),
         _ => Some(

@@ -70,6 +70,12 @@ impl Sources {
         })
     }
 
+    /// A variable of the environment.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        let found = self.variables.iter().find(|(variable, _)| variable == name);
+        found.map(|(_, value)| value.clone())
+    }
+
     /// Merges all sources, later ones winning. Names that are no setting's are faults.
     pub(super) fn merge(&self) -> (Figment, Vec<Fault>) {
         let mut merger = Merger::new();
@@ -210,7 +216,7 @@ fn without_origin(value: Value) -> Value {
         Value::Num(_, number) => Value::Num(tag, number),
         Value::Empty(_, empty) => Value::Empty(tag, empty),
         Value::Array(_, items) => Value::Array(tag, items.into_iter().map(without_origin).collect()),
-        // No setting is a table; one is told as a fault of the name that holds it.
+        // Only `source` holds tables; another is told as a fault of the name that holds it.
         Value::Dict(_, members) => Value::Dict(tag, members),
     }
 }

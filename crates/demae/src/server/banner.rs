@@ -56,6 +56,11 @@ fn dev(settings: &Settings, addresses: &[SocketAddr], token: Option<&FirstToken>
     text
 }
 
+/// Where the process itself finds its page.
+pub(super) fn page(settings: &Settings) -> Option<String> {
+    settings.listen.first().copied().map(base)
+}
+
 fn three_lines(api: &str, page: &str, token: &str) -> String {
     format!(
         "curl -X POST {api}/api/webhooks \\\n  -H \"Authorization: Bearer {token}\" \\\n  \

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use demae_testkit::api::Answer;
 use http::{Method, StatusCode};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use serde_json::{Value, json};
@@ -16,10 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    api::{Answer, Api},
-    ledger::Ledger,
-};
+use crate::{api::Api, ledger::Ledger};
 
 /// Clients per way to a server.
 const CLIENTS: usize = 12;

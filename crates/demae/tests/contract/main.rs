@@ -6,11 +6,16 @@
 
 #[path = "../support/api.rs"]
 mod api;
+mod catalogue;
 mod interface;
 mod quick_start;
+mod sample;
 mod signatures;
 
-use demae_testkit::process::{DemaeCommand, DemaeProcess};
+use demae_testkit::{
+    postgres::TestDatabase,
+    process::{DemaeCommand, DemaeProcess},
+};
 
 use crate::api::Api;
 
@@ -19,9 +24,23 @@ const TOKEN: &str = "ksh_0123456789abcdefghijklmnopqrstuvwxyzABCD";
 
 /// `demae dev` with a token that the tests know.
 async fn start() -> (DemaeProcess, Api) {
-    let command = DemaeCommand::of(env!("CARGO_BIN_EXE_demae"), "dev")
+    run(dev()).await
+}
+
+/// The same on Postgres.
+async fn start_on_postgres() -> (DemaeProcess, Api, TestDatabase) {
+    let database = TestDatabase::create().await.unwrap();
+    let (process, api) = run(dev().setting("DEMAE_DATABASE_URL", database.url())).await;
+    (process, api, database)
+}
+
+fn dev() -> DemaeCommand {
+    DemaeCommand::of(env!("CARGO_BIN_EXE_demae"), "dev")
         .unwrap()
-        .setting("DEMAE_BOOTSTRAP_TOKEN", TOKEN);
+        .setting("DEMAE_BOOTSTRAP_TOKEN", TOKEN)
+}
+
+async fn run(command: DemaeCommand) -> (DemaeProcess, Api) {
     let process = command.start().await.unwrap();
     (process, Api::new(command.base_url(), TOKEN))
 }

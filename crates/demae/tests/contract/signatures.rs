@@ -74,7 +74,7 @@ fn secret_of(made: &Value) -> String {
     made["secret"].as_str().unwrap().to_owned()
 }
 
-fn received(secret: String, delivery: &ReceivedRequest) -> Received {
+pub(crate) fn received(secret: String, delivery: &ReceivedRequest) -> Received {
     let mut headers = BTreeMap::new();
     for (name, value) in &delivery.headers {
         headers.insert(name.to_string(), value.to_str().unwrap().to_owned());

@@ -1,0 +1,262 @@
+//! A broker between relay and workers: the relay's events go to it ([`ToBroker`]), and workers take them from it
+//! ([`FromBroker`]).
+//!
+//! Both ends keep the contract of what they stand for: an event is taken out of the outbox after the broker confirmed
+//! it, and out of the broker's queue after it was routed durably. In between it may be repeated, and its id tells.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use demae_broker::{Broker, Consumer, Delivery, Message, Publisher, Rejection, Tag, rabbitmq::RabbitMq};
+use demae_cdc::envelope::{self, Envelope};
+use demae_delivery::engine::{EventSource, SourceError};
+use demae_event::{Event, EventId};
+
+use super::forwarder::{Destination, NotTaken};
+use crate::config::BrokerSettings;
+
+/// RabbitMQ as the settings name it. Does no I/O.
+pub(crate) fn rabbitmq(settings: &BrokerSettings) -> RabbitMq {
+    RabbitMq::new(settings.url.clone(), demae_broker::rabbitmq::Topology::default())
+}
+
+/// The broker as the keeper of events.
+pub(super) struct ToBroker {
+    publisher: Box<dyn Publisher>,
+}
+
+impl ToBroker {
+    pub(super) fn new(broker: &dyn Broker) -> Self {
+        Self {
+            publisher: broker.publisher(),
+        }
+    }
+}
+
+#[async_trait]
+impl Destination for ToBroker {
+    fn name(&self) -> &'static str {
+        "broker"
+    }
+
+    async fn send(&mut self, events: &[Event]) -> Result<(), NotTaken> {
+        let messages = events
+            .iter()
+            .map(|event| Message::new(event.id.to_string(), envelope::encode(event)))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(self.publisher.publish(&messages).await?)
+    }
+}
+
+/// The broker's queue as a source of events.
+///
+/// What can never become an event becomes a dead letter of the broker. Everything else that is no event (heartbeats,
+/// deletions) is acknowledged at once.
+pub(super) struct FromBroker {
+    consumer: Box<dyn Consumer>,
+    /// Offered and not acknowledged, in order. Kept as bytes, which cost nothing to keep.
+    offered: Vec<Offered>,
+    /// Nothing to be done about these but to say so to the broker.
+    forgotten: Vec<Tag>,
+    unusable: Vec<Tag>,
+}
+
+struct Offered {
+    id: EventId,
+    tag: Tag,
+    body: Bytes,
+}
+
+impl FromBroker {
+    pub(super) fn new(broker: &dyn Broker, settings: &BrokerSettings) -> Self {
+        Self {
+            consumer: broker.consumer(settings.prefetch),
+            offered: Vec::new(),
+            forgotten: Vec::new(),
+            unusable: Vec::new(),
+        }
+    }
+
+    /// Reads a delivery; nothing is lost if the caller is dropped afterwards.
+    fn read(&mut self, delivery: Delivery) -> Option<Event> {
+        let Delivery { tag, message, .. } = delivery;
+        match envelope::decode(message.body()) {
+            Ok(Envelope::Event(event)) => {
+                self.offered.push(Offered {
+                    id: event.id,
+                    tag,
+                    body: message.body().clone(),
+                });
+                Some(event)
+            }
+            Ok(Envelope::Heartbeat | Envelope::Ignored) => {
+                self.forgotten.push(tag);
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, message = message.id(), "a message from the broker is no event: now a dead letter");
+                self.unusable.push(tag);
+                None
+            }
+        }
+    }
+
+    /// Tells the broker what has become of messages that are no events.
+    async fn settle(&mut self) -> Result<(), SourceError> {
+        if !self.forgotten.is_empty() {
+            let done = self.consumer.acknowledge(&self.forgotten).await;
+            // After a failure they come again under other tags.
+            self.forgotten.clear();
+            done.map_err(SourceError::other)?;
+        }
+        if !self.unusable.is_empty() {
+            let done = self.consumer.reject(&self.unusable, Rejection::DeadLetter).await;
+            self.unusable.clear();
+            done.map_err(SourceError::other)?;
+        }
+        Ok(())
+    }
+
+    /// What was offered before, read again.
+    fn again(&self, limit: usize) -> Vec<Event> {
+        self.offered
+            .iter()
+            .take(limit)
+            .filter_map(|offered| match envelope::decode(&offered.body) {
+                Ok(Envelope::Event(event)) => Some(event),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+#[async_trait]
+impl EventSource for FromBroker {
+    async fn next(&mut self, limit: u32) -> Result<Vec<Event>, SourceError> {
+        let limit = limit as usize;
+        if !self.offered.is_empty() {
+            return Ok(self.again(limit));
+        }
+        loop {
+            self.settle().await?;
+            let deliveries = self.consumer.next(limit).await.map_err(SourceError::other)?;
+            let events: Vec<Event> = deliveries
+                .into_iter()
+                .filter_map(|delivery| self.read(delivery))
+                .collect();
+            if !events.is_empty() {
+                return Ok(events);
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, events: &[EventId]) -> Result<(), SourceError> {
+        let named: std::collections::HashSet<&EventId> = events.iter().collect();
+        let (routed, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.offered)
+            .into_iter()
+            .partition(|offered| named.contains(&offered.id));
+        // Also after a failure: they are routed, and the broker delivers them once more.
+        self.offered = left;
+        let tags: Vec<Tag> = routed.iter().map(|offered| offered.tag).collect();
+        self.consumer
+            .acknowledge(&tags)
+            .await
+            .map_err(SourceError::other)?;
+        self.settle().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use demae_broker::{DeadLetter, Verdict, in_process::InProcess};
+    use demae_event::{OrganizationId, Timestamp, id::new_uuid};
+    use serde_json::value::RawValue;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
+
+    fn event(number: u32) -> Event {
+        Event {
+            id: EventId::new(NOW),
+            organization_id: OrganizationId(new_uuid(NOW)),
+            name: format!("EVENT_{number}"),
+            event_type: "com.example.event".to_owned(),
+            data: RawValue::from_string(format!("{{\"number\":{number}}}")).unwrap(),
+            headers: None,
+            traceparent: None,
+            created_at: NOW,
+        }
+    }
+
+    fn source(broker: &InProcess) -> FromBroker {
+        FromBroker::new(
+            broker,
+            &BrokerSettings {
+                url: "amqp://unused".parse().unwrap(),
+                prefetch: 100,
+            },
+        )
+    }
+
+    fn names(events: &[Event]) -> Vec<&str> {
+        events.iter().map(|event| event.name.as_str()).collect()
+    }
+
+    async fn publish(broker: &InProcess, bodies: &[&str]) {
+        let messages: Vec<Message> = bodies
+            .iter()
+            .map(|body| Message::new("", (*body).to_owned()).unwrap())
+            .collect();
+        broker.publisher().publish(&messages).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn events_go_through_and_stay_until_they_are_acknowledged() {
+        let broker = InProcess::new(1_000, 3);
+        let events: Vec<Event> = (0..5).map(event).collect();
+        assert!(ToBroker::new(&broker).send(&events).await.is_ok());
+        let mut worker = source(&broker);
+        let offered = worker.next(3).await.unwrap();
+        assert_eq!(names(&offered), ["EVENT_0", "EVENT_1", "EVENT_2"]);
+        worker.acknowledge(&[offered[1].id]).await.unwrap();
+        // Routing failed for the others: they are offered again, before anything new.
+        assert_eq!(names(&worker.next(10).await.unwrap()), ["EVENT_0", "EVENT_2"]);
+        drop(worker);
+        let mut successor = source(&broker);
+        let left = successor.next(10).await.unwrap();
+        assert_eq!(names(&left), ["EVENT_0", "EVENT_2", "EVENT_3", "EVENT_4"]);
+        let ids: Vec<EventId> = left.iter().map(|event| event.id).collect();
+        successor.acknowledge(&ids).await.unwrap();
+        drop(successor);
+        let empty = timeout(Duration::from_millis(50), async {
+            source(&broker).next(10).await.map(|_| ())
+        })
+        .await;
+        assert!(empty.is_err(), "something was left");
+    }
+
+    #[tokio::test]
+    async fn heartbeats_are_forgotten_and_poison_becomes_a_dead_letter() {
+        let broker = InProcess::new(1_000, 3);
+        publish(
+            &broker,
+            &[r#"{"type":"cloud.kaiten.cdc.heartbeat","data":{}}"#, "poison"],
+        )
+        .await;
+        assert!(ToBroker::new(&broker).send(&[event(0)]).await.is_ok());
+        let mut worker = source(&broker);
+        let offered = worker.next(10).await.unwrap();
+        assert_eq!(names(&offered), ["EVENT_0"]);
+        worker.acknowledge(&[offered[0].id]).await.unwrap();
+        let mut letters = Vec::new();
+        let look = &mut |letter: &DeadLetter| {
+            letters.push(letter.message.body().clone());
+            Verdict::Keep
+        };
+        broker.dead_letters().examine(10, look).await.unwrap();
+        assert_eq!(letters, ["poison"]);
+    }
+}
