@@ -403,5 +403,4 @@ pub(crate) fn moment(text: &str) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-#[path = "mapping_tests.rs"]
 mod tests;

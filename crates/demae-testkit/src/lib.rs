@@ -1,5 +1,8 @@
 //! What the tests share: private servers, receivers, fault proxies and oracles.
 
+pub mod api;
+pub mod campaign;
+pub mod examples;
 pub mod ports;
 pub mod postgres;
 pub mod process;

@@ -207,6 +207,11 @@ impl DemaeProcess {
         kill_process(self.pid()?, Signal::CONT).context("cannot continue the child")
     }
 
+    /// Waits until the program ends by itself, however long that takes. May be given up and called again.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
+        self.child.wait().await.context("cannot wait for the child")
+    }
+
     /// The process id, for reading what the system knows of it.
     pub fn id(&self) -> Result<u32> {
         self.child.id().context("the process has ended")
@@ -216,8 +221,9 @@ impl DemaeProcess {
         Pid::from_raw(i32::try_from(self.id()?)?).context("no process id")
     }
 
-    /// Asks `/readyz` until it answers 200, or the child ends.
-    async fn ready(&mut self) -> Result<()> {
+    /// Asks `/readyz` until it answers 200, however long that takes; fails when the child ends. May be given up and
+    /// called again.
+    pub async fn ready(&mut self) -> Result<()> {
         let client: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
         let uri: http::Uri = format!("{}/readyz", self.command.base_url()).parse()?;
         let mut ticks = interval(READINESS_INTERVAL);
@@ -239,7 +245,7 @@ impl DemaeProcess {
 }
 
 /// `DEMAE_BIN`, what cargo or nextest built for this test, or the binary beside the test's folder.
-fn find_binary() -> Result<PathBuf> {
+pub fn find_binary() -> Result<PathBuf> {
     for variable in ["DEMAE_BIN", "CARGO_BIN_EXE_demae", "NEXTEST_BIN_EXE_demae"] {
         if let Some(binary) = std::env::var_os(variable) {
             return Ok(binary.into());

@@ -1,9 +1,9 @@
 //! A TCP proxy that fails on command, to stand between a program and its database or broker.
 //!
 //! It moves bytes and knows nothing of what they mean. In one state at a time, for all connections:
-//! passing, stalled (connections stay open and not a byte moves, as when a packet filter drops
-//! everything) or cut (open connections are reset and new ones too, as when the server's machine
-//! is gone).
+//! passing, slow (each piece waits before it goes on), stalled (connections stay open and not a byte
+//! moves, as when a packet filter drops everything) or cut (open connections are reset and new ones
+//! too, as when the server's machine is gone).
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -25,6 +25,8 @@ const CHUNK: usize = 16 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Passing,
+    /// Before each piece, in each direction.
+    Slow(Duration),
     Stalled,
     Cut,
 }
@@ -74,6 +76,11 @@ impl FaultProxy {
     /// Lets bytes pass. Connections that were stalled go on where they stood.
     pub fn pass(&self) {
         self.state.send_replace(State::Passing);
+    }
+
+    /// Lets each piece (at most 16 KiB) wait so long before it goes on, which bounds both latency and throughput.
+    pub fn slow(&self, delay: Duration) {
+        self.state.send_replace(State::Slow(delay));
     }
 
     /// Keeps connections open and moves nothing more. A piece that is being written may still arrive.
@@ -163,7 +170,12 @@ async fn copy(
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = from.read(&mut chunk).await?;
-        state.wait_for(|state| *state == State::Passing).await?;
+        let now = *state
+            .wait_for(|state| matches!(state, State::Passing | State::Slow(_)))
+            .await?;
+        if let State::Slow(delay) = now {
+            tokio::time::sleep(delay).await;
+        }
         if read == 0 {
             to.shutdown().await?;
             return Ok(());

@@ -43,7 +43,8 @@ pub async fn schemathesis(base_url: &str, token: &str, openapi_url: &str) -> Res
     succeed(command, GENERATOR_LIMIT).await
 }
 
-async fn succeed(command: Command, limit: Duration) -> Result<String> {
+/// Runs it to its end; anything but success is an error with what it printed.
+pub(crate) async fn succeed(command: Command, limit: Duration) -> Result<String> {
     let name = command.as_std().get_program().display().to_string();
     let output = tools::run(command, Vec::new(), limit).await?;
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();

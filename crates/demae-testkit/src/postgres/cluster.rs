@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
 
 use super::binaries;
@@ -173,6 +174,20 @@ impl Cluster {
         self.control(&["--mode=immediate", "stop"])
     }
 
+    /// Signals the server and then every process it has. The server comes first: stopped, it starts no others.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        let written =
+            fs::read_to_string(self.folder.join("data/postmaster.pid")).context("the server does not run")?;
+        let server = written.lines().next().unwrap_or_default();
+        kill_process(process(server)?, signal).context("cannot signal the server")?;
+        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children"))?;
+        for child in children.split_whitespace() {
+            // One that has just ended is no failure.
+            let _ = kill_process(process(child)?, signal);
+        }
+        Ok(())
+    }
+
     fn initialise(&self, durability: Durability) -> Result<()> {
         for left in ["data", "log", "address"] {
             let left = self.folder.join(left);
@@ -248,4 +263,8 @@ impl Cluster {
     fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
+}
+
+fn process(id: &str) -> Result<Pid> {
+    Pid::from_raw(id.parse()?).context("no process id")
 }

@@ -22,6 +22,7 @@ mod cluster;
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Result;
+use rustix::process::Signal;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -123,6 +124,16 @@ impl PrivatePostgres {
             cluster.start()
         })
         .await
+    }
+
+    /// Sends SIGSTOP to all of the server: connections stay open and nothing is answered.
+    pub fn freeze(&self) -> Result<()> {
+        self.server.server().signal(Signal::STOP)
+    }
+
+    /// Sends SIGCONT after [`freeze`](Self::freeze).
+    pub fn thaw(&self) -> Result<()> {
+        self.server.server().signal(Signal::CONT)
     }
 
     async fn run(&self, action: impl FnOnce(&Cluster) -> Result<()> + Send + 'static) -> Result<()> {

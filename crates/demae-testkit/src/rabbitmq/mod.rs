@@ -200,6 +200,18 @@ impl Administration {
         Ok(kind.to_owned())
     }
 
+    /// Messages in a queue: those that wait, and those that a consumer has and did not acknowledge. The node counts every
+    /// few seconds.
+    pub async fn queue_depth(&self, name: &str) -> Result<(u64, u64)> {
+        let queue = self.ask("GET", self.queue(name), None).await?;
+        let count = |field: &str| {
+            queue[field]
+                .as_u64()
+                .with_context(|| format!("no {field} of {name}"))
+        };
+        Ok((count("messages_ready")?, count("messages_unacknowledged")?))
+    }
+
     /// Publishes to an exchange with a routing key, as some other program would; says whether a queue took it.
     pub async fn publish(&self, exchange: &str, routing_key: &str, body: &str) -> Result<bool> {
         let message = json!({"properties": {"delivery_mode": 2}, "routing_key": routing_key, "payload": body,

@@ -91,3 +91,19 @@ async fn a_url_is_led_through_the_proxy() {
         format!("postgres://user:pass@{}/name?sslmode=disable", proxy.address())
     );
 }
+
+#[tokio::test]
+async fn a_slow_connection_keeps_every_piece_back_and_loses_none() {
+    let (server, _pieces) = echo_server().await;
+    let proxy = FaultProxy::start(server).await.unwrap();
+    let mut through = TcpStream::connect(proxy.address()).await.unwrap();
+    assert_eq!(echo(&mut through, "one").await.unwrap(), "one");
+    let delay = std::time::Duration::from_millis(20);
+    proxy.slow(delay);
+    let begun = tokio::time::Instant::now();
+    assert_eq!(echo(&mut through, "two").await.unwrap(), "two");
+    // A lower bound: a busy machine only makes it longer.
+    assert!(begun.elapsed() >= 2 * delay, "there and back, each was kept back");
+    proxy.pass();
+    assert_eq!(echo(&mut through, "three").await.unwrap(), "three");
+}
