@@ -149,7 +149,7 @@ struct EntitlementInputBody {
     /// How usage adds up; only for NUMBER, for which it is SUM if left out.
     #[schema(schema_with = aggregation_method, required = false)]
     aggregation_method: String,
-    /// Only for NUMBER; the older way to say what reports are about. RAW_EVENT needs an aggregation method.
+    /// Only for NUMBER; the older way to say what reports are about. `RAW_EVENT` needs an aggregation method.
     #[schema(schema_with = meter_type, required = false)]
     meter_type: String,
     /// How often usage begins anew; only for NUMBER.

@@ -51,6 +51,7 @@ async fn an_entitlement_lives_as_the_sdk_expects(api: TestApi) {
     assert_eq!(api.get(PATH).await.code(), "GetEntitlement.NotFound");
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
 async fn every_refusal_has_its_status_and_its_code(api: TestApi) {
     let number = json!({"name": "Seats", "type": "NUMBER", "resetPeriod": "MONTH"});
     assert_eq!(api.post("/api/entitlements", number).await.status, 201);

@@ -141,6 +141,7 @@ async fn the_older_form_of_a_license_is_taken(api: TestApi) {
     assert_eq!(echoed.status, 204, "{echoed:?}");
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
 async fn every_refusal_of_a_license_has_its_status_and_its_code(api: TestApi) {
     growth(&api).await;
     let draft = with(license("Draft"), json!({"lifecycleState": "DRAFT"}));
@@ -336,6 +337,7 @@ async fn every_refusal_of_a_license_has_its_status_and_its_code(api: TestApi) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
 async fn every_refusal_of_a_grant_has_its_status_and_its_code(api: TestApi) {
     growth(&api).await;
     api.post("/api/entitlements", json!({"name": "Seats", "type": "NUMBER"}))
