@@ -6,7 +6,7 @@ pub const PUBLISHED: &str = "demae_broker_published_total";
 pub const CONSUMED: &str = "demae_broker_consumed_total";
 /// Counter: messages put with the dead letters by this process.
 pub const DEAD_LETTERED: &str = "demae_broker_dead_lettered_total";
-/// Counter, label `part` (publisher, consumer, dead_letters): connections made.
+/// Counter, label `part` (`publisher`, `consumer`, `dead_letters`): connections made.
 pub const CONNECTIONS: &str = "demae_broker_connections_total";
 /// Counter, label `part`: failures after which the connection is made anew.
 pub const FAILURES: &str = "demae_broker_failures_total";

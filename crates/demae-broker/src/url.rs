@@ -131,7 +131,7 @@ impl BrokerUrl {
         match name {
             "heartbeat" => self.heartbeat = positive(value)?,
             "connection_timeout" => {
-                self.connection_timeout = Duration::from_millis(positive::<u32>(value)?.into())
+                self.connection_timeout = Duration::from_millis(positive::<u32>(value)?.into());
             }
             "cacertfile" if self.is_tls() && !value.is_empty() => self.certificates = Some(value.to_owned()),
             _ => return Err(BrokerUrlError::Query),

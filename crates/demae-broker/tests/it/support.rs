@@ -9,7 +9,7 @@ use demae_broker::{
 use tokio::time::timeout;
 
 /// Longer than anything in a test may take; reached only by a broken one.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const PREFETCH: u16 = 100;
 

@@ -40,7 +40,8 @@ pub(crate) struct Telemetry {
 impl Telemetry {
     /// Sets up all three. Must be called within a tokio runtime, and once in a process.
     pub(crate) fn start(settings: &Settings) -> anyhow::Result<Self> {
-        let filter = EnvFilter::try_new(&settings.log.filter)?;
+        // The broker's client logs returned messages with their content; what matters of it is logged by our own part.
+        let filter = EnvFilter::try_new(&settings.log.filter)?.add_directive("lapin=error".parse()?);
         let mut layers: Vec<BoxedLayer> = vec![log_layer(&settings.log).with_filter(filter).boxed()];
         #[cfg(feature = "otlp")]
         let traces = match &settings.otlp_endpoint {
