@@ -27,6 +27,39 @@ pub enum Secrets {
     Unreadable,
 }
 
+/// A replication slot of a Postgres server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Whether somebody reads it now.
+    pub active: bool,
+    /// Bytes of log that the server keeps for it.
+    pub retained: u64,
+    /// `reserved`, `extended`, `unreserved` or `lost` (Postgres, `pg_replication_slots.wal_status`).
+    pub wal_status: String,
+}
+
+/// Looks for a replication slot; `None` if there is none of that name, or no slots at all (SQLite).
+pub async fn slot(store: &Store, name: &str) -> Result<Option<Slot>, StoreError> {
+    if store.backend() == Backend::Sqlite {
+        return Ok(None);
+    }
+    let reader = store.reader();
+    let sql = "SELECT active, COALESCE(wal_status, 'unknown') AS wal_status, \
+               COALESCE((pg_current_wal_lsn() - restart_lsn)::bigint, 0) AS retained \
+               FROM pg_replication_slots WHERE slot_name = $1";
+    let backend = reader.get_database_backend();
+    let statement = Statement::from_sql_and_values(backend, sql, [name.into()]);
+    let Some(row) = reader.query_one_raw(statement).await? else {
+        return Ok(None);
+    };
+    let retained: i64 = row.try_get("", "retained")?;
+    Ok(Some(Slot {
+        active: row.try_get("", "active")?,
+        retained: retained.unsigned_abs(),
+        wal_status: row.try_get("", "wal_status")?,
+    }))
+}
+
 /// Asks the database for its version and its time.
 pub async fn server(store: &Store) -> Result<Server, StoreError> {
     let sql = match store.backend() {

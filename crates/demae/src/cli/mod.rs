@@ -5,6 +5,7 @@
 //! token yet; these need the server's settings. Each help text says which kind it is.
 
 mod attach;
+mod dead_letters;
 mod endpoint;
 mod events;
 mod history;
@@ -57,6 +58,7 @@ enum Command {
     Token(token::Args),
     /// Prepare somebody else's Postgres so that Demae delivers what is written there
     Attach(attach::Args),
+    DeadLetters(dead_letters::Args),
     /// Webhook endpoints (talks to a server)
     Endpoint(endpoint::Args),
     /// Attempts to deliver (talks to a server)
@@ -87,6 +89,7 @@ impl Cli {
             Command::Org(args) => org::run(args).await?,
             Command::Token(args) => token::run(args).await?,
             Command::Attach(args) => return attach::run(&args).await,
+            Command::DeadLetters(args) => dead_letters::run(args).await?,
             Command::Endpoint(args) => endpoint::run(args).await?,
             Command::History(args) => history::run(args).await?,
             Command::Retry(args) => retry::run(args).await?,

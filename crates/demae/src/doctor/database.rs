@@ -5,7 +5,7 @@ use std::time::Duration;
 use demae_event::{Clock as _, SystemClock, Timestamp};
 use demae_store::{Backend, Store, inspect};
 
-use super::Finding;
+use super::{Finding, pipeline};
 use crate::{config::Settings, data_folder::DatabaseLock, database, secret_key};
 
 /// For each step.
@@ -84,6 +84,7 @@ async fn look(
     }
     findings.push(Finding::good("migrations", "all applied"));
     findings.extend(secrets(settings, store).await?);
+    findings.extend(pipeline::within(settings, store).await?);
     Ok(())
 }
 

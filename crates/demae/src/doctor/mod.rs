@@ -5,6 +5,7 @@
 
 mod checks;
 mod database;
+mod pipeline;
 
 use std::process::ExitCode;
 
@@ -16,7 +17,7 @@ use crate::{
     config::Mode,
 };
 
-/// Check settings, database, clock, addresses and keys, and say what to do
+/// Check settings, database, clock, addresses, keys, sources and broker, and say what to do
 ///
 /// Give it the same settings as the server. Exit code 1 if something is wrong; warnings do not count.
 #[derive(Debug, clap::Args)]
@@ -114,6 +115,7 @@ async fn examine(args: &Args) -> anyhow::Result<Vec<Finding>> {
     ];
     findings.extend(checks::addresses(&settings).await);
     findings.extend(database::examine(&settings).await);
+    findings.extend(pipeline::beside(&settings).await);
     Ok(findings)
 }
 

@@ -18,7 +18,7 @@ mod forwarder;
 mod organizations;
 mod rejections;
 mod svix;
-mod wal;
+pub(crate) mod wal;
 
 use std::{sync::Arc, time::Duration};
 

@@ -31,21 +31,7 @@ pub(crate) async fn own_outbox(
     store: &Store,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Box<dyn EventSource>> {
-    let target: Target = settings
-        .database
-        .url
-        .expose()
-        .parse()
-        .context("database_url cannot be used for replication")?;
-    let capture = &settings.capture;
-    let config = SourceConfig {
-        slot: capture.outbox_slot.clone(),
-        publication: capture.outbox_slot.clone(),
-        // Rows stay in the table until they are routed, so a slot that is gone loses nothing.
-        missing_slot: MissingSlot::CreateAndReadTable,
-        retained_warning: capture.retained_warning,
-        ..SourceConfig::new(OWN, target, OWN_TABLE, Mapping::from(Preset::Demae))
-    };
+    let config = own_config(settings)?;
     match Reader::check(&config).await {
         Err(error) if !error.is_transient() => {
             return Err(error).context(
@@ -57,6 +43,25 @@ pub(crate) async fn own_outbox(
         Ok(()) | Err(_) => {}
     }
     Ok(Box::new(WalSource::new(config, store, clock)))
+}
+
+/// How Demae's own outbox is followed.
+pub(crate) fn own_config(settings: &Settings) -> anyhow::Result<SourceConfig> {
+    let target: Target = settings
+        .database
+        .url
+        .expose()
+        .parse()
+        .context("database_url cannot be used for replication")?;
+    let capture = &settings.capture;
+    Ok(SourceConfig {
+        slot: capture.outbox_slot.clone(),
+        publication: capture.outbox_slot.clone(),
+        // Rows stay in the table until they are routed, so a slot that is gone loses nothing.
+        missing_slot: MissingSlot::CreateAndReadTable,
+        retained_warning: capture.retained_warning,
+        ..SourceConfig::new(OWN, target, OWN_TABLE, Mapping::from(Preset::Demae))
+    })
 }
 
 /// The databases of `[[source]]` entries. What is wrong with one of them is told in the log when it is read: it must not

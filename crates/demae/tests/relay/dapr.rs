@@ -9,7 +9,7 @@ use crate::{TOKEN, api, api::Api, serve};
 const APP_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// The organization of [`TOKEN`].
-async fn organization(api: &Api) -> String {
+pub(crate) async fn organization(api: &Api) -> String {
     let receiver = Recorder::start().await;
     let webhook = json!({ "url": receiver.url("/"), "eventNames": ["CUSTOMER_CREATION"] });
     api.post("/api/webhooks", &webhook).await;
@@ -21,7 +21,7 @@ async fn organization(api: &Api) -> String {
 }
 
 /// What Debezium Server writes of an outbox row, as Dapr passes it on (kaiten.md, sections 6.2 and 6.3).
-fn change_event(id: &str, organization: &str, data: &Value) -> Value {
+pub(crate) fn change_event(id: &str, organization: &str, data: &Value) -> Value {
     json!({
         "specversion": "1.0", "id": "name:kaiten;lsn:1;txId:1", "source": "/debezium/postgresql/kaiten",
         "type": "io.debezium.connector.postgresql.DataChangeEvent", "datacontenttype": "application/json",
@@ -40,7 +40,7 @@ fn change_event(id: &str, organization: &str, data: &Value) -> Value {
     })
 }
 
-async fn bring(command: &DemaeCommand, document: &Value) -> Value {
+pub(crate) async fn bring(command: &DemaeCommand, document: &Value) -> Value {
     // Whose API it is does not matter here: the path knows no tenant.
     let answer = api(command)
         .send(Method::POST, "/events", Some(document), None)

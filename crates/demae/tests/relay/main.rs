@@ -4,6 +4,7 @@
 #[path = "../support/api.rs"]
 mod api;
 mod dapr;
+mod dead_letters;
 mod svix;
 
 use demae_testkit::process::DemaeCommand;

@@ -20,6 +20,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use demae_cdc::envelope as wire;
 use demae_event::{Clock, Event, EventId, OrganizationId, envelope::envelope};
 use demae_store::{Store, repository::organizations};
 use futures::{StreamExt as _, stream};
@@ -85,18 +86,21 @@ impl Svix {
             &event.data,
             event.headers.as_deref(),
         );
+        let reject = async |reason: &str| {
+            // As it would have come from a broker, so that it can be redriven.
+            Ok(self.rejections.add(SOURCE, reason, &wire::encode(event)).await?)
+        };
         let mut answer = self.api.create_message(event, &payload).await?;
         if matches!(answer, Answer::NoApplication) {
             let Some(row) = organizations::find(self.store.reader(), organization).await? else {
-                let reason = unknown_organization(event);
-                return Ok(self.rejections.add(SOURCE, &reason, &payload).await?);
+                return reject(&unknown_organization(event)).await;
             };
             self.api.create_application(organization, &row.name).await?;
             answer = self.api.create_message(event, &payload).await?;
         }
         match answer {
             Answer::Taken => Ok(()),
-            Answer::Refused(reason) => Ok(self.rejections.add(SOURCE, &reason, &payload).await?),
+            Answer::Refused(reason) => reject(&reason).await,
             Answer::NoApplication => Err(anyhow::anyhow!(
                 "Svix made an application and does not find it; is svix_url right?"
             )
