@@ -96,12 +96,9 @@ fn write_page(page: &Path, report: &Report) -> Result<()> {
 }
 
 impl Measuring {
-    /// On which stores a row is to be measured; `None` for one that needs no store.
+    /// On which stores a row is to be measured; `None` for the one that needs no store.
     fn stores_of(&self, row: Row) -> Vec<Option<bed::StoreKind>> {
-        if row.needs_store() {
-            self.stores().into_iter().map(Some).collect()
-        } else {
-            vec![None]
-        }
+        let stores = self.stores().into_iter().map(Some);
+        stores.chain([None]).filter(|store| row.is_on(*store)).collect()
     }
 }

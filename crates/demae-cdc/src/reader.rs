@@ -14,7 +14,10 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 use demae_event::{Clock, Event};
 use tokio::time::Instant;
 
-use crate::{CdcError, Fault, SourceConfig, ledger::Ledger, metric, monitor::Monitor, row::Change, session};
+use crate::{
+    CdcError, Fault, MissingSlot, SourceConfig, ledger::Ledger, metric, monitor::Monitor, row::Change,
+    session,
+};
 use session::Session;
 
 /// The first pause after a failure; each is twice the one before.
@@ -71,6 +74,8 @@ pub struct Reader {
     first: u64,
     pause: Duration,
     paused_until: Option<Instant>,
+    /// The slot must be made anew.
+    renew: bool,
     _monitor: Monitor,
 }
 
@@ -102,6 +107,7 @@ impl Reader {
             first: 0,
             pause: FIRST_PAUSE,
             paused_until: None,
+            renew: false,
             config,
         }
     }
@@ -117,8 +123,9 @@ impl Reader {
             self.first += self.offered.len() as u64;
             self.offered.clear();
             if let Err(fault) = self.receive(limit.max(1)).await {
+                self.renew = self.can_renew(&fault);
                 self.close(&fault);
-                if !fault.is_transient() {
+                if !fault.is_transient() && !self.renew {
                     return Err(fault.of(&self.config));
                 }
                 tracing::warn!(source = self.config.name, %fault, "connecting again");
@@ -162,7 +169,7 @@ impl Reader {
                 tokio::time::sleep_until(until).await;
             }
             self.ledger = Ledger::default();
-            self.state = State::Opening(Box::pin(Session::open(self.config.clone())));
+            self.state = State::Opening(Box::pin(Session::open(self.config.clone(), self.renew)));
         }
         if let State::Opening(opening) = &mut self.state {
             let session = opening.as_mut().await?;
@@ -177,6 +184,12 @@ impl Reader {
         Ok(())
     }
 
+    /// A slot that cannot be read any more is no loss where everything is still in the table.
+    fn can_renew(&self, fault: &Fault) -> bool {
+        matches!(fault, Fault::PublicationTooYoung { .. })
+            && self.config.missing_slot == MissingSlot::CreateAndReadTable
+    }
+
     fn close(&mut self, fault: &Fault) {
         if let State::Open(_) = self.state {
             metrics::counter!(metric::DISCONNECTS, "source" => self.config.name.clone()).increment(1);
@@ -184,7 +197,7 @@ impl Reader {
         self.state = State::Closed;
         self.active(false);
         self.paused_until = Some(Instant::now() + self.pause);
-        self.pause = if fault.is_transient() {
+        self.pause = if fault.is_transient() || self.renew {
             (self.pause * 2).min(self.config.reconnect)
         } else {
             // Somebody must do something: no hurry, and no line in the log every moment.

@@ -62,11 +62,12 @@ impl fmt::Debug for Session {
 
 impl Session {
     /// Checks the database, makes what is missing if that was asked for, waits until the slot is free, and starts.
-    pub(crate) async fn open(config: Arc<SourceConfig>) -> Result<Self, Fault> {
+    /// `renew`: the slot is there and of no use, see [`Fault::PublicationTooYoung`].
+    pub(crate) async fn open(config: Arc<SourceConfig>, renew: bool) -> Result<Self, Fault> {
         let mut sql = catalog::connect(&config).await?;
         let columns = catalog::inspect(&mut sql, &config).await?;
         ensure_publication(&mut sql, &config).await?;
-        wait_for_slot(&mut sql, &config).await?;
+        wait_for_slot(&mut sql, &config, renew).await?;
         let client = start(&config).await?;
         let remains = match config.missing_slot {
             MissingSlot::CreateAndReadTable if catalog::is_marked(&mut sql, &config).await? => {
@@ -325,7 +326,7 @@ async fn ensure_publication(sql: &mut PgConnection, config: &SourceConfig) -> Re
 }
 
 /// Returns when the slot exists, is ours and free.
-async fn wait_for_slot(sql: &mut PgConnection, config: &SourceConfig) -> Result<(), Fault> {
+async fn wait_for_slot(sql: &mut PgConnection, config: &SourceConfig, mut renew: bool) -> Result<(), Fault> {
     let mut standing_by = false;
     loop {
         let name = || config.slot.clone();
@@ -336,7 +337,8 @@ async fn wait_for_slot(sql: &mut PgConnection, config: &SourceConfig) -> Result<
         if let Some(owner) = stranger(&slot, config) {
             return Err(Fault::SlotTaken { slot: name(), owner });
         }
-        if slot.lost {
+        if slot.lost || (renew && !slot.active) {
+            renew = false;
             let drop = format!("SELECT pg_drop_replication_slot({})", literal(&config.slot));
             make_slot(sql, config, Some(&drop), Fault::SlotLost { slot: name() }).await?;
             continue;

@@ -29,6 +29,9 @@ pub enum TargetError {
     /// `sslmode=…` with another word.
     #[error("sslmode is one of disable, prefer, require, verify-ca, verify-full")]
     SslMode,
+    /// `sslmode=verify-full` with an address: the client that follows the log compares names only.
+    #[error("sslmode=verify-full needs the host's name, not its address")]
+    NoName,
 }
 
 /// A Postgres database and how to reach it. `Debug` and `Display` show no password.
@@ -46,7 +49,17 @@ pub struct Target {
 impl Target {
     /// `user@host:port/database`, for people.
     pub fn label(&self) -> String {
-        format!("{}@{}:{}/{}", self.user, self.host, self.port, self.database)
+        let Self {
+            user,
+            host,
+            port,
+            database,
+            ..
+        } = self;
+        if host.contains(':') {
+            return format!("{user}@[{host}]:{port}/{database}");
+        }
+        format!("{user}@{host}:{port}/{database}")
     }
 
     /// Who connects.
@@ -90,7 +103,8 @@ impl FromStr for Target {
             mode: SslMode::Prefer,
             ..TlsConfig::default()
         };
-        let mut host = url.host_str().map(decode);
+        // Brackets belong to the URL, not to the address.
+        let mut host = url.host_str().map(|host| decode(host.trim_matches(['[', ']'])));
         for (name, value) in url.query_pairs() {
             let path = || Some(PathBuf::from(&*value));
             match &*name {
@@ -109,6 +123,10 @@ impl FromStr for Target {
         if host.starts_with('/') {
             // A socket is not a network.
             tls = TlsConfig::disabled();
+        }
+        let address = host.parse::<std::net::IpAddr>();
+        if tls.mode == SslMode::VerifyFull && address.is_ok() {
+            return Err(TargetError::NoName);
         }
         let present = |text: String, what| {
             Some(text)
@@ -161,12 +179,12 @@ mod tests {
     #[test]
     fn reads_what_both_clients_understand_and_hides_the_password() {
         let target: Target =
-            "postgres://al%40x:p%23ss@[::1]:6432/my%20db?sslmode=verify-full&sslrootcert=/ca.pem"
+            "postgres://al%40x:p%23ss@[::1]:6432/my%20db?sslmode=verify-ca&sslrootcert=/ca.pem"
                 .parse()
                 .unwrap();
         assert_eq!(target.label(), "al@x@[::1]:6432/my db");
         assert_eq!(target.password, "p#ss");
-        assert_eq!(target.tls.mode, SslMode::VerifyFull);
+        assert_eq!(target.tls.mode, SslMode::VerifyCa);
         assert!(!format!("{target:?} {target}").contains("p#ss"));
         assert!(target.sql_options().is_ok());
     }
@@ -188,6 +206,8 @@ mod tests {
             ("postgres://h/d", TargetError::Lacks("user")),
             ("postgres://u@h", TargetError::Lacks("database")),
             ("postgres://u@h/d?sslmode=allow", TargetError::SslMode),
+            ("postgres://u@10.0.0.1/d?sslmode=verify-full", TargetError::NoName),
+            ("postgres://u@[::1]/d?sslmode=verify-full", TargetError::NoName),
             (
                 "postgres://u@h/d?target_session_attrs=any",
                 TargetError::Parameter("target_session_attrs".into()),

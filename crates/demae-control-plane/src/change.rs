@@ -25,20 +25,20 @@ pub struct Change<'c> {
 
 /// What a change is about.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Subject<'s> {
+pub struct Subject<'s> {
     /// `customer`, `license`, …
-    pub(crate) resource: &'static str,
+    pub resource: &'static str,
     /// Its id.
-    pub(crate) id: Uuid,
+    pub id: Uuid,
     /// Its slug at that time.
-    pub(crate) slug: &'s str,
+    pub slug: &'s str,
     /// The instance that it belongs to, or that it is: id and slug.
-    pub(crate) instance: Option<(Uuid, &'s str)>,
+    pub instance: Option<(Uuid, &'s str)>,
 }
 
 impl<'s> Subject<'s> {
     /// Something that belongs to no instance.
-    pub(crate) fn new(resource: &'static str, id: Uuid, slug: &'s str) -> Self {
+    pub fn new(resource: &'static str, id: Uuid, slug: &'s str) -> Self {
         Self {
             resource,
             id,
@@ -130,8 +130,9 @@ impl<'c> Change<'c> {
         outbox::append(self.transaction, &event).await
     }
 
-    /// Writes an entry in the audit trail about a change that has no event.
-    pub(crate) async fn note(
+    /// Writes an entry in the audit trail about a change that has no event. There must be no secret in `data`: whoever
+    /// may read the trail reads it.
+    pub async fn note(
         &mut self,
         name: &'static str,
         event_type: &'static str,

@@ -2,7 +2,7 @@
 
 use demae_event::{Faults, Timestamp, id::new_uuid};
 use demae_store::{
-    Store, Transaction,
+    Store, StoreError,
     entity::{api_token, service_account::Model},
     repository::{self, Listing, Page},
 };
@@ -11,7 +11,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    Actor, DomainError, User,
+    Actor, Change, DomainError, User,
+    change::Subject,
     error::Operation,
     fields::check_name,
     model::{time, user},
@@ -62,11 +63,10 @@ pub struct CreateServiceAccount {
 
 /// Makes a service account, which cannot do more than its maker.
 pub async fn create(
-    transaction: &mut Transaction,
-    actor: &Actor,
+    change: &mut Change<'_>,
     input: CreateServiceAccount,
-    now: Timestamp,
 ) -> Result<ServiceAccount, DomainError> {
+    let (actor, now) = (change.actor, change.now);
     let operation = Operation("CreateServiceAccount");
     let mut faults = Faults::new();
     check_name(&mut faults, "body.name", &input.name);
@@ -93,8 +93,11 @@ pub async fn create(
     let mut taken = String::new();
     for slug in slug::candidates(input.slug.as_deref(), &input.name) {
         let row = row(slug);
-        if repository::service_accounts::insert(transaction, row.clone()).await? {
-            return Ok(model(row, Vec::new()));
+        if repository::service_accounts::insert(change.transaction, row.clone()).await? {
+            let account = model(row, Vec::new());
+            let event_type = "com.kaiten.service_account.v1.created";
+            note(change, "SERVICE_ACCOUNT_CREATION", event_type, &account).await?;
+            return Ok(account);
         }
         taken = row.slug;
     }
@@ -131,19 +134,33 @@ pub async fn list(
 }
 
 /// Gives a service account another name.
-pub async fn rename(
-    transaction: &mut Transaction,
-    actor: &Actor,
-    slug: &str,
-    name: &str,
-) -> Result<(), DomainError> {
+pub async fn rename(change: &mut Change<'_>, slug: &str, name: &str) -> Result<(), DomainError> {
     let operation = Operation("UpdateServiceAccount");
     let mut faults = Faults::new();
     check_name(&mut faults, "body.name", name);
     operation.check(faults)?;
-    let row = find(transaction.connection(), operation, actor, slug).await?;
-    repository::service_accounts::rename(transaction, actor.organization_id, row.id, name).await?;
+    let row = find(change.transaction.connection(), operation, change.actor, slug).await?;
+    let organization = change.organization_id();
+    repository::service_accounts::rename(change.transaction, organization, row.id, name).await?;
+    let row = Model {
+        name: name.to_owned(),
+        ..row
+    };
+    let account = model(row, Vec::new());
+    let event_type = "com.kaiten.service_account.v1.updated";
+    note(change, "SERVICE_ACCOUNT_UPDATE", event_type, &account).await?;
     Ok(())
+}
+
+/// Writes the entry in the audit trail; tokens are not in it.
+async fn note(
+    change: &mut Change<'_>,
+    name: &'static str,
+    event_type: &'static str,
+    account: &ServiceAccount,
+) -> Result<(), StoreError> {
+    let subject = Subject::new("service_account", account.id, &account.slug);
+    change.note(name, event_type, subject, account).await
 }
 
 pub(crate) async fn find(

@@ -2,7 +2,7 @@
 
 use demae_event::{Faults, Timestamp, id::new_uuid};
 use demae_store::{
-    Store, Transaction,
+    Store, StoreError,
     entity::api_token::Model,
     repository::{self, Listing, Page, api_tokens::Revoker},
 };
@@ -10,7 +10,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    Actor, DomainError, User,
+    Actor, Change, DomainError, User,
+    change::Subject,
     error::Operation,
     fields::check_name,
     model::{time, user},
@@ -74,32 +75,11 @@ pub struct CreateToken {
 
 /// Makes a token. It can do neither more than its service account nor more than its maker.
 pub async fn create(
-    transaction: &mut Transaction,
-    actor: &Actor,
+    change: &mut Change<'_>,
     service_account: &str,
     input: CreateToken,
-    now: Timestamp,
 ) -> Result<PlainToken, DomainError> {
-    create_with_text(
-        transaction,
-        actor,
-        service_account,
-        input,
-        TokenText::generate(),
-        now,
-    )
-    .await
-}
-
-/// Makes a token with a text that an operator chose.
-pub async fn create_with_text(
-    transaction: &mut Transaction,
-    actor: &Actor,
-    service_account: &str,
-    input: CreateToken,
-    text: TokenText,
-    now: Timestamp,
-) -> Result<PlainToken, DomainError> {
+    let (actor, now, text) = (change.actor, change.now, TokenText::generate());
     let operation = Operation("CreateToken");
     let mut faults = Faults::new();
     check_name(&mut faults, "body.name", &input.name);
@@ -114,7 +94,7 @@ pub async fn create_with_text(
         faults.push_value("body.expiresAt", "must be in the future", end.to_string());
     }
     operation.check(faults)?;
-    let account = find(transaction.connection(), operation, actor, service_account).await?;
+    let account = find(change.transaction.connection(), operation, actor, service_account).await?;
     let granted = ScopeSet::from_column(&account.scopes);
     let effective = scopes.as_ref().unwrap_or(&granted);
     refuse_more(operation, &granted, effective)?;
@@ -138,11 +118,10 @@ pub async fn create_with_text(
     let mut taken = String::new();
     for slug in slug::candidates(input.slug.as_deref(), &input.name) {
         let row = row(slug);
-        if repository::api_tokens::insert(transaction, row.clone()).await? {
-            return Ok(PlainToken {
-                details: row.into(),
-                token: text,
-            });
+        if repository::api_tokens::insert(change.transaction, row.clone()).await? {
+            let details = Token::from(row);
+            note(change, "TOKEN_CREATION", "com.kaiten.token.v1.created", &details).await?;
+            return Ok(PlainToken { details, token: text });
         }
         taken = row.slug;
     }
@@ -163,25 +142,44 @@ pub async fn list(
 }
 
 /// Revokes a token at once. Revoking it again changes nothing and is no error: an answer may have been lost.
-pub async fn revoke(
-    transaction: &mut Transaction,
-    actor: &Actor,
-    service_account: &str,
-    token: &str,
-    now: Timestamp,
-) -> Result<(), DomainError> {
+pub async fn revoke(change: &mut Change<'_>, service_account: &str, token: &str) -> Result<(), DomainError> {
     let operation = Operation("DeleteToken");
-    let account = find(transaction.connection(), operation, actor, service_account).await?;
-    let found =
-        repository::api_tokens::find(transaction.connection(), actor.organization_id, account.id, token)
-            .await?;
-    let found = found.ok_or(operation.not_found("token"))?;
+    let (actor, organization) = (change.actor, change.organization_id());
+    let connection = change.transaction.connection();
+    let account = find(connection, operation, actor, service_account).await?;
+    let found = repository::api_tokens::find(connection, organization, account.id, token)
+        .await?
+        .ok_or(operation.not_found("token"))?;
     let by = Revoker {
         id: actor.id,
         name: &actor.name,
     };
-    repository::api_tokens::revoke(transaction, actor.organization_id, found.id, now, by).await?;
+    if repository::api_tokens::revoke(change.transaction, organization, found.id, change.now, by).await? {
+        let revoked = Token {
+            revoked_at: Some(change.now),
+            revoked_by: Some(actor.user()),
+            ..found.into()
+        };
+        note(
+            change,
+            "TOKEN_REVOCATION",
+            "com.kaiten.token.v1.revoked",
+            &revoked,
+        )
+        .await?;
+    }
     Ok(())
+}
+
+/// Writes the entry in the audit trail, which never holds the token's text.
+async fn note(
+    change: &mut Change<'_>,
+    name: &'static str,
+    event_type: &'static str,
+    token: &Token,
+) -> Result<(), StoreError> {
+    let subject = Subject::new("token", token.id, &token.slug);
+    change.note(name, event_type, subject, token).await
 }
 
 impl From<Model> for Token {

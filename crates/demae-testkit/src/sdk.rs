@@ -27,6 +27,17 @@ pub async fn kaitencloud_customers(base_url: &str, token: &str) -> Result<()> {
     succeed(command, CLIENT_LIMIT).await.map(drop)
 }
 
+/// Writes feature flags with the `kaitencloud` package, and evaluates them with the `OpenFeature` SDK and its provider for
+/// OFREP. `base_url` is without `/api`. The token needs `write:feature_flags`.
+pub async fn openfeature_flags(base_url: &str, token: &str) -> Result<()> {
+    let mut command = tools::python()?;
+    command
+        .arg(tools::file("sdk/openfeature_flags.py"))
+        .arg(base_url)
+        .arg(token);
+    succeed(command, CLIENT_LIMIT).await.map(drop)
+}
+
 /// Lets `schemathesis` send generated requests for every operation of the OpenAPI document and
 /// check the answers against it: no server error, no status, content type or body that the document
 /// does not describe. Returns its report.

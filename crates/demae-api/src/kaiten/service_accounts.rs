@@ -157,8 +157,7 @@ async fn create(
     state
         .write(caller, &operation, |transaction, caller| {
             async move {
-                let account =
-                    service_accounts::create(transaction, caller.actor(), input, caller.now()).await?;
+                let account = service_accounts::create(&mut caller.change(transaction), input).await?;
                 Answer::json(StatusCode::CREATED, &ServiceAccountBody::from(account))
             }
             .boxed()
@@ -200,7 +199,7 @@ async fn rename(
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                service_accounts::rename(transaction, caller.actor(), &slug, &name).await?;
+                service_accounts::rename(&mut caller.change(transaction), &slug, &name).await?;
                 Ok(Answer::no_content())
             }
             .boxed()

@@ -178,7 +178,7 @@ async fn create(
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                let token = tokens::create(transaction, caller.actor(), &slug, input, caller.now()).await?;
+                let token = tokens::create(&mut caller.change(transaction), &slug, input).await?;
                 Answer::json(StatusCode::CREATED, &PlainTokenBody::from(token))
             }
             .boxed()
@@ -209,7 +209,7 @@ async fn revoke(
             &operation,
             move |transaction, caller| {
                 async move {
-                    tokens::revoke(transaction, caller.actor(), &slug, &token, caller.now()).await?;
+                    tokens::revoke(&mut caller.change(transaction), &slug, &token).await?;
                     Ok(Answer::no_content())
                 }
                 .boxed()

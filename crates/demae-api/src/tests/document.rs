@@ -144,8 +144,10 @@ async fn every_body_is_read_as_it_is_described(api: TestApi) {
                 .as_object()
                 .unwrap_or_else(|| panic!("{path}: {schema}"));
             assert_eq!(schema["additionalProperties"], false, "{method} {path}");
-            let mut wrong: serde_json::Map<String, Value> =
-                properties.keys().map(|key| (key.clone(), json!(-1e-10))).collect();
+            let mut wrong: serde_json::Map<String, Value> = properties
+                .keys()
+                .map(|key| (key.clone(), json!(-1e-10)))
+                .collect();
             wrong.insert("no_such_key".to_owned(), json!(1));
             let mut expected: Vec<String> = wrong.keys().map(|key| format!("body.{key}")).collect();
             expected.sort();

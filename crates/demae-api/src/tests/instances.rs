@@ -14,6 +14,7 @@ on_both_databases! {
     a_repeated_report_counts_once,
     requests_at_the_same_time_are_counted_exactly,
     who_did_what_is_told,
+    the_trail_of_a_webhook_tells_no_secret,
 }
 
 /// A customer, a license with 10 seats and a switch, and the ids that an instance refers to.
@@ -576,4 +577,47 @@ async fn who_did_what_is_told(api: TestApi) {
         .await
         .json();
     assert_eq!((names(&all), &all["hasMore"]), (names(&trail), &json!(true)));
+}
+
+async fn the_trail_of_a_webhook_tells_no_secret(api: TestApi) {
+    let body = json!({
+        "url": "https://user:hidden-password@example.com/hidden-path?hidden=query", "eventNames": ["CUSTOMER_*"],
+        "headers": {"authorization": "hidden-header"},
+    });
+    let created = api.post("/api/webhooks", body.clone()).await.json();
+    let path = format!("/api/webhooks/{}", created["id"].as_str().unwrap());
+    assert_eq!(api.call(Method::PUT, &path, Some(body)).await.status, 200);
+    assert_eq!(
+        api.call(Method::PATCH, &path, Some(json!({"name": "Mine"})))
+            .await
+            .status,
+        200
+    );
+    let rotated = api.post(&format!("{path}/secret/rotate"), json!({})).await.json();
+    assert_eq!(api.call(Method::DELETE, &path, None).await.status, 204);
+    let trail = api.get("/api/audit-trails?resource=webhook").await;
+    let items = trail.json()["items"].as_array().unwrap().clone();
+    let names: Vec<&str> = items
+        .iter()
+        .map(|item| item["eventName"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "WEBHOOK_DELETION",
+            "WEBHOOK_SECRET_ROTATION",
+            "WEBHOOK_UPDATE",
+            "WEBHOOK_UPDATE",
+            "WEBHOOK_CREATION"
+        ]
+    );
+    assert!(items.iter().all(|item| item["resourceSlug"] == created["id"]));
+    assert_eq!(
+        items[4]["payload"],
+        json!({"id": created["id"], "host": "example.com", "eventNames": ["CUSTOMER_*"], "enabled": true})
+    );
+    let secrets = [&created["secret"], &rotated["secret"]].map(|secret| secret.as_str().unwrap());
+    for hidden in secrets.into_iter().chain(["hidden"]) {
+        assert!(!trail.text.contains(hidden), "{trail:?}");
+    }
 }

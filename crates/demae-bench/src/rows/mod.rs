@@ -2,6 +2,7 @@
 
 mod backlog;
 mod ceiling;
+mod commit;
 mod isolation;
 mod latency;
 mod listing;
@@ -9,6 +10,8 @@ mod reports;
 mod start;
 mod throughput;
 mod waiting;
+mod wal;
+mod workers;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -76,6 +79,12 @@ pub(crate) enum Row {
     Usage,
     /// From the start of the process to readiness
     Start,
+    /// From the write-ahead log to the router
+    Wal,
+    /// From a commit in SQL to receipt
+    Commit,
+    /// What more worker processes give
+    Workers,
 }
 
 impl Row {
@@ -91,12 +100,19 @@ impl Row {
             Self::Listing => "a page of 200",
             Self::Usage => "usage reports",
             Self::Start => "start to ready",
+            Self::Wal => "write-ahead log to router",
+            Self::Commit => "commit to receipt",
+            Self::Workers => "several workers",
         }
     }
 
-    /// Whether it is measured on each store.
-    pub(crate) fn needs_store(self) -> bool {
-        self != Self::Ceiling
+    /// Whether it is measured on this store; `None` for the one that needs no store.
+    pub(crate) fn is_on(self, store: Option<StoreKind>) -> bool {
+        match self {
+            Self::Ceiling => store.is_none(),
+            Self::Wal | Self::Commit | Self::Workers => store == Some(StoreKind::Postgres),
+            _ => store.is_some(),
+        }
     }
 }
 
@@ -173,6 +189,9 @@ impl Lab {
             (Row::Listing, Some(store)) => listing::measure(self, store).await,
             (Row::Usage, Some(store)) => reports::measure(self, store).await,
             (Row::Start, Some(store)) => start::measure(self, store).await,
+            (Row::Wal, Some(store)) => wal::measure(self, store).await,
+            (Row::Commit, Some(store)) => commit::measure(self, store).await,
+            (Row::Workers, Some(store)) => workers::measure(self, store).await,
             (Row::Ceiling, _) | (_, None) => ceiling::measure(self).await,
         };
         measured.unwrap_or_else(|error| vec![Figure::new(row, store, "").noting(format!("{error:#}"))])

@@ -5,3 +5,5 @@ mod attach;
 mod oracle;
 mod slots;
 mod support;
+mod throughput;
+mod tls;

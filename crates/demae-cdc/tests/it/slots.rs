@@ -229,6 +229,28 @@ async fn a_publication_that_was_made_anew_is_younger_than_the_slot() {
 }
 
 #[tokio::test]
+async fn our_own_outbox_outlives_its_publication() {
+    let mut database = Database::create().await;
+    let slot = database.slot();
+    let config = database.config(MissingSlot::CreateAndReadTable);
+    let mut first = reader(config.clone());
+    while_reading(&mut first, database.until(&active(&slot), "true")).await;
+    drop(first);
+    database.until(&active(&slot), "false").await;
+    database.emit(1).await;
+    database.run("DROP PUBLICATION demae_outbox").await;
+    database.emit(2).await;
+    let mut second = reader(config);
+    // The old slot still shows the first, before it comes to what it cannot read; the table shows both.
+    let mut seen = Vec::new();
+    collect(&mut second, &mut seen, 2).await;
+    seen.dedup();
+    assert_eq!(seen, [1, 2]);
+    database.emit(3).await;
+    collect(&mut second, &mut seen, 3).await;
+}
+
+#[tokio::test]
 async fn a_dropped_slot_of_others_is_told_and_not_made_anew() {
     let mut database = Database::create().await;
     let slot = database.slot();

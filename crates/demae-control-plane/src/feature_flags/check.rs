@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use demae_event::Faults;
 
 use super::{
-    model::{Dates, FlagInput, FlagType, Percentages, Serving, Stage, Variant},
+    model::{Dates, FlagInput, FlagType, Percentages, Serving, Variant},
     rule::Rule,
 };
 use crate::{

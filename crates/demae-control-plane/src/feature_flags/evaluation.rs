@@ -213,7 +213,7 @@ fn scalars(metadata: &Map<String, Value>) -> Map<String, Value> {
 
 fn choose<'f>(
     serving: Serving<'f>,
-    flag: &FeatureFlag,
+    flag: &'f FeatureFlag,
     subject: &Subject,
     now: Timestamp,
 ) -> Result<&'f str, EvaluationError> {
@@ -235,7 +235,7 @@ fn choose<'f>(
             Ok(if below {
                 &dates.end.variant
             } else {
-                &dates.start.variant
+                rest_of(dates, flag)
             })
         }
     }

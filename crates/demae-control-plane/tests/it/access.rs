@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use demae_control_plane::{
-    Actor, Scope, ScopeSet,
+    Actor, Change, Scope, ScopeSet,
     scope::Module,
     service_accounts::{self, CreateServiceAccount},
     token::{AuthError, authenticate},
@@ -22,6 +22,7 @@ on_both_databases!(
     slugs_are_derived_and_unique,
     every_fault_is_told,
     the_models_have_the_documented_keys,
+    every_change_is_in_the_audit_trail,
 );
 
 async fn account(world: &World, actor: &Actor, name: &str) -> service_accounts::ServiceAccount {
@@ -30,7 +31,7 @@ async fn account(world: &World, actor: &Actor, name: &str) -> service_accounts::
         name: name.to_owned(),
         ..Default::default()
     };
-    let account = service_accounts::create(&mut transaction, actor, input, NOW)
+    let account = service_accounts::create(&mut Change::new(&mut transaction, actor, NOW), input)
         .await
         .unwrap();
     transaction.commit().await.unwrap();
@@ -39,7 +40,7 @@ async fn account(world: &World, actor: &Actor, name: &str) -> service_accounts::
 
 async fn issue(world: &World, actor: &Actor, account: &str, input: CreateToken) -> PlainToken {
     let mut transaction = world.begin().await;
-    let token = tokens::create(&mut transaction, actor, account, input, NOW)
+    let token = tokens::create(&mut Change::new(&mut transaction, actor, NOW), account, input)
         .await
         .unwrap();
     transaction.commit().await.unwrap();
@@ -77,7 +78,12 @@ async fn a_token_opens_its_own_organization_until_it_is_revoked(world: &World) {
     for (organization, expected) in [(&world.theirs, Some("DeleteToken.NotFound")), (&world.mine, None)] {
         let mut transaction = world.begin().await;
         let slug = &token.details.slug;
-        let revoked = tokens::revoke(&mut transaction, organization, &account.slug, slug, NOW).await;
+        let revoked = tokens::revoke(
+            &mut Change::new(&mut transaction, organization, NOW),
+            &account.slug,
+            slug,
+        )
+        .await;
         transaction.commit().await.unwrap();
         assert_eq!(
             revoked
@@ -92,11 +98,9 @@ async fn a_token_opens_its_own_organization_until_it_is_revoked(world: &World) {
     // The answer may have been lost: once more is no error.
     let mut transaction = world.begin().await;
     tokens::revoke(
-        &mut transaction,
-        &world.mine,
+        &mut Change::new(&mut transaction, &world.mine, NOW),
         &account.slug,
         &token.details.slug,
-        NOW,
     )
     .await
     .unwrap();
@@ -162,27 +166,37 @@ async fn nobody_gives_away_what_they_do_not_have(world: &World) {
 
     let mut transaction = world.begin().await;
     // All that the account may do is more than the caller may.
-    let all = tokens::create(&mut transaction, &limited, &admin.slug, named("All"), NOW).await;
+    let all = tokens::create(
+        &mut Change::new(&mut transaction, &limited, NOW),
+        &admin.slug,
+        named("All"),
+    )
+    .await;
     assert_eq!(code(all), "CreateToken.ScopeExceeded");
     let more = CreateToken {
         scopes: Some(scopes(&["write:customers"])),
         ..named("More")
     };
-    let more = tokens::create(&mut transaction, &limited, &admin.slug, more, NOW).await;
+    let more = tokens::create(
+        &mut Change::new(&mut transaction, &limited, NOW),
+        &admin.slug,
+        more,
+    )
+    .await;
     assert_eq!(code(more), "CreateToken.ScopeExceeded");
     let wide = CreateServiceAccount {
         name: "Wide".into(),
         scopes: Some(scopes(&["read:*"])),
         ..Default::default()
     };
-    let wide = service_accounts::create(&mut transaction, &limited, wide, NOW).await;
+    let wide = service_accounts::create(&mut Change::new(&mut transaction, &limited, NOW), wide).await;
     assert_eq!(code(wide), "CreateServiceAccount.ScopeExceeded");
 
     let own = CreateServiceAccount {
         name: "Own".into(),
         ..Default::default()
     };
-    let own = service_accounts::create(&mut transaction, &limited, own, NOW)
+    let own = service_accounts::create(&mut Change::new(&mut transaction, &limited, NOW), own)
         .await
         .unwrap();
     assert_eq!(own.scopes, limited.scopes);
@@ -191,14 +205,19 @@ async fn nobody_gives_away_what_they_do_not_have(world: &World) {
         scopes: Some(scopes(&["write:customers"])),
         ..named("More")
     };
-    let more = tokens::create(&mut transaction, &world.mine, &own.slug, more, NOW).await;
+    let more = tokens::create(
+        &mut Change::new(&mut transaction, &world.mine, NOW),
+        &own.slug,
+        more,
+    )
+    .await;
     assert_eq!(code(more), "CreateToken.ScopeExceeded");
     let same = CreateToken {
         scopes: Some(scopes(&["read:tokens"])),
         ..named("Same")
     };
     assert!(
-        tokens::create(&mut transaction, &limited, &own.slug, same, NOW)
+        tokens::create(&mut Change::new(&mut transaction, &limited, NOW), &own.slug, same)
             .await
             .is_ok()
     );
@@ -218,13 +237,27 @@ async fn accounts_stay_in_their_organization(world: &World) {
     let refused = tokens::list(&world.store, &world.theirs, &other.slug, Page::first(9)).await;
     assert_eq!(code(refused), "ListTokens.NotFound");
     let mut transaction = world.begin().await;
-    let refused = service_accounts::rename(&mut transaction, &world.theirs, &other.slug, "Stolen").await;
+    let refused = service_accounts::rename(
+        &mut Change::new(&mut transaction, &world.theirs, NOW),
+        &other.slug,
+        "Stolen",
+    )
+    .await;
     assert_eq!(code(refused), "UpdateServiceAccount.NotFound");
-    let refused = tokens::create(&mut transaction, &world.theirs, &other.slug, named("Stolen"), NOW).await;
+    let refused = tokens::create(
+        &mut Change::new(&mut transaction, &world.theirs, NOW),
+        &other.slug,
+        named("Stolen"),
+    )
+    .await;
     assert_eq!(code(refused), "CreateToken.NotFound");
-    service_accounts::rename(&mut transaction, &world.mine, &other.slug, "Renamed")
-        .await
-        .unwrap();
+    service_accounts::rename(
+        &mut Change::new(&mut transaction, &world.mine, NOW),
+        &other.slug,
+        "Renamed",
+    )
+    .await
+    .unwrap();
     transaction.commit().await.unwrap();
     let listed = service_accounts::list(&world.store, &world.mine, Page::first(9))
         .await
@@ -247,16 +280,26 @@ async fn slugs_are_derived_and_unique(world: &World) {
         slug: Some("build-server".into()),
         ..Default::default()
     };
-    let refused = service_accounts::create(&mut transaction, &world.mine, explicit, NOW).await;
+    let refused =
+        service_accounts::create(&mut Change::new(&mut transaction, &world.mine, NOW), explicit).await;
     assert_eq!(code(refused), "CreateServiceAccount.SlugConflict");
     let explicit = CreateToken {
         slug: Some("one".into()),
         ..named("One")
     };
-    tokens::create(&mut transaction, &world.mine, &first.slug, explicit.clone(), NOW)
-        .await
-        .unwrap();
-    let refused = tokens::create(&mut transaction, &world.mine, &first.slug, explicit, NOW).await;
+    tokens::create(
+        &mut Change::new(&mut transaction, &world.mine, NOW),
+        &first.slug,
+        explicit.clone(),
+    )
+    .await
+    .unwrap();
+    let refused = tokens::create(
+        &mut Change::new(&mut transaction, &world.mine, NOW),
+        &first.slug,
+        explicit,
+    )
+    .await;
     assert_eq!(code(refused), "CreateToken.SlugConflict");
 }
 
@@ -267,7 +310,7 @@ async fn every_fault_is_told(world: &World) {
         slug: Some("-".into()),
         scopes: Some(scopes(&["read:customers", "nonsense"])),
     };
-    let refused = service_accounts::create(&mut transaction, &world.mine, bad, NOW).await;
+    let refused = service_accounts::create(&mut Change::new(&mut transaction, &world.mine, NOW), bad).await;
     assert_eq!(locations(refused), ["body.name", "body.slug", "body.scopes[1]"]);
     let bad = CreateToken {
         name: "x\u{0}".into(),
@@ -275,7 +318,12 @@ async fn every_fault_is_told(world: &World) {
         scopes: Some(scopes(&["x"])),
         expires_at: Some(NOW),
     };
-    let refused = tokens::create(&mut transaction, &world.mine, "administrator", bad, NOW).await;
+    let refused = tokens::create(
+        &mut Change::new(&mut transaction, &world.mine, NOW),
+        "administrator",
+        bad,
+    )
+    .await;
     assert_eq!(
         locations(refused),
         ["body.name", "body.slug", "body.scopes[0]", "body.expiresAt"]
@@ -305,4 +353,42 @@ async fn the_models_have_the_documented_keys(world: &World) {
     assert_eq!(shown["tokens"][0]["slug"], "deploy");
     assert!(shown["tokens"][0].get("token").is_none());
     assert_eq!(shown["scopes"], serde_json::to_value(ScopeSet::all()).unwrap());
+}
+
+async fn every_change_is_in_the_audit_trail(world: &World) {
+    let account = account(world, &world.mine, "CI").await;
+    let token = issue(world, &world.mine, &account.slug, named("Deploy")).await;
+    let mut transaction = world.begin().await;
+    let mut change = Change::new(&mut transaction, &world.mine, NOW);
+    service_accounts::rename(&mut change, &account.slug, "Robot")
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        tokens::revoke(&mut change, &account.slug, &token.details.slug)
+            .await
+            .unwrap();
+    }
+    transaction.commit().await.unwrap();
+    let entries = world.audited().await;
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.event_name.as_str(), entry.resource_slug.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("SERVICE_ACCOUNT_CREATION", "ci"),
+            ("TOKEN_CREATION", "deploy"),
+            ("SERVICE_ACCOUNT_UPDATE", "ci"),
+            ("TOKEN_REVOCATION", "deploy"),
+        ]
+    );
+    assert!(entries[2].payload.contains("Robot"));
+    assert!(
+        entries
+            .iter()
+            .all(|entry| !entry.payload.contains(token.token.as_str()))
+    );
+    // None of them is an event.
+    assert_eq!(world.event_names().await, [""; 0]);
 }

@@ -28,6 +28,7 @@ on_both_databases!(
     an_outdated_change_is_refused,
     every_change_is_in_the_audit_trail,
     every_fault_is_told,
+    the_ends_of_a_rollout_fit_together,
     a_flag_reads_as_it_was_written,
     an_organization_has_so_many_flags,
     evaluation_follows_every_change,
@@ -264,6 +265,47 @@ async fn every_change_is_in_the_audit_trail(world: &World) {
     }
 }
 
+async fn the_ends_of_a_rollout_fit_together(world: &World) {
+    for (variants, start, end, location) in [
+        (2, stage("1", 0, NOW), stage("1", 100, NOW), None),
+        (2, stage("0", 100, NOW), stage("1", 1, NOW), None),
+        (
+            3,
+            stage("1", 0, NOW),
+            stage("1", 100, NOW),
+            Some("body.default_variant.end.variant"),
+        ),
+        (
+            3,
+            stage("0", 50, NOW),
+            stage("1", 50, NOW),
+            Some("body.default_variant.end.percentage"),
+        ),
+        (
+            3,
+            stage("0", 0, NOW),
+            stage("1", 100, NOW),
+            Some("body.default_variant.end.percentage"),
+        ),
+    ] {
+        let input = FlagInput {
+            variants: (0..variants)
+                .map(|n| variant(&n.to_string(), json!(true)))
+                .collect(),
+            default_variant: DefaultVariant::RolloutDate(Dates { start, end }),
+            targetings: None,
+            ..switch("Rollout")
+        };
+        let mut transaction = world.begin().await;
+        let made = feature_flags::create(&mut Change::new(&mut transaction, &world.mine, NOW), input).await;
+        transaction.rollback().await.unwrap();
+        match location {
+            None => drop(made.unwrap()),
+            Some(location) => assert_eq!(locations(made), [location]),
+        }
+    }
+}
+
 async fn every_fault_is_told(world: &World) {
     let dates = |start: Stage, end: Stage| Dates { start, end };
     let targeting = |rule: &str, serves: TargetedVariant| Targeting {
@@ -310,7 +352,6 @@ async fn every_fault_is_told(world: &World) {
         "body.targetings[1].rule",
         "body.targetings[2].start.percentage",
         "body.targetings[2].end.date",
-        "body.targetings[2].end.variant",
         "body.slug",
     ];
     assert_eq!(locations(create(world, &world.mine, bad).await), expected);

@@ -32,6 +32,8 @@ pub struct Retention {
     pub jobs: Duration,
     /// What arrived from outside and could not become an event; at most [`rejected::KEPT`] of them.
     pub rejected: Duration,
+    /// The audit trail.
+    pub audit: Duration,
 }
 
 impl Default for Retention {
@@ -42,6 +44,8 @@ impl Default for Retention {
             messages: month,
             jobs: month,
             rejected: month,
+            // A year, and time to look at it.
+            audit: Duration::from_hours(400 * 24),
         }
     }
 }
@@ -91,6 +95,15 @@ async fn of_organization(
         let mut transaction = store.begin().await?;
         let removed =
             retention::attempts(&mut transaction, organization, now - retention.attempts, CHUNK).await?;
+        transaction.commit().await?;
+        if removed < CHUNK {
+            break;
+        }
+    }
+    for _ in 0..CHUNKS_PER_CALL {
+        let mut transaction = store.begin().await?;
+        let before = now - retention.audit;
+        let removed = retention::audit_entries(&mut transaction, organization, before, CHUNK).await?;
         transaction.commit().await?;
         if removed < CHUNK {
             break;

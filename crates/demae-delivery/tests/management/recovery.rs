@@ -268,10 +268,10 @@ async fn what_is_old_and_finished_is_forgotten(world: &World) {
     let endpoint = world.endpoint().await.id;
     let mixed = mixed(world, endpoint).await;
     let retention = Retention {
-        rejected: std::time::Duration::from_hours(24 * 365),
         attempts: seconds(60),
         messages: seconds(60),
         jobs: seconds(60),
+        ..Retention::default()
     };
     delete_expired(&world.store, &retention, NOW + seconds(59))
         .await

@@ -414,7 +414,6 @@ fn audit_entries() -> TableWithIndices {
             "audit_entries",
             &["instance_id", "event_name", "id"],
         ),
-        index("audit_entries_age", "audit_entries", &["created_at"]),
     ];
     (table, indices)
 }

@@ -14,7 +14,7 @@ use super::{history::first_id_at, messages::MessageCursor};
 use crate::{
     StoreError, Transaction,
     engine::DeliveryState,
-    entity::{attempt, delivery, endpoint, idempotency_key, job, message, rejected_event},
+    entity::{attempt, audit_entry, delivery, endpoint, idempotency_key, job, message, rejected_event},
 };
 
 /// Removes up to `limit` of an organization's attempts begun before `before`; answers how many.
@@ -180,6 +180,30 @@ pub async fn jobs(
         .limit(limit)
         .into_query();
     let result = job::Entity::delete_many()
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.in_subquery(oldest))
+        .exec(transaction.connection())
+        .await?;
+    Ok(result.rows_affected)
+}
+
+/// Removes up to `limit` of an organization's audit entries written before `before`; answers how many.
+pub async fn audit_entries(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    before: Timestamp,
+    limit: u64,
+) -> Result<u64, StoreError> {
+    use audit_entry::{Column, Entity};
+    let oldest = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.lt(first_id_at(before)))
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .into_query();
+    let result = Entity::delete_many()
         .filter(Column::OrganizationId.eq(organization.0))
         .filter(Column::Id.in_subquery(oldest))
         .exec(transaction.connection())

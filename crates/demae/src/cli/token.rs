@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use demae_control_plane::{
-    Actor,
+    Actor, Change,
     service_accounts::{self, CreateServiceAccount},
     tokens::{self, CreateToken},
 };
@@ -82,7 +82,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Action::List => list(&store, &actor, args.json).await?,
         Action::Revoke { account, token } => {
             let mut transaction = store.begin().await?;
-            tokens::revoke(&mut transaction, &actor, &account, &token, SystemClock.now()).await?;
+            let mut change = Change::new(&mut transaction, &actor, SystemClock.now());
+            tokens::revoke(&mut change, &account, &token).await?;
             transaction.commit().await?;
             output::line(&format!("{token} is revoked"))?;
         }
@@ -93,8 +94,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                 scopes,
                 ..CreateServiceAccount::default()
             };
-            let account =
-                service_accounts::create(&mut transaction, &actor, input, SystemClock.now()).await?;
+            let mut change = Change::new(&mut transaction, &actor, SystemClock.now());
+            let account = service_accounts::create(&mut change, input).await?;
             transaction.commit().await?;
             let account = json!(account);
             if args.json {
@@ -119,7 +120,8 @@ async fn create_token(store: &Store, actor: &Actor, args: CreateArgs, json: bool
         ..CreateToken::default()
     };
     let mut transaction = store.begin().await?;
-    let token = tokens::create(&mut transaction, actor, &args.account, input, now).await?;
+    let mut change = Change::new(&mut transaction, actor, now);
+    let token = tokens::create(&mut change, &args.account, input).await?;
     transaction.commit().await?;
     if json {
         output::json(&json!(token))?;

@@ -129,6 +129,8 @@ pub(crate) struct RetentionSettings {
     pub(crate) idempotency_keys: Duration,
     /// What could not become an event.
     pub(crate) rejected: Duration,
+    /// Who did what.
+    pub(crate) audit: Duration,
 }
 
 /// The log.
@@ -206,6 +208,7 @@ fn read(reader: &mut Reader, mode: Mode, sources: &Sources) -> Settings {
             messages: reader.one("retention_messages", duration),
             idempotency_keys: reader.one("retention_idempotency_keys", duration),
             rejected: reader.one("retention_rejected", duration),
+            audit: reader.one("retention_audit", duration),
         },
         log: LogSettings {
             filter: reader.one("log", log_filter),

@@ -94,6 +94,7 @@ fn engine_settings(settings: &Settings) -> anyhow::Result<EngineSettings> {
             attempts: settings.retention.attempts,
             messages: settings.retention.messages,
             rejected: settings.retention.rejected,
+            audit: settings.retention.audit,
             ..Retention::default()
         },
     })

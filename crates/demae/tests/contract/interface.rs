@@ -13,6 +13,14 @@ async fn the_official_client_takes_customers_through_their_life() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn flags_of_the_official_client_are_evaluated_with_openfeature() {
+    let (process, _) = start().await;
+    let base = process.command().base_url();
+    sdk::openfeature_flags(&base, TOKEN).await.unwrap();
+    assert!(process.terminate().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn generated_requests_find_no_answer_that_the_openapi_document_does_not_describe() {
     let (process, _) = start().await;
     let base = process.command().base_url();

@@ -7,6 +7,7 @@ mod actions;
 mod body;
 mod input;
 mod secret;
+mod trail;
 
 use axum::{Json, extract::State};
 use demae_delivery::management::{EndpointInput, EndpointPatch, endpoint::receiver_secret};
@@ -18,6 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::{
     body::{CreatedWebhookBody, WebhookBody},
     input::{CreateWebhookBody, PatchWebhookBody, ReplaceWebhookBody, Replacement},
+    trail::Happened,
 };
 use crate::{
     ApiState,
@@ -84,6 +86,7 @@ async fn create(
                 let endpoint = management
                     .create_endpoint(transaction, organization, input, caller.now())
                     .await?;
+                trail::note(transaction, caller, Happened::Created, &endpoint).await?;
                 let secret = receiver_secret(&endpoint)?;
                 Answer::json(StatusCode::CREATED, &CreatedWebhookBody::new(endpoint, &secret))
             }
@@ -133,6 +136,7 @@ async fn replace(
                 let endpoint = management
                     .replace_endpoint(transaction, organization, id, input, now)
                     .await?;
+                trail::note(transaction, caller, Happened::Updated, &endpoint).await?;
                 Answer::json(StatusCode::OK, &WebhookBody::from(endpoint))
             }
             .boxed()
@@ -163,6 +167,7 @@ async fn patch(
                 let endpoint = management
                     .patch_endpoint(transaction, organization, id, change, now)
                     .await?;
+                trail::note(transaction, caller, Happened::Updated, &endpoint).await?;
                 Answer::json(StatusCode::OK, &WebhookBody::from(endpoint))
             }
             .boxed()
@@ -190,6 +195,7 @@ async fn delete(
                 management
                     .delete_endpoint(transaction, organization, id, caller.now())
                     .await?;
+                trail::note_deleted(transaction, caller, id).await?;
                 Ok(Answer::no_content())
             }
             .boxed()

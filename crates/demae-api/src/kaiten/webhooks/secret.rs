@@ -14,7 +14,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::input::MAX_SECRET;
+use super::{
+    input::MAX_SECRET,
+    trail::{self, Happened},
+};
 use crate::{
     ApiState,
     auth::{Allowed, WriteWebhooks},
@@ -130,6 +133,7 @@ async fn rotate(
                     .await;
                 let endpoint =
                     rotated.map_err(|error| Problem::from(error).relocated("body.key", "body.secret"))?;
+                trail::note(transaction, caller, Happened::SecretRotated, &endpoint).await?;
                 Answer::json(StatusCode::OK, &SecretBody::new(&endpoint, now)?)
             }
             .boxed()

@@ -1,17 +1,18 @@
 //! Forgetting: what is old goes in chunks, what is open stays, and the other organization's is not touched.
 
-use demae_event::{JobId, OrganizationId, Timestamp};
+use demae_event::{JobId, OrganizationId, Timestamp, id::new_uuid};
 use demae_store::{
     engine::{AttemptStatus, DeliveryState},
-    entity::endpoint,
+    entity::{audit_entry, endpoint},
     repository::{
-        endpoints, idempotency,
+        Page, audit, endpoints, idempotency,
         jobs::{self, NewJob, NextStep, Step},
         messages::MessageCursor,
         retention::{self, Swept},
     },
 };
 use sea_orm::EntityTrait;
+use uuid::Uuid;
 
 use super::Two;
 use crate::support::{NOW, TestStore, new_endpoint, new_worker, seconds};
@@ -22,6 +23,7 @@ on_both_databases!(
     a_message_that_stays_does_not_hold_up_the_others,
     expired_keys_go,
     finished_jobs_go,
+    old_audit_entries_go,
     deleted_endpoints_go_when_nothing_is_left_of_them,
     silent_workers_go,
 );
@@ -286,6 +288,47 @@ async fn deleted_endpoints_go_when_nothing_is_left_of_them(store: &TestStore) {
             .await
             .unwrap();
         assert_eq!(row.is_some(), there);
+    }
+}
+
+async fn old_audit_entries_go(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let mut transaction = store.begin().await;
+    for (organization, after) in [(two.mine, 0), (two.mine, 1), (two.mine, 2), (two.theirs, 0)] {
+        let entry = audit_entry::Model {
+            id: new_uuid(NOW + seconds(after)),
+            organization_id: organization.0,
+            event_name: "CUSTOMER_CREATION".to_owned(),
+            event_type: "com.kaiten.customer.v1.created".to_owned(),
+            resource: "customer".to_owned(),
+            resource_id: Uuid::nil(),
+            resource_slug: "acme".to_owned(),
+            instance_id: None,
+            instance_slug: None,
+            payload: "{}".to_owned(),
+            created_at: (NOW + seconds(after)).as_micros(),
+            created_by_id: Uuid::nil(),
+            created_by_name: None,
+        };
+        assert!(audit::insert(&mut transaction, entry).await.unwrap());
+    }
+    let before = NOW + seconds(2);
+    for (limit, removed) in [(1, 1), (9, 1), (9, 0)] {
+        assert_eq!(
+            retention::audit_entries(&mut transaction, two.mine, before, limit)
+                .await
+                .unwrap(),
+            removed
+        );
+    }
+    transaction.commit().await.unwrap();
+    for (organization, left) in [(two.mine, NOW + seconds(2)), (two.theirs, NOW)] {
+        let filter = audit::AuditFilter::default();
+        let listing = audit::list(store.store.reader(), organization, &filter, Page::first(9))
+            .await
+            .unwrap();
+        let times: Vec<i64> = listing.items.iter().map(|entry| entry.created_at).collect();
+        assert_eq!(times, [left.as_micros()]);
     }
 }
 

@@ -1,0 +1,56 @@
+//! Encrypted connections: what is asked for in the URL holds for the stream, too.
+
+use demae_cdc::{Fault, MissingSlot};
+use demae_testkit::postgres::{Durability, PrivatePostgres};
+
+use crate::support::{Database, OUTBOX, numbers, reader, take};
+
+#[tokio::test]
+async fn the_stream_is_encrypted_and_the_server_is_checked() {
+    let postgres = PrivatePostgres::start(Durability::None).await.unwrap();
+    let url = postgres.create_database().await.unwrap();
+    let mut database = Database::open(&url).await;
+    database.run(OUTBOX).await;
+    let served = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    write(&mut database, "server.crt", &served.cert.pem()).await;
+    write(&mut database, "server.key", &served.signing_key.serialize_pem()).await;
+    database.run("ALTER SYSTEM SET ssl = 'on'").await;
+    postgres.restart().await.unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let named = url.replace("@127.0.0.1:", "@localhost:");
+    let root = |name: &str, pem: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        format!("{named}?sslmode=verify-full&sslrootcert={}", path.display())
+    };
+    let (known, unknown) = (
+        root("known", served.cert.pem()),
+        root("unknown", other.cert.pem()),
+    );
+    let mut database = Database::open(&url).await;
+    database.emit(1).await;
+    let policy = MissingSlot::CreateAndReadTable;
+    let mut reader = reader(database.config_at(&known, policy));
+    assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
+    let encrypted = "SELECT bool_and(ssl)::text FROM pg_stat_ssl JOIN pg_stat_replication USING (pid)";
+    assert_eq!(database.text(encrypted).await.as_deref(), Some("true"));
+
+    let error = demae_cdc::Reader::check(&database.config_at(&unknown, policy))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error.fault, Fault::Connection { reason, .. } if reason.contains("certificate")),
+        "{error}"
+    );
+}
+
+/// Writes a file into the server's folder, as the server's user.
+async fn write(database: &mut Database, name: &str, text: &str) {
+    database
+        .run(format!(
+            "COPY (SELECT unnest(string_to_array('{text}', E'\\n'))) TO PROGRAM 'umask 077; cat > {name}'"
+        ))
+        .await;
+}
