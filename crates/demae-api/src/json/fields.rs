@@ -351,8 +351,8 @@ impl<'v> Node<'v> {
     }
 
     /// Anything.
-    pub(crate) fn any(self) -> Option<Value> {
-        Some(self.value.clone())
+    pub(crate) fn any(self) -> Value {
+        self.value.clone()
     }
 
     /// An object whose keys are anything and whose values are objects with known fields.

@@ -42,6 +42,12 @@ impl Client {
             .await
     }
 
+    /// An answer that is no JSON.
+    pub(super) async fn get_text(&self, url: &str) -> Result<String> {
+        let body = self.call(Method::GET, url, Bytes::new()).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     /// The status of an answer, if there is one.
     pub(super) async fn get_status(&self, url: &str) -> Option<u16> {
         let answer = timeout(LIMIT, self.pool.get(url.parse().ok()?)).await;

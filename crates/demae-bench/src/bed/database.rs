@@ -155,7 +155,7 @@ pub(crate) fn sync_micros() -> Result<u64> {
 }
 
 /// The one value of a query that names it `value`.
-async fn value<T: sea_orm::TryGetable>(connection: &DatabaseConnection, query: &str) -> Result<T> {
+pub(super) async fn value<T: sea_orm::TryGetable>(connection: &DatabaseConnection, query: &str) -> Result<T> {
     let backend: DbBackend = connection.get_database_backend();
     let row = connection
         .query_one_raw(Statement::from_string(backend, query))

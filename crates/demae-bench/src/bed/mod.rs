@@ -7,6 +7,7 @@ mod client;
 mod customers;
 mod database;
 mod dialect;
+mod nodes;
 mod seed;
 
 use std::{collections::HashSet, time::Duration};
@@ -20,6 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 pub(crate) use self::{
     children::{Endpoint, ReceiverProcess, drive},
     database::{StoreKind, postgres_version, sqlite_version, sync_micros},
+    nodes::Nodes,
     seed::{Seed, Stage},
 };
 use self::{client::Client, database::Database};
@@ -103,13 +105,7 @@ impl Bed {
     /// As [`start`](Self::start), without the server.
     pub(crate) async fn prepare(store: StoreKind, lanes: u64) -> Result<Self> {
         let database = Database::create(store).await?;
-        let mut command = DemaeCommand::new("serve")?
-            .setting("DEMAE_ALLOW_PRIVATE_ENDPOINTS", "127.0.0.0/8")
-            .setting("DEMAE_BOOTSTRAP_TOKEN", TOKEN)
-            .setting("DEMAE_ENDPOINTS_PER_ORGANIZATION", "2000");
-        if let Some(url) = database.url() {
-            command = command.setting("DEMAE_DATABASE_URL", url);
-        }
+        let command = command_on(&database)?;
         let receiver = ReceiverProcess::start(lanes).await?;
         Ok(Self {
             database,
@@ -118,6 +114,11 @@ impl Bed {
             receiver,
             client: Client::new(TOKEN),
         })
+    }
+
+    /// How another process on the same database is started.
+    fn command_for(&self) -> Result<DemaeCommand> {
+        command_on(&self.database)
     }
 
     /// Starts the server and returns the seconds from then until it was ready.
@@ -300,4 +301,19 @@ impl Bed {
     fn server_id(&self) -> Result<u32> {
         self.server.as_ref().context("the server does not run")?.id()
     }
+}
+
+fn command_on(database: &Database) -> Result<DemaeCommand> {
+    let command = DemaeCommand::new("serve")?
+        .setting("DEMAE_ALLOW_PRIVATE_ENDPOINTS", "127.0.0.0/8")
+        .setting("DEMAE_BOOTSTRAP_TOKEN", TOKEN)
+        .setting(
+            "DEMAE_SECRET_KEY",
+            "one that all processes of a measurement share",
+        )
+        .setting("DEMAE_ENDPOINTS_PER_ORGANIZATION", "2000");
+    Ok(match database.url() {
+        Some(url) => command.setting("DEMAE_DATABASE_URL", url),
+        None => command,
+    })
 }

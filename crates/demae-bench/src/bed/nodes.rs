@@ -82,7 +82,11 @@ impl Nodes {
     /// A figure of `/metrics` of the process added last, summed over its labels.
     pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
         let (command, _) = self.running.last().context("no process was added")?;
-        let text = self.bed.client.get_text(&format!("{}/metrics", command.base_url())).await?;
+        let text = self
+            .bed
+            .client
+            .get_text(&format!("{}/metrics", command.base_url()))
+            .await?;
         Ok(text
             .lines()
             .filter_map(|line| line.strip_prefix(name))

@@ -41,8 +41,7 @@ pub(super) async fn measure(lab: &Lab, store: StoreKind) -> Result<Vec<Figure>> 
         } else {
             "one process"
         };
-        lab.progress
-            .measuring(format!("{}: {way}", Row::Commit.title()));
+        lab.progress.measuring(format!("{}: {way}", Row::Commit.title()));
         figures.push(at_a_rate(lab, store, broker, way).await?);
         figures.push(at_saturation(lab, store, broker, way).await?);
     }
@@ -117,7 +116,9 @@ async fn at_saturation(lab: &Lab, store: StoreKind, broker: bool, way: &str) -> 
         writers.spawn(async move {
             while clock::now() < deadline {
                 let first = next.fetch_add(BATCH as u64, Ordering::Relaxed);
-                statements.insert(&pool, first, BATCH as u64, clock::now()).await?;
+                statements
+                    .insert(&pool, first, BATCH as u64, clock::now())
+                    .await?;
             }
             anyhow::Ok(())
         });
@@ -133,7 +134,11 @@ async fn at_saturation(lab: &Lab, store: StoreKind, broker: bool, way: &str) -> 
         let latency = arrived.latency;
         figure
             .with("", delivered, Unit::PerSecond)
-            .with("committed", outcome.accepted as f64 / outcome.seconds(), Unit::PerSecond)
+            .with(
+                "committed",
+                outcome.accepted as f64 / outcome.seconds(),
+                Unit::PerSecond,
+            )
             .with("first to last", arrived.rate(), Unit::PerSecond)
             .with("p50", milliseconds(latency.p50), Unit::Milliseconds)
             .with("p99", milliseconds(latency.p99), Unit::Milliseconds)
@@ -157,7 +162,10 @@ async fn finish(
     let cpu = nodes.cpu()?.since(before);
     let mut figure = figure(&arrived.report, cpu);
     if !arrived.lost.is_empty() {
-        figure = figure.noting(format!("**{} committed events did not arrive**", arrived.lost.len()));
+        figure = figure.noting(format!(
+            "**{} committed events did not arrive**",
+            arrived.lost.len()
+        ));
     }
     if arrived.report.duplicates > 0 {
         figure = figure.noting(format!("{} duplicates", arrived.report.duplicates));

@@ -54,7 +54,9 @@ pub(super) async fn measure(lab: &Lab, store: StoreKind) -> Result<Vec<Figure>> 
     nodes.bed().settle().await?;
     let ceiling = nodes.decode_alone(CEILING_SLOT, PUBLICATION).await?;
     nodes
-        .execute(&format!("SELECT pg_drop_replication_slot('{CEILING_SLOT}')::text"))
+        .execute(&format!(
+            "SELECT pg_drop_replication_slot('{CEILING_SLOT}')::text"
+        ))
         .await?;
 
     let before = nodes.cpu()?;
@@ -70,7 +72,9 @@ pub(super) async fn measure(lab: &Lab, store: StoreKind) -> Result<Vec<Figure>> 
             .with("", rate, Unit::PerSecond)
             .aiming(TARGET.0, rate >= TARGET.1)
             .costing(CpuPerMessage::of(cpu, events))
-            .noting(format!("{events} events, from the start of the relay until the last was routed")),
+            .noting(format!(
+                "{events} events, from the start of the relay until the last was routed"
+            )),
         Figure::new(Row::Wal, Some(store), "ceiling: Postgres decodes for nobody").with(
             "",
             ceiling,

@@ -64,7 +64,7 @@ fn read_flag(fields: &mut Fields<'_>, slug: impl FnOnce(Node<'_>) -> Option<Stri
 fn read_variant(fields: &mut Fields<'_>) -> Option<Variant> {
     let name = fields.field("name").required(read_name);
     let description = fields.field("description").nullable(read_description);
-    let value = fields.field("value").required(Node::any);
+    let value = fields.field("value").required(|node| Some(node.any()));
     Some(Variant {
         name: name?,
         description: description?.unwrap_or_default(),
