@@ -2,7 +2,6 @@
 //!
 //! The seed is printed; `DEMAE_CAMPAIGN_SEED` sets it, `DEMAE_CAMPAIGN_SECONDS` the length. Longer runs have progress when
 //! they are started as a program: `cargo run -p demae-testkit --bin campaign -- --seconds 600`.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::{str::FromStr, time::Duration};
 

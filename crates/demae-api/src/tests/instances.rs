@@ -136,6 +136,7 @@ async fn an_instance_lives_as_the_sdk_expects(api: TestApi) {
     );
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn every_refusal_has_its_code(api: TestApi) {
     let body = stock(&api).await;
     api.post("/api/instances", body.clone()).await;

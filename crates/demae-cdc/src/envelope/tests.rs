@@ -189,30 +189,31 @@ fn what_is_no_insert_is_ignored() {
 
 #[test]
 fn what_can_never_be_an_event_says_why_without_repeating_it() {
-    let broken: [(&str, fn(&mut Value)); 8] = [
+    type Damage = fn(&mut Value);
+    let broken: [(&str, Damage); 8] = [
         ("data is missing", |document| {
-            drop(document.as_object_mut().unwrap().remove("data"))
+            drop(document.as_object_mut().unwrap().remove("data"));
         }),
         ("data.payload.after is missing", |document| {
-            document["data"]["payload"] = json!({})
+            document["data"]["payload"] = json!({});
         }),
         ("after.id is missing", |document| {
-            drop(row(document).as_object_mut().unwrap().remove("id"))
+            drop(row(document).as_object_mut().unwrap().remove("id"));
         }),
         ("after.organization_id: it is no UUID", |document| {
-            row(document)["organization_id"] = json!("secret")
+            row(document)["organization_id"] = json!("secret");
         }),
         ("after.data: the payload is no JSON object", |document| {
-            row(document)["data"] = json!("[\"secret\"]")
+            row(document)["data"] = json!("[\"secret\"]");
         }),
         ("after.event_name: the name is empty", |document| {
-            row(document)["event_name"] = json!("")
+            row(document)["event_name"] = json!("");
         }),
         ("after.occurred_at: it is no time", |document| {
-            row(document)["occurred_at"] = json!("secret")
+            row(document)["occurred_at"] = json!("secret");
         }),
         ("after.headers: the headers are no JSON object", |document| {
-            row(document)["headers"] = json!("secret")
+            row(document)["headers"] = json!("secret");
         }),
     ];
     for (message, damage) in broken {

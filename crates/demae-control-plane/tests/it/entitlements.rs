@@ -198,8 +198,8 @@ async fn a_replacement_clears_what_is_left_out_and_keeps_what_is_fixed(world: &W
 }
 
 async fn what_is_fixed_is_not_changed(world: &World) {
-    create(world, full()).await.unwrap();
     type Set = fn(&mut EntitlementInput);
+    create(world, full()).await.unwrap();
     let changes: [(Set, &str, &str); 6] = [
         (
             |input| input.slug = Some("other".into()),

@@ -1,5 +1,7 @@
 //! What instances refer to: a customer, a license with grants, zones.
 
+use std::collections::BTreeMap;
+
 use demae_control_plane::{
     Actor, Change, DomainError, EntitlementType, EntitlementValue,
     customers::{self, CreateCustomer, Customer},
@@ -104,7 +106,7 @@ pub(crate) async fn instance(
     input: InstanceInput,
 ) -> Result<Instance, DomainError> {
     change(world, actor, NOW, async |change| {
-        instances::create(change, input, Default::default()).await
+        instances::create(change, input, BTreeMap::default()).await
     })
     .await
 }

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::support::TestStore;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn won(leadership: &mut Leadership) {
     timeout(PATIENCE, leadership.won()).await.expect("it leads");

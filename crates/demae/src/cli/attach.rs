@@ -17,12 +17,12 @@ use crate::config::slot_name;
 
 /// Prepare somebody else's Postgres so that Demae delivers what is written there
 ///
-/// Checks the server and the user's rights, shows the SQL that is missing (table, function demae_emit, publication,
+/// Checks the server and the user's rights, shows the SQL that is missing (table, function `demae_emit`, publication,
 /// replication slot), asks, runs it, and prints the [[source]] entry for the settings file. Run again, it changes nothing
 /// that is right. See docs/attaching.md.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// postgres://user:password@host/database; the password is never printed
+    /// `postgres://user:password@host/database`; the password is never printed
     #[arg(value_name = "URL", env = "DEMAE_ATTACH_URL", hide_env_values = true)]
     url: String,
     /// What the table looks like: demae, seed, debezium or cloudevents

@@ -192,10 +192,10 @@ impl Places {
         })
         .await?;
         let mut troubles = Vec::new();
-        for id in self.rows(which).await? {
-            match self.settle_row(id, fate).await {
-                Ok(()) => _ = done.insert(id.to_string()),
-                Err(trouble) => troubles.push(format!("{id}: {trouble:#}")),
+        for event in self.rows(which).await? {
+            match self.settle_row(event, fate).await {
+                Ok(()) => _ = done.insert(event.to_string()),
+                Err(trouble) => troubles.push(format!("{event}: {trouble:#}")),
             }
         }
         if as_json {
@@ -205,8 +205,8 @@ impl Places {
             output::line(&format!("{} {}", done.len(), fate.word()))?;
         }
         let unknown = which.ids.iter().find(|id| {
-            let troubled = troubles.iter().any(|trouble| trouble.starts_with(id.as_str()));
-            !done.contains(*id) && !troubled
+            let failed = troubles.iter().any(|trouble| trouble.starts_with(id.as_str()));
+            !done.contains(*id) && !failed
         });
         if let Some(id) = unknown {
             return Err(missing(id));
@@ -227,15 +227,15 @@ impl Places {
     }
 
     async fn settle_row(&self, id: Uuid, fate: Fate) -> anyhow::Result<()> {
-        let Some((rejected, body)) = rejected::find(self.store.reader(), id).await? else {
+        let Some((kept, body)) = rejected::find(self.store.reader(), id).await? else {
             bail!("there is no such dead letter");
         };
         if fate == Fate::Redriven {
-            if !rejected.is_whole() {
+            if !kept.is_whole() {
                 bail!(
                     "only the first {} bytes of {} were kept",
                     body.len(),
-                    rejected.body_size
+                    kept.body_size
                 );
             }
             let event = match envelope::decode(&body).context("it cannot be read as an event")? {

@@ -302,16 +302,14 @@ fn check_relations(reader: &mut Reader, settings: &Settings) {
 }
 
 fn refuse_reserved(reader: &mut Reader) {
-    for (setting, what) in [("jwt_secret", "Svix-style tokens")] {
-        let empty = reader.text(setting).is_empty();
-        reader.require(
-            setting,
-            &[],
-            empty,
-            format!("{what} is reserved for a later version and not supported yet"),
-            "remove the setting",
-        );
-    }
+    let empty = reader.text("jwt_secret").is_empty();
+    reader.require(
+        "jwt_secret",
+        &[],
+        empty,
+        "Svix-style tokens are reserved for a later version and not supported yet",
+        "remove the setting",
+    );
 }
 
 fn bootstrap_token(text: &str) -> Result<Secret, Problem> {

@@ -15,7 +15,7 @@ on_both_databases!(
     a_change_that_is_undone_is_not_told,
 );
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn told(store: &Store) -> HashSet<EndpointId> {
     tokio::time::timeout(PATIENCE, store.engine().deliveries_changed())

@@ -111,7 +111,7 @@ impl IntoResponse for Status {
 
 async fn subscribe(State(handlers): State<Arc<Handlers>>, request: Request) -> Response {
     if let Err(refusal) = handlers.admit(&request) {
-        return refusal;
+        return refusal.into_response();
     }
     Json(json!([{
         "pubsubname": PUBSUB,
@@ -124,12 +124,12 @@ async fn subscribe(State(handlers): State<Arc<Handlers>>, request: Request) -> R
 
 async fn receive(State(handlers): State<Arc<Handlers>>, request: Request) -> Response {
     if let Err(refusal) = handlers.admit(&request) {
-        return refusal;
+        return refusal.into_response();
     }
     if !is_json(request.headers()) {
         // A page in somebody's browser may send other types to this machine without asking first.
         let reason = "send application/cloudevents+json or application/json";
-        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason);
+        return Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason).into_response();
     }
     let deadline = Instant::now() + ANSWER_LIMIT;
     match timeout_at(deadline, handlers.take(request, deadline)).await {
@@ -147,7 +147,7 @@ async fn receive(State(handlers): State<Arc<Handlers>>, request: Request) -> Res
 
 impl Handlers {
     /// Whether whoever sent this may.
-    fn admit(&self, request: &Request) -> Result<(), Response> {
+    fn admit(&self, request: &Request) -> Result<(), Refusal> {
         let headers = request.headers();
         if let Some(token) = &self.dapr.app_token {
             let given = headers
@@ -157,7 +157,7 @@ impl Handlers {
                 return Ok(());
             }
             let reason = "the header dapr-api-token must hold Demae's dapr_app_token (Dapr: APP_API_TOKEN)";
-            return Err(refuse(StatusCode::UNAUTHORIZED, reason));
+            return Err(Refusal(StatusCode::UNAUTHORIZED, reason));
         }
         let local = request
             .extensions()
@@ -170,7 +170,7 @@ impl Handlers {
             return Ok(());
         }
         let reason = "without dapr_app_token only this machine may bring events here";
-        Err(refuse(StatusCode::FORBIDDEN, reason))
+        Err(Refusal(StatusCode::FORBIDDEN, reason))
     }
 
     async fn take(&self, request: Request, deadline: Instant) -> Result<Status, StoreError> {
@@ -210,8 +210,13 @@ impl Handlers {
     }
 }
 
-fn refuse(status: StatusCode, reason: &'static str) -> Response {
-    (status, Json(json!({ "error": reason }))).into_response()
+/// Why a request is not looked at.
+struct Refusal(StatusCode, &'static str);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
 }
 
 /// `::ffff:127.0.0.1` is this machine, too.
@@ -237,7 +242,7 @@ fn is_too_long(error: &axum::Error) -> bool {
         .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }
 
-/// Reads the envelope, or the one inside it: what was a CloudEvent already when it was published may have been wrapped
+/// Reads the envelope, or the one inside it: what was a `CloudEvent` already when it was published may have been wrapped
 /// once more, as an object or as text.
 fn read(body: &[u8]) -> Result<Envelope, EnvelopeError> {
     #[derive(Deserialize)]
