@@ -20,6 +20,7 @@ mod reader;
 mod remains;
 mod row;
 mod session;
+mod slot;
 mod target;
 
 pub use config::{DEFAULT_NAME, MissingSlot, SourceConfig};

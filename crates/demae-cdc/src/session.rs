@@ -10,17 +10,16 @@ use bytes::Bytes;
 use demae_event::Timestamp;
 use futures::FutureExt as _;
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, client::ReplicationEvent};
-use sqlx::PgConnection;
 use tokio::time::timeout;
 
 use crate::{
     Fault, MissingSlot, SourceConfig, catalog,
-    error::{create_slot, literal},
     ledger::{Ledger, Stretch},
     mapping::Layout,
     pgoutput::{self, Message},
     remains::Remains,
     row::{Change, Content},
+    slot,
 };
 
 /// The prefix of messages that are events.
@@ -66,8 +65,8 @@ impl Session {
     pub(crate) async fn open(config: Arc<SourceConfig>, renew: bool) -> Result<Self, Fault> {
         let mut sql = catalog::connect(&config).await?;
         let columns = catalog::inspect(&mut sql, &config).await?;
-        ensure_publication(&mut sql, &config).await?;
-        wait_for_slot(&mut sql, &config, renew).await?;
+        slot::ensure_publication(&mut sql, &config).await?;
+        slot::wait_until_free(&mut sql, &config, renew).await?;
         let client = start(&config).await?;
         let remains = match config.missing_slot {
             MissingSlot::CreateAndReadTable if catalog::is_marked(&mut sql, &config).await? => {
@@ -307,98 +306,6 @@ pub(crate) async fn check(config: &SourceConfig) -> Result<(), Fault> {
         .map_err(|_| catalog::connection(config, "no answer in time"))?
         .map_err(|error| fault(config, &error))?;
     Ok(())
-}
-
-async fn ensure_publication(sql: &mut PgConnection, config: &SourceConfig) -> Result<(), Fault> {
-    let Some(statement) = catalog::publication_statement(sql, config).await? else {
-        return Ok(());
-    };
-    if config.missing_slot == MissingSlot::Refuse {
-        let (schema, table) = config.table_parts();
-        return Err(Fault::PublicationMissing {
-            publication: config.publication.clone(),
-            statement,
-            table: format!("{schema}.{table}"),
-        });
-    }
-    tracing::info!(source = config.name, statement, "preparing the database");
-    catalog::run(sql, config, &statement).await
-}
-
-/// Returns when the slot exists, is ours and free.
-async fn wait_for_slot(sql: &mut PgConnection, config: &SourceConfig, mut renew: bool) -> Result<(), Fault> {
-    let mut standing_by = false;
-    loop {
-        let name = || config.slot.clone();
-        let Some(slot) = catalog::slot(sql, config).await? else {
-            make_slot(sql, config, None, Fault::SlotMissing { slot: name() }).await?;
-            continue;
-        };
-        if let Some(owner) = stranger(&slot, config) {
-            return Err(Fault::SlotTaken { slot: name(), owner });
-        }
-        if slot.lost || (renew && !slot.active) {
-            renew = false;
-            let drop = format!("SELECT pg_drop_replication_slot({})", literal(&config.slot));
-            make_slot(sql, config, Some(&drop), Fault::SlotLost { slot: name() }).await?;
-            continue;
-        }
-        if !slot.active {
-            return Ok(());
-        }
-        if !standing_by {
-            standing_by = true;
-            tracing::info!(
-                source = config.name,
-                slot = config.slot,
-                "another process reads the slot: standing by"
-            );
-        }
-        tokio::time::sleep(config.standby).await;
-    }
-}
-
-/// Who else the slot belongs to.
-fn stranger(slot: &catalog::Slot, config: &SourceConfig) -> Option<String> {
-    match (&slot.database, slot.plugin.as_deref()) {
-        (None, _) => Some("a physical replica".to_owned()),
-        (Some(database), _) if database != config.target.database() => {
-            Some(format!("the database {database}"))
-        }
-        (_, Some("pgoutput")) => None,
-        (_, plugin) => Some(format!("the plugin {}", plugin.unwrap_or("(none)"))),
-    }
-}
-
-/// Makes the slot if that was asked for; otherwise its absence is the fault.
-async fn make_slot(
-    sql: &mut PgConnection,
-    config: &SourceConfig,
-    drop: Option<&str>,
-    absence: Fault,
-) -> Result<(), Fault> {
-    match config.missing_slot {
-        MissingSlot::Refuse => return Err(absence),
-        MissingSlot::Create => {
-            tracing::warn!(
-                source = config.name,
-                slot = config.slot,
-                "{absence}: making it; what was committed before is not read"
-            );
-        }
-        MissingSlot::CreateAndReadTable => {
-            tracing::info!(
-                source = config.name,
-                slot = config.slot,
-                "{absence}: making it and reading the table first"
-            );
-            catalog::mark(sql, config, true).await?;
-        }
-    }
-    if let Some(drop) = drop {
-        catalog::run(sql, config, drop).await?;
-    }
-    catalog::run(sql, config, &create_slot(&config.slot)).await
 }
 
 async fn unmark(config: Arc<SourceConfig>) {

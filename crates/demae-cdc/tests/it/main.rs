@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod attach;
+mod faults;
+mod monitor;
 mod oracle;
 mod slots;
 mod support;

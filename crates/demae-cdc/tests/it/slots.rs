@@ -93,123 +93,6 @@ async fn deleting_rows_is_no_event_and_frees_the_log() {
 }
 
 #[tokio::test]
-async fn wal_level_must_be_logical() {
-    let postgres = PrivatePostgres::start(Durability::None).await.unwrap();
-    let url = postgres.create_database().await.unwrap();
-    let mut database = Database::open(&url).await;
-    database.run("ALTER SYSTEM SET wal_level = 'replica'").await;
-    postgres.restart().await.unwrap();
-    let mut database = Database::open(&url).await;
-    database.run(OUTBOX).await;
-    let config = database.config(MissingSlot::CreateAndReadTable);
-    let error = Reader::check(&config).await.unwrap_err();
-    assert!(
-        matches!(&error.fault, Fault::WalLevel { found } if found == "replica"),
-        "{error}"
-    );
-    assert!(
-        error
-            .to_string()
-            .contains("ALTER SYSTEM SET wal_level = 'logical'"),
-        "{error}"
-    );
-
-    // The statement does what it says.
-    database.run("ALTER SYSTEM SET wal_level = 'logical'").await;
-    let mut reader = reader(config);
-    assert!(matches!(fault(&mut reader).await.fault, Fault::WalLevel { .. }));
-    postgres.restart().await.unwrap();
-    let mut database = Database::open(&url).await;
-    database.emit(1).await;
-    assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
-}
-
-#[tokio::test]
-async fn the_user_needs_the_right_to_replicate() {
-    let mut database = Database::create().await;
-    let role = database.slot();
-    database
-        .run(format!(
-            "CREATE ROLE {role} LOGIN PASSWORD 'x'; ALTER TABLE outbox_events OWNER TO {role}; \
-             DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO {role}', current_database()); END $$"
-        ))
-        .await;
-    let (_, address) = database.url.rsplit_once('@').unwrap();
-    let config = database.config_at(
-        &format!("postgres://{role}:x@{address}"),
-        MissingSlot::CreateAndReadTable,
-    );
-    let error = Reader::check(&config).await.unwrap_err();
-    assert!(matches!(error.fault, Fault::NoReplicationRight { .. }), "{error}");
-    let mut reader = reader(config);
-    let error = fault(&mut reader).await;
-    let statement = format!("ALTER ROLE \"{role}\" WITH REPLICATION");
-    assert!(error.to_string().contains(&statement), "{error}");
-
-    database.emit(1).await;
-    database.run(statement).await;
-    assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
-    drop(reader);
-    database
-        .run(format!(
-            "REASSIGN OWNED BY {role} TO demae; DROP OWNED BY {role}; DROP ROLE {role}"
-        ))
-        .await;
-}
-
-#[tokio::test]
-async fn a_wrong_password_is_no_reason_to_try_for_ever() {
-    let database = Database::create().await;
-    let (_, address) = database.url.rsplit_once('@').unwrap();
-    let config = database.config_at(
-        &format!("postgres://demae:hunter2@{address}"),
-        MissingSlot::Create,
-    );
-    let error = fault(&mut reader(config)).await;
-    assert!(matches!(error.fault, Fault::Refused { .. }), "{error}");
-    assert!(!error.to_string().contains("hunter2"));
-}
-
-#[tokio::test]
-async fn a_missing_table_and_a_missing_column_are_told() {
-    let mut database = Database::create().await;
-    database
-        .run("ALTER TABLE outbox_events RENAME COLUMN payload TO body")
-        .await;
-    let mut config = database.config(MissingSlot::Create);
-    let error = fault(&mut reader(config.clone())).await;
-    assert!(
-        matches!(&error.fault, Fault::ColumnMissing { wanted, .. } if wanted.contains("payload")),
-        "{error}"
-    );
-    config.table = "elsewhere.events".to_owned();
-    let error = fault(&mut reader(config)).await;
-    assert!(
-        matches!(&error.fault, Fault::TableMissing { table } if table == "elsewhere.events"),
-        "{error}"
-    );
-}
-
-#[tokio::test]
-async fn a_missing_publication_and_slot_are_told_with_the_statements_that_make_them() {
-    let mut database = Database::create().await;
-    let mut reader = reader(database.config(MissingSlot::Refuse));
-    for expected in [
-        "CREATE PUBLICATION \"demae_outbox\"",
-        "SELECT pg_create_logical_replication_slot(",
-    ] {
-        let error = fault(&mut reader).await.to_string();
-        let begin = error
-            .find(expected)
-            .unwrap_or_else(|| panic!("{error} lacks {expected}"));
-        let statement = error[begin..].split(';').next().unwrap();
-        database.run(statement).await;
-    }
-    database.emit(1).await;
-    assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
-}
-
-#[tokio::test]
 async fn a_publication_that_was_made_anew_is_younger_than_the_slot() {
     let mut database = Database::create().await;
     let mut reader = reader(database.config(MissingSlot::Create));
@@ -330,25 +213,6 @@ async fn a_slot_that_the_server_gave_up_is_told_or_made_anew_for_our_own_outbox(
     assert!(error.to_string().contains("max_slot_wal_keep_size"), "{error}");
     let mut reader = crate::support::reader(database.config(MissingSlot::CreateAndReadTable));
     assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
-}
-
-#[tokio::test]
-async fn a_slot_of_another_database_is_not_ours() {
-    let mut other = Database::create().await;
-    let database = Database::create().await;
-    let mut config = database.config(MissingSlot::Create);
-    config.slot = other.slot();
-    other
-        .run(format!(
-            "SELECT pg_create_logical_replication_slot('{}', 'pgoutput')",
-            config.slot
-        ))
-        .await;
-    let error = fault(&mut reader(config)).await;
-    assert!(
-        matches!(&error.fault, Fault::SlotTaken { owner, .. } if owner.contains("database")),
-        "{error}"
-    );
 }
 
 #[tokio::test]
@@ -525,19 +389,6 @@ async fn a_column_more_is_read_on_and_a_column_less_is_told_without_a_loss() {
     config.mapping.payload.push("body".to_owned());
     let mut reader = crate::support::reader(config);
     collect(&mut reader, &mut Vec::new(), 5).await;
-}
-
-#[tokio::test]
-async fn a_server_without_a_free_slot_is_told() {
-    let postgres = PrivatePostgres::start(Durability::None).await.unwrap();
-    let url = postgres.create_database().await.unwrap();
-    let mut database = Database::open(&url).await;
-    database.run(OUTBOX).await;
-    database
-        .run("SELECT pg_create_physical_replication_slot('taken_' || n) FROM generate_series(1, 20) n")
-        .await;
-    let error = fault(&mut reader(database.config(MissingSlot::Create))).await;
-    assert!(matches!(error.fault, Fault::NoFreeSlot), "{error}");
 }
 
 fn address(url: &str) -> std::net::SocketAddr {

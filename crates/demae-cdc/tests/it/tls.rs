@@ -6,7 +6,7 @@ use demae_testkit::postgres::{Durability, PrivatePostgres};
 use crate::support::{Database, OUTBOX, numbers, reader, take};
 
 #[tokio::test]
-async fn the_stream_is_encrypted_and_the_server_is_checked() {
+async fn the_stream_is_encrypted_with_scram_and_the_server_is_checked() {
     let postgres = PrivatePostgres::start(Durability::None).await.unwrap();
     let url = postgres.create_database().await.unwrap();
     let mut database = Database::open(&url).await;
@@ -16,6 +16,9 @@ async fn the_stream_is_encrypted_and_the_server_is_checked() {
     write(&mut database, "server.crt", &served.cert.pem()).await;
     write(&mut database, "server.key", &served.signing_key.serialize_pem()).await;
     database.run("ALTER SYSTEM SET ssl = 'on'").await;
+    // Nobody gets in without TLS, nor by another proof than SCRAM's, replication included.
+    let rules = "hostssl all all 127.0.0.1/32 scram-sha-256";
+    write(&mut database, "pg_hba.conf", rules).await;
     postgres.restart().await.unwrap();
 
     let folder = tempfile::tempdir().unwrap();
@@ -30,12 +33,26 @@ async fn the_stream_is_encrypted_and_the_server_is_checked() {
         root("unknown", other.cert.pem()),
     );
     let mut database = Database::open(&url).await;
+    let scram =
+        "SELECT (rolpassword LIKE 'SCRAM-SHA-256$%')::text FROM pg_authid WHERE rolname = current_user";
+    assert_eq!(database.text(scram).await.as_deref(), Some("true"));
     database.emit(1).await;
     let policy = MissingSlot::CreateAndReadTable;
     let mut reader = reader(database.config_at(&known, policy));
     assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
     let encrypted = "SELECT bool_and(ssl)::text FROM pg_stat_ssl JOIN pg_stat_replication USING (pid)";
     assert_eq!(database.text(encrypted).await.as_deref(), Some("true"));
+
+    let plain = format!("{url}?sslmode=disable");
+    let error = demae_cdc::Reader::check(&database.config_at(&plain, policy))
+        .await
+        .unwrap_err();
+    assert!(matches!(error.fault, Fault::Refused { .. }), "{error}");
+    let wrong = known.replacen("postgres://demae:", "postgres://demae:not", 1);
+    let error = demae_cdc::Reader::check(&database.config_at(&wrong, policy))
+        .await
+        .unwrap_err();
+    assert!(matches!(error.fault, Fault::Refused { .. }), "{error}");
 
     let error = demae_cdc::Reader::check(&database.config_at(&unknown, policy))
         .await
