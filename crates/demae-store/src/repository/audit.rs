@@ -1,7 +1,10 @@
 //! The audit trail: written with every change, never changed.
 
 use demae_event::{OrganizationId, Timestamp};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Expr, Func},
+};
 use uuid::Uuid;
 
 use super::{Listing, Page, history::first_id_at, insert_unless_taken};
@@ -23,7 +26,7 @@ pub struct AuditFilter {
     pub actor: Option<Uuid>,
     /// Written then or later.
     pub after: Option<Timestamp>,
-    /// Written then or before.
+    /// Written then or before, to the millisecond.
     pub before: Option<Timestamp>,
 }
 
@@ -46,33 +49,40 @@ pub async fn list(
         .filter(Column::OrganizationId.eq(organization.0))
         .order_by_desc(Column::Id)
         .limit(page.rows());
-    if let Some(before) = page.after {
-        query = query.filter(Column::Id.lt(before));
-    }
-    // Ids begin with the millisecond of their time; the rest is compared with the time itself.
+    // Ids begin with the millisecond of their time, and times are shown to the millisecond: `before` includes whatever
+    // shows that time. `after` is compared with the time itself, which is never less than what is shown.
     if let Some(after) = filter.after {
         query = query
             .filter(Column::Id.gte(first_id_at(after)))
             .filter(Column::CreatedAt.gte(after.as_micros()));
     }
+    let mut end = page.after;
     if let Some(before) = filter.before {
-        let next = Timestamp::from_micros(before.as_micros().saturating_add(1_000));
-        query = query
-            .filter(Column::Id.lt(first_id_at(next)))
-            .filter(Column::CreatedAt.lte(before.as_micros()));
+        let next = first_id_at(Timestamp::from_micros(before.as_micros().saturating_add(1_000)));
+        end = Some(end.map_or(next, |end| end.min(next)));
     }
+    // One upper bound: with two, SQLite takes the index of all entries for the narrower one.
+    if let Some(end) = end {
+        query = query.filter(Column::Id.lt(end));
+    }
+    let backend = connection.get_database_backend();
+    let rare = |condition: Expr| match backend {
+        // Without statistics it prefers the index of all entries within two bounds, because its rows are narrower.
+        DbBackend::Sqlite => Expr::from(Func::cust("likelihood").arg(condition).arg(Expr::cust("0.0"))),
+        _ => condition,
+    };
     let mut rest = filter.clone();
     if let Some(instance) = rest.instance.take() {
-        query = query.filter(Column::InstanceId.eq(instance));
+        query = query.filter(rare(Column::InstanceId.eq(instance)));
         if let Some(name) = rest.event_name.take() {
             query = query.filter(Column::EventName.eq(name));
         }
     } else if let Some(name) = rest.event_name.take() {
-        query = query.filter(Column::EventName.eq(name));
+        query = query.filter(rare(Column::EventName.eq(name)));
     } else if let Some(actor) = rest.actor.take() {
-        query = query.filter(Column::CreatedById.eq(actor));
+        query = query.filter(rare(Column::CreatedById.eq(actor)));
     } else if let Some(resource) = rest.resource.take() {
-        query = query.filter(Column::Resource.eq(resource));
+        query = query.filter(rare(Column::Resource.eq(resource)));
     }
     let mut listing = Listing::cut(query.all(connection).await?, &page, |entry| entry.id);
     listing.items.retain(|entry| {

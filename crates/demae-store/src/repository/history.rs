@@ -8,7 +8,10 @@
 use std::{collections::HashMap, time::Duration};
 
 use demae_event::{AttemptId, EndpointId, EventId, OrganizationId, Timestamp};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    sea_query::{Expr, ExprTrait as _, Func},
+};
 use uuid::Uuid;
 
 use super::{Listing, Page};
@@ -212,9 +215,7 @@ fn range(organization: OrganizationId, filter: &HistoryFilter, after: Option<Att
     let mut query = Entity::find()
         .filter(Column::OrganizationId.eq(organization.0))
         .order_by_desc(Column::Id);
-    if let Some(after) = after {
-        query = query.filter(Column::Id.lt(after.0));
-    }
+    let mut end = after.map(|after| after.0);
     if let Some(endpoint) = filter.endpoint_id {
         query = query.filter(Column::EndpointId.eq(endpoint.0));
     }
@@ -227,9 +228,13 @@ fn range(organization: OrganizationId, filter: &HistoryFilter, after: Option<Att
             .filter(Column::StartedAt.gte(since.as_micros()));
     }
     if let Some(until) = filter.until {
-        query = query
-            .filter(Column::Id.lt(first_id_at(until + ID_TIME_SLACK)))
-            .filter(Column::StartedAt.lt(until.as_micros()));
+        let until_id = first_id_at(until + ID_TIME_SLACK);
+        end = Some(end.map_or(until_id, |end| std::cmp::min(end, until_id)));
+        query = query.filter(Column::StartedAt.lt(until.as_micros()));
+    }
+    // One upper bound: with two, SQLite takes the index of all attempts for the narrower one.
+    if let Some(end) = end {
+        query = query.filter(Column::Id.lt(end));
     }
     query
 }
@@ -267,7 +272,9 @@ async fn sending(
 ) -> Result<Vec<HistoryEntry>, StoreError> {
     let mut query = leased(organization).limit(limit);
     if let Some(endpoint) = filter.endpoint_id {
-        query = query.filter(delivery::Column::EndpointId.eq(endpoint.0));
+        // In a form that no index has: all deliveries of the endpoint, finished ones too, are under its key.
+        let column = || Expr::col((delivery::Entity, delivery::Column::EndpointId));
+        query = query.filter(Expr::from(Func::coalesce([column(), column()])).eq(endpoint.0));
     }
     if let Some(event) = filter.event_id {
         query = query.filter(delivery::Column::EventId.eq(event.0));

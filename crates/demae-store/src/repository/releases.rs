@@ -131,27 +131,37 @@ pub async fn components_of(
 }
 
 /// The slugs of the first zones that a release was ever deployed to.
+///
+/// One after the other: a release that came to a zone a thousand times has as many rows in its history.
 pub async fn zones_with(
     connection: &impl ConnectionTrait,
     organization: OrganizationId,
     id: Uuid,
     limit: u64,
 ) -> Result<Vec<String>, StoreError> {
-    let zone: RelationDef = deployment::Entity::belongs_to(deployment_zone::Entity)
-        .from(deployment::Column::DeploymentZoneId)
-        .to(deployment_zone::Column::Id)
-        .into();
-    let query = deployment::Entity::find()
-        .join(JoinType::InnerJoin, zone)
-        .filter(deployment::Column::OrganizationId.eq(organization.0))
-        .filter(deployment::Column::ReleaseId.eq(id))
-        .select_only()
-        .column(deployment_zone::Column::Slug)
-        .distinct()
-        .order_by_asc(deployment_zone::Column::Slug)
-        .limit(limit)
-        .into_tuple();
-    Ok(query.all(connection).await?)
+    let mut slugs = Vec::new();
+    let mut last = Uuid::nil();
+    while (slugs.len() as u64) < limit {
+        let zone: RelationDef = deployment::Entity::belongs_to(deployment_zone::Entity)
+            .from(deployment::Column::DeploymentZoneId)
+            .to(deployment_zone::Column::Id)
+            .into();
+        let query = deployment::Entity::find()
+            .join(JoinType::InnerJoin, zone)
+            .filter(deployment::Column::OrganizationId.eq(organization.0))
+            .filter(deployment::Column::ReleaseId.eq(id))
+            .filter(deployment::Column::DeploymentZoneId.gt(last))
+            .order_by_asc(deployment::Column::DeploymentZoneId)
+            .select_only()
+            .column(deployment_zone::Column::Id)
+            .column(deployment_zone::Column::Slug);
+        let Some((zone, slug)) = query.into_tuple::<(Uuid, String)>().one(connection).await? else {
+            break;
+        };
+        slugs.push(slug);
+        last = zone;
+    }
+    Ok(slugs)
 }
 
 /// Removes a release, which was never deployed, and what it says about its components.

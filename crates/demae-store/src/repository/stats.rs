@@ -3,7 +3,7 @@
 use demae_event::{EndpointId, OrganizationId, Timestamp};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
-    sea_query::{Alias, Asterisk, Expr, ExprTrait as _, Query, SelectStatement},
+    sea_query::{Alias, Asterisk, Expr, ExprTrait as _, Func, Query, SelectStatement},
 };
 
 use super::history::{ID_TIME_SLACK, first_id_at};
@@ -121,10 +121,17 @@ async fn open(
 
 fn in_state(organization: OrganizationId, endpoint: EndpointId, state: DeliveryState) -> SelectStatement {
     use delivery::Column;
+    // The waiting ones have an index by endpoint. Those under way are few, and looked through in a form that no index
+    // has: all deliveries of the endpoint, finished ones too, are under its key.
+    let column = || Expr::col((delivery::Entity, Column::EndpointId));
+    let of_endpoint = match state {
+        DeliveryState::Leased => Expr::from(Func::coalesce([column(), column()])),
+        _ => column(),
+    };
     let some = delivery::Entity::find()
         .select_only()
         .column(Column::State)
-        .filter(Column::EndpointId.eq(endpoint.0))
+        .filter(of_endpoint.eq(endpoint.0))
         .filter(Column::OrganizationId.eq(organization.0))
         .filter(Column::State.eq(state as i16))
         .limit(COUNT_LIMIT)

@@ -6,6 +6,7 @@ mod history;
 mod idempotency;
 mod jobs;
 mod messages;
+mod plans;
 mod rejected;
 mod retention;
 mod tenants;
