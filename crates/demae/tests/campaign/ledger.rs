@@ -193,6 +193,16 @@ impl Ledger {
         self.books().run += 1;
     }
 
+    /// Waits until the event has been accepted at [`STEADY`].
+    pub(crate) async fn arrival(&self, key: &str) {
+        let wanted = (STEADY, key.to_owned());
+        let mut arrivals = self.0.arrived.subscribe();
+        while !self.books().is_accepted(&wanted) {
+            let arrived = timeout(PATIENCE, arrivals.changed()).await;
+            assert!(arrived.is_ok(), "{key} was acknowledged and did not arrive");
+        }
+    }
+
     /// Waits until every acknowledged event has been accepted by both endpoints.
     pub(crate) async fn all_arrived(&self) {
         let acknowledged = self.books().acknowledged.clone();

@@ -19,11 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{api::Api, ledger::Ledger};
 
+/// Where events are published.
+pub(crate) const EVENTS: &str = "/api/events";
 /// Clients per way to a server.
 const CLIENTS: usize = 12;
 /// A client's pause after a failure: the server it talks to is down, and asking at once would only burn processor time
 /// that its start needs.
-const PAUSE: Duration = Duration::from_millis(25);
+pub(crate) const PAUSE: Duration = Duration::from_millis(25);
 /// One write in so many is a customer, whose event is written in the same transaction; the others are events of the
 /// application's own, which share commits.
 const CUSTOMER_EVERY: usize = 5;
@@ -111,13 +113,7 @@ impl Client {
     }
 
     async fn publish(&self, key: &str) -> Result<Answer> {
-        let event = json!({
-            "id": key,
-            "name": "PARCEL_SENT",
-            "type": "com.example.parcel.v1.sent",
-            "data": { "key": key, "note": "x".repeat(200) },
-        });
-        self.post("/api/events", &event, None).await
+        self.post(EVENTS, &event(key), None).await
     }
 
     async fn make_customer(&self, key: &str) -> Result<Answer> {
@@ -133,8 +129,18 @@ impl Client {
     }
 }
 
+/// An event of the application's own, by whose key the ledger knows it.
+pub(crate) fn event(key: &str) -> Value {
+    json!({
+        "id": key,
+        "name": "PARCEL_SENT",
+        "type": "com.example.parcel.v1.sent",
+        "data": { "key": key, "note": "x".repeat(200) },
+    })
+}
+
 /// Asks the client to come again. A 500 is no such answer: trouble with the database is expected, a fault of ours is not.
-fn is_temporary(status: StatusCode) -> bool {
+pub(crate) fn is_temporary(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE

@@ -1,7 +1,8 @@
 //! Proves the first promise from outside: an event whose write was acknowledged reaches its endpoints, whatever happens
 //! to the process, its database or the line between them.
 //!
-//! The real binary runs as a child under the load of several clients ([`load`]). What they tried, what was acknowledged
+//! The real binary runs as a child under the load of several clients ([`load`], or [`turns`] where it is asked how long
+//! something stands still). What they tried, what was acknowledged
 //! and what arrived is kept in one [`ledger`], which is what the tests judge by. The disasters:
 //!
 //! - [`kills`]: SIGKILL at random moments, on both stores;
@@ -23,3 +24,4 @@ mod load;
 mod outage;
 mod roles;
 mod server;
+mod turns;

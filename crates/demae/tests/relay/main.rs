@@ -1,10 +1,12 @@
-//! What feeds the real binary, and what it feeds, besides its own outbox and its own deliveries: a Dapr sidecar, Svix.
+//! What feeds the real binary, and what it feeds, besides its own outbox and its own deliveries: a Dapr sidecar, a
+//! broker with others beside it, Svix.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 #[path = "../support/api.rs"]
 mod api;
 mod dapr;
 mod dead_letters;
+mod rabbitmq;
 mod svix;
 
 use demae_testkit::process::DemaeCommand;
