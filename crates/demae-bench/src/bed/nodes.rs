@@ -2,18 +2,25 @@
 //!
 //! The first process takes requests (for the set-up); what is measured is the others, started as a row wants them.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use demae_testkit::{
     process::{DemaeCommand, DemaeProcess},
     rabbitmq::PrivateRabbitMq,
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{Bed, Cpu, StoreKind, database};
 use crate::{driver::Outcome, usage};
 
 /// How the outbox of these processes is read.
 pub(crate) const WAL: (&str, &str) = ("DEMAE_OUTBOX_SOURCE", "wal");
+
+/// How often the catalog is asked for the slot, and for how long.
+const POLL: Duration = Duration::from_millis(10);
+const SLOT_LIMIT: Duration = Duration::from_secs(30);
 
 /// The processes and their servers.
 #[derive(Debug)]
@@ -60,6 +67,32 @@ impl Nodes {
         let process = command.start().await?;
         self.running.push((command, process));
         Ok(())
+    }
+
+    /// Has a relay make publication and slot, and ends it: what is written from now on waits in the log.
+    pub(crate) async fn make_slot(&mut self) -> Result<()> {
+        self.add("relay").await?;
+        let connection = self.bed.database.connect(&self.bed.command).await?;
+        let mut ticks = interval(POLL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        timeout(SLOT_LIMIT, async {
+            loop {
+                ticks.tick().await;
+                // The position is there once the slot can be read from.
+                let made: i64 = database::value(
+                    &connection,
+                    "SELECT count(*) AS value FROM pg_replication_slots, pg_publication \
+                     WHERE confirmed_flush_lsn IS NOT NULL",
+                )
+                .await?;
+                if made > 0 {
+                    return anyhow::Ok(());
+                }
+            }
+        })
+        .await
+        .context("no relay has made a slot")??;
+        self.stop().await
     }
 
     /// Ends the processes that were added.

@@ -51,6 +51,8 @@ pub(super) async fn measure(lab: &Lab, store: StoreKind) -> Result<Vec<Figure>> 
 async fn start(broker: bool) -> Result<(Nodes, Statements)> {
     let mut nodes = Nodes::start(broker).await?;
     nodes.bed().create_endpoint("/ok/0", NAMES[0]).await?;
+    // Or the first events would come from the table, not from the log.
+    nodes.make_slot().await?;
     if broker {
         nodes.add("worker").await?;
         nodes.add("relay").await?;

@@ -30,8 +30,7 @@ const PATIENCE_MICROS: u64 = 30_000_000;
 pub(super) async fn measure(lab: &Lab, store: StoreKind) -> Result<Vec<Figure>> {
     let mut nodes = Nodes::start(false).await?;
     // The slot must be there before the events, and nobody may read it meanwhile.
-    nodes.add("relay").await?;
-    nodes.stop().await?;
+    nodes.make_slot().await?;
     nodes
         .execute(&format!(
             "SELECT pg_create_logical_replication_slot('{CEILING_SLOT}', 'pgoutput')::text"

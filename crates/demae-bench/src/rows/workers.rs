@@ -47,8 +47,7 @@ async fn drain(lab: &Lab, store: StoreKind, stage: Stage, workers: usize) -> Res
     }
     if broker {
         // The slot must be there before the events.
-        nodes.add("relay").await?;
-        nodes.stop().await?;
+        nodes.make_slot().await?;
     }
     lab.progress.doing("writing the backlog");
     for (first, endpoint) in (0..).step_by(each as usize).zip(&endpoints) {
