@@ -96,14 +96,28 @@ async fn a_rolled_back_emit_is_no_event() {
 }
 
 #[tokio::test]
+async fn who_reads_an_attached_database_needs_replication_and_no_right_to_the_table() {
+    let mut database = Database::create().await;
+    let attachment = attachment(&database, Preset::Demae, "outbox_events", None);
+    attachment
+        .install(&attachment.plan().await.unwrap())
+        .await
+        .unwrap();
+    let (role, url) = database.create_role("REPLICATION").await;
+    let right = format!("SELECT has_table_privilege('{role}', 'outbox_events', 'SELECT')::text");
+    assert_eq!(database.text(right).await.as_deref(), Some("false"));
+    let mut reader = reader(database.config_at(&url, MissingSlot::Refuse));
+    database.emit(1).await;
+    assert_eq!(crate::support::numbers(&take(&mut reader, 1).await), [1]);
+    drop(reader);
+    database.drop_role(&role).await;
+}
+
+#[tokio::test]
 async fn missing_rights_are_found_before_anything_is_changed() {
     let mut database = Database::create().await;
-    let role = database.slot();
-    database
-        .run(format!("CREATE ROLE {role} LOGIN PASSWORD 'x'"))
-        .await;
-    let (_, address) = database.url.rsplit_once('@').unwrap();
-    let config = database.config_at(&format!("postgres://{role}:x@{address}"), MissingSlot::Refuse);
+    let (role, url) = database.create_role("").await;
+    let config = database.config_at(&url, MissingSlot::Refuse);
     let attachment = Attachment::new(config, Preset::Demae, None);
     let plan = attachment.plan().await.unwrap();
     assert!(!plan.is_possible());
@@ -123,7 +137,7 @@ async fn missing_rights_are_found_before_anything_is_changed() {
     assert!(attachment.install(&plan).await.is_err());
     let publications = format!("SELECT count(*)::text FROM pg_publication WHERE pubname = '{DEFAULT_NAME}'");
     assert_eq!(database.text(publications).await.as_deref(), Some("0"));
-    database.run(format!("DROP ROLE {role}")).await;
+    database.drop_role(&role).await;
 }
 
 #[tokio::test]

@@ -2,19 +2,16 @@
 //! goes on once it is run. Every test is a row of the table in docs/reliability.md.
 
 use demae_cdc::{Fault, MissingSlot, Reader};
-use demae_testkit::postgres::{Durability, PrivatePostgres};
+use demae_testkit::postgres::Durability;
 
-use crate::support::{Database, OUTBOX, fault, numbers, reader, take};
+use crate::support::{Database, active, fault, numbers, reader, take, while_reading};
 
 #[tokio::test]
 async fn wal_level_must_be_logical() {
-    let postgres = PrivatePostgres::start(Durability::None).await.unwrap();
-    let url = postgres.create_database().await.unwrap();
-    let mut database = Database::open(&url).await;
+    let (postgres, mut database) = Database::on_own_server(Durability::None).await;
     database.run("ALTER SYSTEM SET wal_level = 'replica'").await;
     postgres.restart().await.unwrap();
-    let mut database = Database::open(&url).await;
-    database.run(OUTBOX).await;
+    let mut database = database.again().await;
     let config = database.config(MissingSlot::CreateAndReadTable);
     let error = Reader::check(&config).await.unwrap_err();
     assert!(
@@ -33,7 +30,7 @@ async fn wal_level_must_be_logical() {
     let mut reader = reader(config);
     assert!(matches!(fault(&mut reader).await.fault, Fault::WalLevel { .. }));
     postgres.restart().await.unwrap();
-    let mut database = Database::open(&url).await;
+    let mut database = database.again().await;
     database.emit(1).await;
     assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
 }
@@ -41,18 +38,14 @@ async fn wal_level_must_be_logical() {
 #[tokio::test]
 async fn the_user_needs_the_right_to_replicate() {
     let mut database = Database::create().await;
-    let role = database.slot();
+    let (role, url) = database.create_role("").await;
     database
         .run(format!(
-            "CREATE ROLE {role} LOGIN PASSWORD 'x'; ALTER TABLE outbox_events OWNER TO {role}; \
+            "ALTER TABLE outbox_events OWNER TO {role}; \
              DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO {role}', current_database()); END $$"
         ))
         .await;
-    let (_, address) = database.url.rsplit_once('@').unwrap();
-    let config = database.config_at(
-        &format!("postgres://{role}:x@{address}"),
-        MissingSlot::CreateAndReadTable,
-    );
+    let config = database.config_at(&url, MissingSlot::CreateAndReadTable);
     let error = Reader::check(&config).await.unwrap_err();
     assert!(matches!(error.fault, Fault::NoReplicationRight { .. }), "{error}");
     let mut reader = reader(config);
@@ -64,11 +57,7 @@ async fn the_user_needs_the_right_to_replicate() {
     database.run(statement).await;
     assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
     drop(reader);
-    database
-        .run(format!(
-            "REASSIGN OWNED BY {role} TO demae; DROP OWNED BY {role}; DROP ROLE {role}"
-        ))
-        .await;
+    database.drop_role(&role).await;
 }
 
 #[tokio::test]
@@ -144,10 +133,7 @@ async fn a_slot_of_another_database_is_not_ours() {
 
 #[tokio::test]
 async fn a_server_without_a_free_slot_is_told() {
-    let postgres = PrivatePostgres::start(Durability::None).await.unwrap();
-    let url = postgres.create_database().await.unwrap();
-    let mut database = Database::open(&url).await;
-    database.run(OUTBOX).await;
+    let (_postgres, mut database) = Database::on_own_server(Durability::None).await;
     database
         .run("SELECT pg_create_physical_replication_slot('taken_' || n) FROM generate_series(1, 20) n")
         .await;
@@ -158,15 +144,11 @@ async fn a_server_without_a_free_slot_is_told() {
 #[tokio::test]
 async fn a_user_that_may_make_no_publication_is_told_the_statement_for_somebody_who_may() {
     let mut database = Database::create().await;
-    let role = database.slot();
+    let (role, url) = database.create_role("REPLICATION").await;
     database
-        .run(format!(
-            "CREATE ROLE {role} LOGIN REPLICATION PASSWORD 'x'; ALTER TABLE outbox_events OWNER TO {role}"
-        ))
+        .run(format!("ALTER TABLE outbox_events OWNER TO {role}"))
         .await;
-    let (_, address) = database.url.rsplit_once('@').unwrap();
-    let mut reader =
-        reader(database.config_at(&format!("postgres://{role}:x@{address}"), MissingSlot::Create));
+    let mut reader = reader(database.config_at(&url, MissingSlot::Create));
     let error = fault(&mut reader).await;
     let Fault::Denied { statement, .. } = &error.fault else {
         panic!("{error}");
@@ -175,14 +157,36 @@ async fn a_user_that_may_make_no_publication_is_told_the_statement_for_somebody_
     assert!(error.to_string().contains(&format!("{statement};")), "{error}");
 
     database.run(statement.clone()).await;
-    let slot = crate::support::active(&role);
-    crate::support::while_reading(&mut reader, database.until(&slot, "true")).await;
+    while_reading(&mut reader, database.until(&active(&role), "true")).await;
     database.emit(1).await;
     assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
     drop(reader);
+    database.drop_role(&role).await;
+}
+
+#[tokio::test]
+async fn a_row_larger_than_what_is_taken_into_memory_is_told_with_a_way_past_it() {
+    let mut database = Database::create().await;
+    let slot = database.slot();
+    let mut reader = reader(database.config(MissingSlot::Create));
+    while_reading(&mut reader, database.until(&active(&slot), "true")).await;
     database
-        .run(format!(
-            "REASSIGN OWNED BY {role} TO demae; DROP OWNED BY {role}; DROP ROLE {role}"
-        ))
+        .run(
+            crate::support::insert(1)
+                .replace("'{\"n\": 1}'", "jsonb_build_object('x', repeat('x', 70 << 20))"),
+        )
         .await;
+    let error = fault(&mut reader).await;
+    assert!(matches!(error.fault, Fault::TooLarge { .. }), "{error}");
+    let function = "pg_replication_slot_advance";
+    assert!(error.to_string().contains(function), "{error}");
+
+    drop(reader);
+    database.until(&active(&slot), "false").await;
+    database
+        .run(format!("SELECT {function}('{slot}', pg_current_wal_lsn())"))
+        .await;
+    database.emit(2).await;
+    let mut reader = crate::support::reader(database.config(MissingSlot::Refuse));
+    assert_eq!(numbers(&take(&mut reader, 1).await), [2]);
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use demae_cdc::{MissingSlot, SourceConfig, metric};
-use demae_testkit::postgres::{Durability, PrivatePostgres};
+use demae_testkit::postgres::Durability;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -90,9 +90,7 @@ async fn what_the_slot_retains_is_measured_and_warned_of() {
     let _recorder = ::metrics::set_default_local_recorder(&recorder);
     let (log, _guard) = Log::begin();
     // A server of its own: what others write is retained, too.
-    let postgres = PrivatePostgres::start(Durability::None).await.unwrap();
-    let mut database = Database::open(&postgres.create_database().await.unwrap()).await;
-    database.run(OUTBOX).await;
+    let (_postgres, mut database) = Database::on_own_server(Durability::None).await;
     let slot = database.slot();
     let mut reader = reader(config(&database, 4 * MEBIBYTE));
     while_reading(&mut reader, database.until(&active(&slot), "true")).await;

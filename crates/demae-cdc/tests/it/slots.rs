@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use demae_cdc::{Fault, Item, MissingSlot, Reader};
-use demae_testkit::{
-    postgres::{Durability, PrivatePostgres},
-    proxy::FaultProxy,
-};
+use demae_testkit::{postgres::Durability, proxy::FaultProxy};
 
-use crate::support::{Database, OUTBOX, active, fault, next, numbers, reader, take, while_reading};
+use crate::support::{Database, active, fault, next, numbers, reader, take, while_reading};
 
 /// Positions of the slot, as the server sees them.
 fn confirmed(slot: &str) -> String {
@@ -185,10 +182,7 @@ async fn our_own_outbox_loses_nothing_with_its_slot() {
 
 #[tokio::test]
 async fn a_slot_that_the_server_gave_up_is_told_or_made_anew_for_our_own_outbox() {
-    let postgres = PrivatePostgres::start(Durability::None).await.unwrap();
-    let url = postgres.create_database().await.unwrap();
-    let mut database = Database::open(&url).await;
-    database.run(OUTBOX).await;
+    let (_postgres, mut database) = Database::on_own_server(Durability::None).await;
     database
         .run("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
         .await;
@@ -305,10 +299,7 @@ async fn a_silent_connection_is_given_up() {
 
 #[tokio::test]
 async fn a_restarted_server_and_a_new_timeline_lose_nothing() {
-    let postgres = PrivatePostgres::start(Durability::Full).await.unwrap();
-    let url = postgres.create_database().await.unwrap();
-    let mut database = Database::open(&url).await;
-    database.run(OUTBOX).await;
+    let (postgres, mut database) = Database::on_own_server(Durability::Full).await;
     let mut reader = reader(database.config(MissingSlot::CreateAndReadTable));
     database.emit(1).await;
     assert_eq!(numbers(&take(&mut reader, 1).await), [1]);
@@ -319,16 +310,16 @@ async fn a_restarted_server_and_a_new_timeline_lose_nothing() {
     collect(&mut reader, &mut seen, 2).await;
 
     // A standby that is promoted goes on under a new timeline.
-    let mut database = Database::open(&url).await;
+    let mut database = database.again().await;
     database.emit(3).await;
     database
         .run("COPY (SELECT 1) TO PROGRAM 'touch standby.signal'")
         .await;
     postgres.restart().await.unwrap();
-    let mut database = Database::open(&url).await;
+    let mut database = database.again().await;
     database.until("SELECT pg_is_in_recovery()::text", "true").await;
     database.run("SELECT pg_promote()").await;
-    let mut database = Database::open(&url).await;
+    let mut database = database.again().await;
     database
         .until("SELECT timeline_id::text FROM pg_control_checkpoint()", "2")
         .await;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use demae_cdc::{Item, Mapping, MissingSlot, Preset, Reader, SourceConfig};
 use demae_event::{Event, SystemClock};
-use demae_testkit::postgres::TestDatabase;
+use demae_testkit::postgres::{Durability, PrivatePostgres, TestDatabase};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
 /// The longest that anything here may take on a busy machine; a test that waits so long has failed.
@@ -36,6 +36,33 @@ impl Database {
         };
         created.run(OUTBOX).await;
         created
+    }
+
+    /// A fresh database with an outbox on a server of the test's own.
+    pub(crate) async fn on_own_server(durability: Durability) -> (PrivatePostgres, Self) {
+        let postgres = PrivatePostgres::start(durability).await.unwrap();
+        let mut database = Self::open(&postgres.create_database().await.unwrap()).await;
+        database.run(OUTBOX).await;
+        (postgres, database)
+    }
+
+    /// A user of the server who may do this (`REPLICATION`, or nothing); returns the name and the URL to this database.
+    /// Named as the slot is.
+    pub(crate) async fn create_role(&mut self, rights: &str) -> (String, String) {
+        let role = self.slot();
+        self.run(format!("CREATE ROLE {role} LOGIN {rights} PASSWORD 'x'"))
+            .await;
+        let (_, address) = self.url.rsplit_once('@').unwrap();
+        let url = format!("postgres://{role}:x@{address}");
+        (role, url)
+    }
+
+    /// Roles belong to the whole server, and so outlive the database.
+    pub(crate) async fn drop_role(&mut self, role: &str) {
+        self.run(format!(
+            "REASSIGN OWNED BY {role} TO demae; DROP OWNED BY {role}; DROP ROLE {role}"
+        ))
+        .await;
     }
 
     /// A database that exists.

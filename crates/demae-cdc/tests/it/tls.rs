@@ -1,16 +1,13 @@
 //! Encrypted connections: what is asked for in the URL holds for the stream, too.
 
 use demae_cdc::{Fault, MissingSlot};
-use demae_testkit::postgres::{Durability, PrivatePostgres};
+use demae_testkit::postgres::Durability;
 
-use crate::support::{Database, OUTBOX, numbers, reader, take};
+use crate::support::{Database, numbers, reader, take};
 
 #[tokio::test]
 async fn the_stream_is_encrypted_with_scram_and_the_server_is_checked() {
-    let postgres = PrivatePostgres::start(Durability::None).await.unwrap();
-    let url = postgres.create_database().await.unwrap();
-    let mut database = Database::open(&url).await;
-    database.run(OUTBOX).await;
+    let (postgres, mut database) = Database::on_own_server(Durability::None).await;
     let served = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     write(&mut database, "server.crt", &served.cert.pem()).await;
@@ -21,6 +18,7 @@ async fn the_stream_is_encrypted_with_scram_and_the_server_is_checked() {
     write(&mut database, "pg_hba.conf", rules).await;
     postgres.restart().await.unwrap();
 
+    let url = database.url.clone();
     let folder = tempfile::tempdir().unwrap();
     let named = url.replace("@127.0.0.1:", "@localhost:");
     let root = |name: &str, pem: String| {
@@ -32,7 +30,7 @@ async fn the_stream_is_encrypted_with_scram_and_the_server_is_checked() {
         root("known", served.cert.pem()),
         root("unknown", other.cert.pem()),
     );
-    let mut database = Database::open(&url).await;
+    let mut database = database.again().await;
     let scram =
         "SELECT (rolpassword LIKE 'SCRAM-SHA-256$%')::text FROM pg_authid WHERE rolname = current_user";
     assert_eq!(database.text(scram).await.as_deref(), Some("true"));

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     api,
     dapr::{change_event, organization},
+    dead_letters::json_of,
     serve,
 };
 
@@ -34,11 +35,6 @@ fn dead_letters(server: &DemaeCommand, broker: &TestBroker, arguments: &[&str]) 
         .env("DEMAE_BROKER_URL", broker.url())
         .output()
         .unwrap()
-}
-
-fn json_of(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// Asks until the broker has a letter; each question is a program that takes its time.
