@@ -1,8 +1,8 @@
 //! What happens to every request and every answer, once.
 //!
 //! Gives the request an id (`X-Request-Id` on the answer, `request_id` in the log), writes the problem document of an
-//! answer that carries a [`Problem`], turns a panic into a 500 and counts. One layer instead of five: it is on the way
-//! of every event.
+//! answer that carries a [`Problem`], turns a panic into a 500, counts, and sees to it that the connection outlives a
+//! refusal ([`unread`](crate::unread)). One layer instead of six: it is on the way of every event.
 
 use std::panic::AssertUnwindSafe;
 
@@ -17,7 +17,10 @@ use http::{HeaderName, HeaderValue, Method, header};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::problem::{CONTENT_TYPE, Problem, ProblemKind};
+use crate::{
+    problem::{CONTENT_TYPE, Problem, ProblemKind},
+    unread::Rest,
+};
 
 /// The header that carries the request's id.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,6 +33,7 @@ pub(crate) async fn handle(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let path = request.uri().path().to_owned();
     let span = tracing::debug_span!("request", %request_id, %method, path);
+    let (rest, request) = Rest::of(request);
     let answer = AssertUnwindSafe(next.run(request))
         .catch_unwind()
         .instrument(span.clone())
@@ -47,6 +51,7 @@ pub(crate) async fn handle(request: Request, next: Next) -> Response {
         HeaderValue::from_static("nosniff"),
     );
     count(&method, route.as_ref(), &response, started);
+    rest.discard(&mut response).await;
     response
 }
 

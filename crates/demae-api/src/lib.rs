@@ -27,6 +27,7 @@ mod query;
 mod revision;
 mod state;
 mod trace;
+mod unread;
 mod write;
 
 #[cfg(test)]
