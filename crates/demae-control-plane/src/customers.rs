@@ -125,7 +125,7 @@ pub async fn list(
     Ok(listing.try_map(model)?)
 }
 
-/// Replaces a customer's fields. The slug never changes, nor do integrations this way.
+/// Replaces a customer's fields. The slug never changes, nor do integrations this way: see [`integrations`].
 pub async fn replace(
     change: &mut Change<'_>,
     slug: &str,
@@ -230,7 +230,11 @@ async fn insert(
 }
 
 /// Writes the event, and answers the customer that it is about.
-async fn finish(change: &mut Change<'_>, name: &'static str, row: Model) -> Result<Customer, DomainError> {
+pub(crate) async fn finish(
+    change: &mut Change<'_>,
+    name: &'static str,
+    row: Model,
+) -> Result<Customer, DomainError> {
     let customer = model(row)?;
     let subject = Subject::new(RESOURCE, customer.id, &customer.slug);
     change.emit(name, subject, &customer).await?;

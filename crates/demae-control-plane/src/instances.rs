@@ -401,7 +401,11 @@ async fn is_taken(change: &Change<'_>, slug: &str) -> Result<bool, StoreError> {
     Ok(other.is_some())
 }
 
-async fn emit(change: &mut Change<'_>, name: &'static str, instance: &Instance) -> Result<(), StoreError> {
+pub(crate) async fn emit(
+    change: &mut Change<'_>,
+    name: &'static str,
+    instance: &Instance,
+) -> Result<(), StoreError> {
     change.emit(name, subject(instance), instance).await
 }
 
@@ -423,7 +427,7 @@ impl References {
     }
 }
 
-fn model(named: NamedInstance) -> Result<Instance, StoreError> {
+pub(crate) fn model(named: NamedInstance) -> Result<Instance, StoreError> {
     let row = named.row;
     Ok(Instance {
         id: row.id,

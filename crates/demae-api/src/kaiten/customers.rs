@@ -198,7 +198,11 @@ async fn list(
     security(("token" = ["write:customers"])), request_body = CreateCustomerBody,
     responses(
         (status = 201, description = "The customer.", body = CustomerBody,
-            links(("get_customer" = (operation_id = "get_customer", parameters(("slug" = "$response.body#/slug")))))),
+            links(
+                ("get_customer" = (operation_id = "get_customer", parameters(("slug" = "$response.body#/slug")))),
+                ("create_customer_integration" = (operation_id = "create_customer_integration",
+                    parameters(("slug" = "$response.body#/slug")))),
+            )),
         (status = 409, description = "The slug is taken."),
     ))]
 async fn create(

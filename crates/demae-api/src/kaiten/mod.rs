@@ -35,6 +35,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .merge(event_types::routes())
         .merge(customers::routes())
         .merge(instances::routes())
+        .merge(integrations::routes())
         .merge(components::routes())
         .merge(releases::routes())
         .merge(deployment_zones::routes())

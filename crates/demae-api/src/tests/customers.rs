@@ -3,13 +3,14 @@
 use http::Method;
 use serde_json::json;
 
-use crate::testing::TestApi;
+use crate::testing::{TestApi, request};
 
 on_both_databases! {
     a_customer_lives_as_the_sdk_expects,
     what_cannot_change_says_so,
     a_list_is_read_page_by_page,
     a_page_has_50_items_unless_asked_and_200_at_most,
+    an_integration_is_a_resource_of_its_own,
 }
 
 async fn a_customer_lives_as_the_sdk_expects(api: TestApi) {
@@ -105,4 +106,48 @@ async fn a_page_has_50_items_unless_asked_and_200_at_most(api: TestApi) {
             "{query}"
         );
     }
+}
+
+async fn an_integration_is_a_resource_of_its_own(api: TestApi) {
+    api.post("/api/customers", json!({"name": "Acme"})).await;
+    let whole = async || api.get("/api/customers/acme").await;
+    let tag_before = whole().await.header("etag").unwrap().to_owned();
+    let path = "/api/customers/acme/integrations/crm";
+    let body = json!({"external_id": "rec_1", "metadata": {"stage": "won"}});
+    let created = api.post(path, body.clone()).await;
+    assert_eq!(created.status, 201);
+    assert_eq!(created.json()["metadata"], body["metadata"]);
+    assert_eq!(whole().await.json()["integrations"]["crm"], created.json());
+    assert_ne!(whole().await.header("etag").unwrap(), tag_before);
+    let again = api.post(path, body).await;
+    assert_eq!(
+        (again.status.as_u16(), again.code().as_str()),
+        (409, "CreateCustomerIntegration.AlreadyExists")
+    );
+
+    let read = api.get(path).await;
+    assert_eq!(read.json(), created.json());
+    let tag = read.header("etag").unwrap().to_owned();
+    let replace = async |external_id: &str| {
+        let request = request(Method::PUT, path, &api.token)
+            .header("if-match", &tag)
+            .header("content-type", "application/json");
+        let body = json!({"external_id": external_id}).to_string();
+        api.send(request.body(body.into()).unwrap()).await
+    };
+    let replaced = replace("rec_2").await;
+    assert_eq!(replaced.status, 200);
+    assert_eq!(replaced.json(), api.get(path).await.json());
+    assert!(replaced.json().get("metadata").is_none());
+    assert_eq!(replace("rec_3").await.status, 412);
+
+    let faulty = api
+        .post(&format!("{path}-2"), json!({"external_id": "", "extra": 1}))
+        .await;
+    assert_eq!(faulty.status, 422);
+    assert_eq!(faulty.locations(), ["body.external_id", "body.extra"]);
+    assert_eq!(api.call(Method::DELETE, path, None).await.status, 204);
+    assert_eq!(api.get(path).await.code(), "GetCustomerIntegration.NotFound");
+    let nobody = api.get("/api/customers/nobody/integrations/crm").await;
+    assert_eq!(nobody.code(), "GetCustomerIntegration.CustomerNotFound");
 }

@@ -52,11 +52,13 @@ impl Fixture {
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
         let paths = HashMap::from([
             ("/api/customers/", "customer".to_owned()),
+            ("/api/customers/{slug}/integrations/", "crm".to_owned()),
             ("/api/entitlements/", "seats".to_owned()),
             ("/api/licenses/", "license".to_owned()),
             ("/api/licenses/{slug}/entitlements/", "seats".to_owned()),
             ("/api/instances/", "instance".to_owned()),
             ("/api/instances/{slug}/entitlements/", "seats".to_owned()),
+            ("/api/instances/{slug}/integrations/", "crm".to_owned()),
             ("/api/feature-flags/", "flag".to_owned()),
             ("/api/ofrep/v1/evaluate/flags/", "flag".to_owned()),
             ("/api/service-accounts/", "machine".to_owned()),
@@ -108,7 +110,8 @@ async fn instance(api: &TestApi) -> Vec<(&'static str, Value)> {
         assert!(reply.status.is_success(), "{reply:?}");
         reply
     };
-    let customer = json!({"name": "Hidden customer", "slug": "customer"});
+    let integrations = json!({"crm": {"external_id": "Hidden record"}});
+    let customer = json!({"name": "Hidden customer", "slug": "customer", "integrations": integrations});
     let customer = made("/api/customers", customer).await.json();
     let entitlement = json!({"name": "Hidden seats", "slug": "seats", "description": null, "type": "NUMBER"});
     made("/api/entitlements", entitlement).await;
@@ -122,7 +125,7 @@ async fn instance(api: &TestApi) -> Vec<(&'static str, Value)> {
         ("customerId", customer["id"].clone()),
         ("licenseId", license["id"].clone()),
     ];
-    let mut instance = json!({"name": "Hidden instance", "slug": "instance"});
+    let mut instance = json!({"name": "Hidden instance", "slug": "instance", "integrations": integrations});
     for (key, value) in &references {
         instance[key] = value.clone();
     }

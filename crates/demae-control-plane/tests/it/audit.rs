@@ -31,10 +31,13 @@ async fn names(world: &World, actor: &Actor, query: AuditQuery) -> Vec<String> {
     listing.items.into_iter().map(|entry| entry.event_name).collect()
 }
 
-/// A license and two customers, a minute apart.
+/// Finer than what is shown of a time.
+const UNSEEN: Duration = Duration::from_micros(400);
+
+/// A license and two customers, a minute and a bit apart.
 async fn three_changes(world: &World) -> Timestamp {
     Stock::of(world, &world.mine).await;
-    let later = NOW + Duration::from_mins(1);
+    let later = NOW + Duration::from_mins(1) + UNSEEN;
     let second = CreateCustomer {
         name: "Second".to_owned(),
         ..Default::default()
@@ -115,6 +118,9 @@ async fn filters_leave_out_what_is_not_meant(world: &World) {
         (None, Some(NOW), &all[1..]),
         (None, Some(NOW - instant), &all[..0]),
         (Some(NOW), Some(later), &all[..]),
+        // The time that an entry shows, which is a bit before its own, does not leave it out.
+        (Some(NOW), Some(later - UNSEEN), &all[..]),
+        (None, Some(later - UNSEEN - instant), &all[1..]),
     ] {
         let query = AuditQuery {
             after,

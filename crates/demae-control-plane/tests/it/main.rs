@@ -31,6 +31,7 @@ mod deployments;
 mod entitlements;
 mod feature_flags;
 mod instances;
+mod integrations;
 mod license_entitlements;
 mod licenses;
 mod releases;

@@ -55,7 +55,7 @@ pub async fn list(
     resource::list::<Entity>(connection, organization, page).await
 }
 
-/// Writes what a replacement may change: name, external id, domain, and who did it when.
+/// Writes what may change: name, external id, domain, integrations, and who did it when.
 pub async fn update(transaction: &mut Transaction, customer: &Model) -> Result<bool, StoreError> {
     let result = Entity::update_many()
         .col_expr(Column::Name, Expr::value(customer.name.as_str()))
@@ -64,6 +64,7 @@ pub async fn update(transaction: &mut Transaction, customer: &Model) -> Result<b
             Expr::value(customer.external_customer_id.clone()),
         )
         .col_expr(Column::Domain, Expr::value(customer.domain.clone()))
+        .col_expr(Column::Integrations, Expr::value(customer.integrations.as_str()))
         .col_expr(Column::UpdatedAt, Expr::value(customer.updated_at))
         .col_expr(Column::UpdatedById, Expr::value(customer.updated_by_id))
         .col_expr(

@@ -78,6 +78,8 @@ async fn list(
                 ("get_instance" = (operation_id = "get_instance", parameters(("slug" = "$response.body#/slug")))),
                 ("patch_instance" = (operation_id = "patch_instance", parameters(("slug" = "$response.body#/slug")))),
                 ("delete_instance" = (operation_id = "delete_instance", parameters(("slug" = "$response.body#/slug")))),
+                ("create_instance_integration" = (operation_id = "create_instance_integration",
+                    parameters(("slug" = "$response.body#/slug")))),
                 ("list_instance_audit_trails" = (operation_id = "list_instance_audit_trails",
                     parameters(("slug" = "$response.body#/slug")))),
             )),

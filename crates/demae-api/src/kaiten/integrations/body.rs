@@ -1,4 +1,4 @@
-//! How customers and instances are known to other systems (kaiten.md, section 2.1).
+//! Integrations as they are written and shown.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::common::{read_name, read_text};
-use crate::json::fields::{Fields, Node, Read};
+use crate::{
+    json::fields::{Fields, Node, Read, ReadBody},
+    kaiten::common::{read_name, read_text},
+};
 
 /// Something as another system knows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,9 +50,9 @@ impl From<Integration> for IntegrationBody {
 
 /// What an integration is made of.
 #[derive(Debug, ToSchema)]
-#[schema(as = NewIntegration)]
+#[schema(as = NewIntegration, example = json!({"external_id": "rec_1", "web_url": "https://crm.example/rec_1"}))]
 #[expect(dead_code, reason = "describes the body; the domain's own type is read")]
-pub(super) struct NewIntegrationBody {
+pub(crate) struct NewIntegrationBody {
     /// Its id there.
     #[schema(min_length = 1, max_length = 255, pattern = r"\S")]
     external_id: String,
@@ -66,7 +68,7 @@ pub(super) struct NewIntegrationBody {
 }
 
 /// Integrations as they are shown.
-pub(super) fn show(integrations: BTreeMap<String, Integration>) -> BTreeMap<String, IntegrationBody> {
+pub(crate) fn show(integrations: BTreeMap<String, Integration>) -> BTreeMap<String, IntegrationBody> {
     integrations
         .into_iter()
         .map(|(adapter, integration)| (adapter, integration.into()))
@@ -74,24 +76,26 @@ pub(super) fn show(integrations: BTreeMap<String, Integration>) -> BTreeMap<Stri
 }
 
 /// The integrations of a new resource.
-pub(super) fn read(fields: &mut Fields<'_>) -> Read<BTreeMap<String, NewIntegration>> {
+pub(crate) fn read(fields: &mut Fields<'_>) -> Read<BTreeMap<String, NewIntegration>> {
     let integrations = fields
         .field("integrations")
-        .nullable(|node| node.map(MAX_INTEGRATIONS, read_integration));
+        .nullable(|node| node.map(MAX_INTEGRATIONS, NewIntegration::read));
     integrations.map(Option::unwrap_or_default)
 }
 
-fn read_integration(fields: &mut Fields<'_>) -> Option<NewIntegration> {
-    let external_id = fields.field("external_id").required(read_name);
-    let metadata = fields.field("metadata").nullable(Node::any_object);
-    let web_url = fields.field("web_url").nullable(|node| read_text(node, MAX_TEXT));
-    let last_error = fields
-        .field("last_error")
-        .nullable(|node| read_text(node, MAX_TEXT));
-    Some(NewIntegration {
-        external_id: external_id?,
-        metadata: metadata?,
-        web_url: web_url?,
-        last_error: last_error?,
-    })
+impl ReadBody for NewIntegration {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let external_id = fields.field("external_id").required(read_name);
+        let metadata = fields.field("metadata").nullable(Node::any_object);
+        let web_url = fields.field("web_url").nullable(|node| read_text(node, MAX_TEXT));
+        let last_error = fields
+            .field("last_error")
+            .nullable(|node| read_text(node, MAX_TEXT));
+        Some(Self {
+            external_id: external_id?,
+            metadata: metadata?,
+            web_url: web_url?,
+            last_error: last_error?,
+        })
+    }
 }
