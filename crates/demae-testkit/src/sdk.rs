@@ -16,14 +16,27 @@ const CLIENT_LIMIT: Duration = Duration::from_mins(3);
 /// The script's own bound on the generator, and a little for starting and ending.
 const GENERATOR_LIMIT: Duration = Duration::from_secs(630);
 
-/// Takes customers through their whole life with the `kaitencloud` package. `base_url` is without
-/// `/api`, as its users give it. The token needs `write:customers`.
-pub async fn kaitencloud_customers(base_url: &str, token: &str) -> Result<()> {
+/// The two clients of the `kaitencloud` package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfficialClient {
+    /// `KaitenClient`.
+    Sync,
+    /// `AsyncKaitenClient`.
+    Async,
+}
+
+/// Takes every resource of the `kaitencloud` package through its whole life; fails too if the package has a method that
+/// is neither driven nor told of in the compatibility table. `base_url` is without `/api`, as its users give it. The
+/// token needs `write:*`.
+pub async fn official_client(client: OfficialClient, base_url: &str, token: &str) -> Result<()> {
+    let kind = match client {
+        OfficialClient::Sync => "sync",
+        OfficialClient::Async => "async",
+    };
     let mut command = tools::python()?;
     command
-        .arg(tools::file("sdk/kaitencloud_customers.py"))
-        .arg(base_url)
-        .arg(token);
+        .arg(tools::file("sdk/official_client"))
+        .args([base_url, token, kind]);
     succeed(command, CLIENT_LIMIT).await.map(drop)
 }
 

@@ -33,7 +33,10 @@ pub(crate) fn file(path: &str) -> PathBuf {
 
 /// The private Python, with the packages of `scripts/requirements.txt`.
 pub(crate) fn python() -> Result<Command> {
-    program(&folder()?.join("venv/bin/python"))
+    let mut command = program(&folder()?.join("venv/bin/python"))?;
+    // Its scripts are in the source tree, which a test leaves as it is.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(command)
 }
 
 /// Node with the packages of `scripts/node/package.json` in sight.

@@ -1,14 +1,23 @@
 //! The interface as programs see it that others wrote against it.
 
-use demae_testkit::sdk;
+use demae_testkit::sdk::{self, OfficialClient};
 
 use crate::{TOKEN, start};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_official_client_takes_customers_through_their_life() {
+async fn the_official_client_drives_every_resource() {
+    official_client(OfficialClient::Sync).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_asynchronous_client_drives_every_resource() {
+    official_client(OfficialClient::Async).await;
+}
+
+async fn official_client(client: OfficialClient) {
     let (process, _) = start().await;
     let base = process.command().base_url();
-    sdk::kaitencloud_customers(&base, TOKEN).await.unwrap();
+    sdk::official_client(client, &base, TOKEN).await.unwrap();
     assert!(process.terminate().await.unwrap().success());
 }
 
