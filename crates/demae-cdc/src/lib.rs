@@ -16,6 +16,7 @@ pub mod mapping;
 pub mod metric;
 mod monitor;
 pub mod pgoutput;
+mod read_ahead;
 mod reader;
 mod remains;
 mod row;

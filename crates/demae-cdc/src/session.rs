@@ -17,6 +17,7 @@ use crate::{
     ledger::{Ledger, Stretch},
     mapping::Layout,
     pgoutput::{self, Message},
+    read_ahead::ReadAhead,
     remains::Remains,
     row::{Change, Content},
     slot,
@@ -24,8 +25,8 @@ use crate::{
 
 /// The prefix of messages that are events.
 const MESSAGE_PREFIX: &str = "demae";
-/// Messages that the connection reads ahead. Few, because each may be large.
-const READ_AHEAD: usize = 32;
+/// Messages that the client itself reads ahead. Few, because each may be large: see [`ReadAhead`].
+const CLIENT_BUFFER: usize = 32;
 /// The largest message that is taken into memory, in bytes.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// Bytes that are offered at once; at least one change always is.
@@ -40,7 +41,7 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 /// A stream that has started.
 pub(crate) struct Session {
     config: Arc<SourceConfig>,
-    client: ReplicationClient,
+    stream: ReadAhead,
     layouts: HashMap<u32, Option<Arc<Layout>>>,
     /// The transaction that is being read.
     transaction: Option<(Stretch, Timestamp)>,
@@ -67,7 +68,7 @@ impl Session {
         let columns = catalog::inspect(&mut sql, &config).await?;
         slot::ensure_publication(&mut sql, &config).await?;
         slot::wait_until_free(&mut sql, &config, renew).await?;
-        let client = start(&config).await?;
+        let stream = ReadAhead::start(start(&config).await?);
         let remains = match config.missing_slot {
             MissingSlot::CreateAndReadTable if catalog::is_marked(&mut sql, &config).await? => {
                 tracing::info!(
@@ -79,7 +80,7 @@ impl Session {
             _ => None,
         };
         Ok(Self {
-            client,
+            stream,
             remains,
             layouts: HashMap::new(),
             transaction: None,
@@ -125,7 +126,7 @@ impl Session {
 
     /// Tells the server how far it need not keep its log.
     pub(crate) fn confirm(&mut self, ledger: &Ledger) {
-        self.client.update_applied_lsn(Lsn(ledger.confirmed()));
+        self.stream.confirm(ledger.confirmed());
         if self.unmark.is_some_and(|stretch| ledger.is_done(stretch)) {
             self.unmark = None;
             tokio::spawn(unmark(self.config.clone()));
@@ -168,13 +169,13 @@ impl Session {
     /// The next message of the log.
     async fn step_log(&mut self, wait: bool, ledger: &mut Ledger) -> Result<Step, Fault> {
         let received = if wait {
-            timeout(self.config.silence, self.client.recv())
+            timeout(self.config.silence, self.stream.next())
                 .await
                 .map_err(|_| Fault::Silent {
                     seconds: self.config.silence.as_secs(),
                 })?
         } else {
-            match self.client.recv().now_or_never() {
+            match self.stream.try_next() {
                 Some(received) => received,
                 None => return Ok(Step::Drained),
             }
@@ -342,7 +343,7 @@ fn replication(config: &SourceConfig) -> pgwire_replication::ReplicationConfig {
         .with_options(format!(
             "-c datestyle=ISO -c timezone=UTC -c wal_sender_timeout={patience}"
         ))
-        .with_buffer_size(READ_AHEAD)
+        .with_buffer_size(CLIENT_BUFFER)
         .with_max_message_size(MAX_MESSAGE)
         .with_status_interval(STATUS)
         .with_wakeup_interval(NEVER)

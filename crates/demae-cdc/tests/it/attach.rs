@@ -151,3 +151,90 @@ async fn a_table_that_does_not_fit_the_preset_is_told() {
         faults(&plan)
     );
 }
+
+/// A table that an application has already, and a row of it.
+struct There {
+    preset: Preset,
+    organization: Option<OrganizationId>,
+    columns: &'static str,
+    values: &'static str,
+    name: &'static str,
+    headers: Option<&'static str>,
+}
+
+#[tokio::test]
+async fn tables_that_are_there_already_are_attached_as_they_are() {
+    let fixed = Some(ORGANIZATION.parse().unwrap());
+    let tables = [
+        There {
+            preset: Preset::Seed,
+            organization: None,
+            columns: "id uuid PRIMARY KEY DEFAULT gen_random_uuid(), event_name text, event_type text, data jsonb NOT NULL, \
+                      headers jsonb, occurred_at timestamptz DEFAULT now(), organization_id uuid DEFAULT \
+                      '018f0000-0000-7000-8000-00000000000a'",
+            values: "(event_name, event_type, data, headers) VALUES ('ORDER_PAID', 'order.paid', '{\"n\": 1}', \
+                     '{\"instance_id\": \"i-1\"}')",
+            name: "ORDER_PAID",
+            headers: Some(r#"{"instance_id": "i-1"}"#),
+        },
+        There {
+            preset: Preset::Debezium,
+            organization: fixed,
+            columns: "id uuid PRIMARY KEY DEFAULT gen_random_uuid(), aggregatetype varchar(255), aggregateid varchar(255), \
+                      type varchar(255), payload jsonb",
+            values: "(aggregatetype, aggregateid, type, payload) VALUES ('order', '17', 'order.paid', '{\"n\": 1}')",
+            name: "order.paid",
+            headers: Some(r#"{"aggregatetype":"order","aggregateid":"17"}"#),
+        },
+        There {
+            preset: Preset::CloudEvents,
+            organization: fixed,
+            columns: "id text PRIMARY KEY, source text, type text, subject text, time timestamptz, data json",
+            values: "VALUES ('evt-1', '/shop', 'order.paid', NULL, now(), '{\"n\":1}')",
+            name: "order.paid",
+            headers: Some(r#"{"source":"/shop"}"#),
+        },
+    ];
+    for There {
+        preset,
+        organization,
+        columns,
+        values,
+        name,
+        headers,
+    } in tables
+    {
+        let mut database = Database::create().await;
+        database
+            .run(format!("CREATE TABLE shop_events ({columns})"))
+            .await;
+        let attachment = attachment(&database, preset, "shop_events", organization);
+        let plan = attachment.plan().await.unwrap();
+        assert!(plan.is_possible(), "{:?}", faults(&plan));
+        assert!(
+            !plan
+                .statements
+                .iter()
+                .any(|statement| statement.starts_with("CREATE TABLE")),
+            "{:?}",
+            plan.statements
+        );
+        attachment.install(&plan).await.unwrap();
+
+        let mut reader = reader(attachment.config.clone());
+        let emit = format!("SELECT demae_emit('{ORGANIZATION}', 'ORDER_SENT', 'order.sent', '{{\"n\": 2}}')");
+        database
+            .run(format!("INSERT INTO shop_events {values}; {emit}"))
+            .await;
+        let events = take(&mut reader, 2).await;
+        assert_eq!(crate::support::numbers(&events), [1, 2], "{preset:?}");
+        let [row, emitted] = &events[..] else {
+            panic!("two events");
+        };
+        assert_eq!((row.name.as_str(), row.event_type.as_str()), (name, "order.paid"));
+        assert_eq!(row.headers.as_ref().map(|headers| headers.get()), headers);
+        assert_eq!(row.organization_id.to_string(), ORGANIZATION);
+        assert_eq!(emitted.name, "ORDER_SENT");
+        assert_eq!(emitted.organization_id.to_string(), ORGANIZATION);
+    }
+}
