@@ -1,5 +1,5 @@
-//! What feeds the real binary, and what it feeds, besides its own outbox and its own deliveries: a Dapr sidecar, a
-//! broker with others beside it, Svix.
+//! What feeds the real binary, and what it feeds, besides the table of its outbox and its own deliveries: the log, a
+//! Dapr sidecar, a broker with others beside it, Svix.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 #[path = "../support/api.rs"]
@@ -8,6 +8,7 @@ mod dapr;
 mod dead_letters;
 mod rabbitmq;
 mod svix;
+mod wal;
 
 use demae_testkit::process::DemaeCommand;
 
