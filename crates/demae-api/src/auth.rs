@@ -89,6 +89,11 @@ impl Caller {
             .expecting(self.expected.clone())
     }
 
+    /// On which state of what it changes the request insists.
+    pub(crate) fn expected(&self) -> &Expected {
+        &self.expected
+    }
+
     /// The trace it belongs to.
     pub(crate) fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()

@@ -211,6 +211,12 @@ impl Problem {
         Self::invalid(faults.into_vec())
     }
 
+    /// The resource is no longer as the caller saw it.
+    pub(crate) fn outdated(code: impl Into<Cow<'static, str>>) -> Self {
+        let detail = "The resource was changed since it was read; read it again.";
+        Self::new(ProblemKind::PreconditionFailed, code, detail)
+    }
+
     /// A fault of ours: `error` is logged here, once, and the caller gets only the id of that log entry.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::withheld(
@@ -341,11 +347,7 @@ impl From<DomainError> for Problem {
                 format!("There is no such {resource}."),
             ),
             DomainError::Conflict { detail, .. } => Self::new(ProblemKind::Conflict, code, sentence(&detail)),
-            DomainError::Outdated { .. } => Self::new(
-                ProblemKind::PreconditionFailed,
-                code,
-                "The resource was changed since it was read; read it again.",
-            ),
+            DomainError::Outdated { .. } => Self::outdated(code),
             DomainError::Unsupported { detail, .. } => {
                 Self::new(ProblemKind::Malformed, code, sentence(&detail))
             }

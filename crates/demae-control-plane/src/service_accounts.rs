@@ -108,6 +108,15 @@ pub async fn create(
 pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<ServiceAccount, DomainError> {
     let connection = store.reader();
     let row = find(connection, Operation("GetServiceAccount"), actor, slug).await?;
+    shown(connection, actor, row).await
+}
+
+/// With its first tokens.
+async fn shown(
+    connection: &impl ConnectionTrait,
+    actor: &Actor,
+    row: Model,
+) -> Result<ServiceAccount, DomainError> {
     let page = Page::first(TOKENS_SHOWN as u32);
     let tokens = repository::api_tokens::list(connection, actor.organization_id, row.id, page).await?;
     Ok(model(row, tokens.items))
@@ -139,8 +148,12 @@ pub async fn rename(change: &mut Change<'_>, slug: &str, name: &str) -> Result<(
     let mut faults = Faults::new();
     check_name(&mut faults, "body.name", name);
     operation.check(faults)?;
-    let row = find(change.transaction.connection(), operation, change.actor, slug).await?;
     let organization = change.organization_id();
+    let row = repository::service_accounts::find_for_update(change.transaction, organization, slug)
+        .await?
+        .ok_or(operation.not_found(RESOURCE))?;
+    let current = shown(change.transaction.connection(), change.actor, row.clone()).await?;
+    change.check_expected(operation, &current)?;
     repository::service_accounts::rename(change.transaction, organization, row.id, name).await?;
     let row = Model {
         name: name.to_owned(),

@@ -1,17 +1,20 @@
 //! `/api/event-types`: the catalogue, and an organization's own kinds of events.
 
 use axum::{Json, extract::State};
+use demae_control_plane::change::Subject;
 use demae_delivery::management::{
     Listing, ManagementError, Page,
     event_types::{EventType, EventTypeInput},
 };
 use demae_event::{EventDefinition, Timestamp, catalogue, catalogue::Domain, subscription::check_name};
+use demae_store::Transaction;
 use futures::FutureExt;
 use http::StatusCode;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
 
 use crate::{
     ApiState,
@@ -260,6 +263,7 @@ async fn create(
                 let own = management
                     .create_event_type(transaction, organization, input, caller.now())
                     .await?;
+                note(transaction, caller, Happened::Created, &own.name).await?;
                 Answer::json(StatusCode::CREATED, &EventTypeBody::from(own))
             }
             .boxed()
@@ -314,6 +318,7 @@ async fn replace(
                 let own = management
                     .replace_event_type(transaction, organization, input, now)
                     .await?;
+                note(transaction, caller, Happened::Updated, &own.name).await?;
                 Answer::json(StatusCode::OK, &EventTypeBody::from(own))
             }
             .boxed()
@@ -340,9 +345,37 @@ async fn delete(
                 management
                     .delete_event_type(transaction, caller.actor().organization_id, &name)
                     .await?;
+                note(transaction, caller, Happened::Deleted, &name).await?;
                 Ok(Answer::no_content())
             }
             .boxed()
         })
         .await
+}
+
+/// What happened to an event type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Happened {
+    Created,
+    Updated,
+    Deleted,
+}
+
+/// Writes the entry in the audit trail. An event type has no id: its name is all there is.
+async fn note(
+    transaction: &mut Transaction,
+    caller: &Caller,
+    happened: Happened,
+    name: &str,
+) -> Result<(), Problem> {
+    let (event, event_type) = match happened {
+        Happened::Created => ("EVENT_TYPE_CREATION", "com.kaiten.event_type.v1.created"),
+        Happened::Updated => ("EVENT_TYPE_UPDATE", "com.kaiten.event_type.v1.updated"),
+        Happened::Deleted => ("EVENT_TYPE_DELETION", "com.kaiten.event_type.v1.deleted"),
+    };
+    let subject = Subject::new("event_type", Uuid::nil(), name);
+    let mut change = caller.change(transaction);
+    Ok(change
+        .note(event, event_type, subject, &json!({"name": name}))
+        .await?)
 }

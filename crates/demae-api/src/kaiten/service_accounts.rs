@@ -22,6 +22,7 @@ use crate::{
     page::{PageBody, PageParameters, PageQuery},
     problem::Problem,
     query::Query,
+    revision::{IfMatch, IfNoneMatch, Tagged},
     write::{Answer, Operation, Outcome},
 };
 
@@ -168,24 +169,22 @@ async fn create(
 /// Get a service account
 #[utoipa::path(get, path = "/api/service-accounts/{slug}", operation_id = "get_service_account",
     tag = "Service accounts", security(("token" = ["read:tokens"])),
-    params(("slug" = String, Path, description = "The service account's slug.")),
+    params(("slug" = String, Path, description = "The service account's slug."), IfNoneMatch),
     responses((status = 200, description = "The service account.", body = ServiceAccountBody)))]
 async fn get(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<ReadTokens>,
     PathOf(Segment(slug)): PathOf<Segment>,
-) -> Result<Json<ServiceAccountBody>, Problem> {
-    Ok(Json(
-        service_accounts::get(state.store(), caller.actor(), &slug)
-            .await?
-            .into(),
-    ))
+    held: IfNoneMatch,
+) -> Result<Tagged<ServiceAccountBody>, Problem> {
+    let account = service_accounts::get(state.store(), caller.actor(), &slug).await?;
+    Ok(Tagged::new(&held, account, ServiceAccountBody::from))
 }
 
 /// Rename a service account
 #[utoipa::path(put, path = "/api/service-accounts/{slug}", operation_id = "replace_service_account",
     tag = "Service accounts", security(("token" = ["write:tokens"])),
-    params(("slug" = String, Path, description = "The service account's slug.")),
+    params(("slug" = String, Path, description = "The service account's slug."), IfMatch),
     request_body = ReplaceServiceAccountBody, responses((status = 204, description = "Renamed.")))]
 async fn rename(
     State(state): State<ApiState>,

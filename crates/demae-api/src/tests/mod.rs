@@ -23,6 +23,7 @@ macro_rules! on_both_databases {
     };
 }
 
+mod audit;
 mod auth;
 mod customers;
 mod document;
@@ -30,6 +31,7 @@ mod entitlements;
 mod events;
 mod feature_flags;
 mod fixture;
+mod guarantees;
 mod hostile;
 mod instances;
 mod licenses;
@@ -38,5 +40,6 @@ mod problems;
 mod releases;
 mod repetition;
 mod revision;
+mod usage;
 mod walk;
 mod webhooks;

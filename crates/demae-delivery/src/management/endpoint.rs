@@ -137,6 +137,16 @@ impl Management {
             .ok_or(Operation("GetWebhook").not_found(RESOURCE))
     }
 
+    /// One endpoint, which nobody else changes until the transaction ends; none if it is not there.
+    pub async fn hold_endpoint(
+        &self,
+        transaction: &mut Transaction,
+        organization: OrganizationId,
+        id: EndpointId,
+    ) -> Result<Option<Endpoint>, ManagementError> {
+        Ok(endpoints::find_for_update(transaction, self.store.vault(), organization, id).await?)
+    }
+
     /// The endpoints of an organization, oldest first.
     pub async fn endpoints(
         &self,

@@ -2,7 +2,8 @@
 
 use demae_event::OrganizationId;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Expr, LockType},
 };
 use uuid::Uuid;
 
@@ -27,6 +28,19 @@ pub async fn find(
         .filter(Column::OrganizationId.eq(organization.0))
         .filter(Column::Slug.eq(slug));
     Ok(query.one(connection).await?)
+}
+
+/// The same, and nobody else changes it until the transaction ends.
+pub async fn find_for_update(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    slug: &str,
+) -> Result<Option<Model>, StoreError> {
+    let query = Entity::find()
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Slug.eq(slug))
+        .lock(LockType::NoKeyUpdate);
+    Ok(query.one(transaction.connection()).await?)
 }
 
 /// The service account with this id.

@@ -6,6 +6,7 @@
 mod actions;
 mod body;
 mod input;
+mod revision;
 mod secret;
 mod trail;
 
@@ -28,6 +29,7 @@ use crate::{
     page::{PageBody, PageParameters, PageQuery},
     problem::Problem,
     query::Query,
+    revision::{IfMatch, IfNoneMatch, Tagged},
     write::{Answer, Operation, Outcome},
 };
 
@@ -97,27 +99,24 @@ async fn create(
 
 /// Get a webhook
 #[utoipa::path(get, path = "/api/webhooks/{id}", operation_id = "get_webhook", tag = "Webhooks",
-    security(("token" = ["read:webhooks"])), params(("id" = String, Path, description = "The webhook's id.")),
+    security(("token" = ["read:webhooks"])), params(("id" = String, Path, description = "The webhook's id."), IfNoneMatch),
     responses((status = 200, description = "The webhook.", body = WebhookBody)))]
 async fn get(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<ReadWebhooks>,
     PathOf(id): PathOf<EndpointId>,
-) -> Result<Json<WebhookBody>, Problem> {
-    Ok(Json(
-        state
-            .management()
-            .endpoint(caller.actor().organization_id, id)
-            .await?
-            .into(),
-    ))
+    held: IfNoneMatch,
+) -> Result<Tagged<WebhookBody>, Problem> {
+    let organization = caller.actor().organization_id;
+    let endpoint = state.management().endpoint(organization, id).await?;
+    Ok(Tagged::new(&held, WebhookBody::from(endpoint), |shown| shown))
 }
 
 /// Replace a webhook
 ///
 /// What is left out gets its default. The secret stays; rotate it to change it.
 #[utoipa::path(put, path = "/api/webhooks/{id}", operation_id = "replace_webhook", tag = "Webhooks",
-    security(("token" = ["write:webhooks"])), params(("id" = String, Path, description = "The webhook's id.")),
+    security(("token" = ["write:webhooks"])), params(("id" = String, Path, description = "The webhook's id."), IfMatch),
     request_body = ReplaceWebhookBody,
     responses((status = 200, description = "The webhook as it is now.", body = WebhookBody)))]
 async fn replace(
@@ -133,6 +132,7 @@ async fn replace(
         .write(caller, &operation, move |transaction, caller| {
             async move {
                 let (organization, now) = (caller.actor().organization_id, caller.now());
+                revision::check(transaction, caller, &management, ("UpdateWebhook", id)).await?;
                 let endpoint = management
                     .replace_endpoint(transaction, organization, id, input, now)
                     .await?;
@@ -148,7 +148,7 @@ async fn replace(
 ///
 /// What is left out stays; null sets a setting back to its default.
 #[utoipa::path(patch, path = "/api/webhooks/{id}", operation_id = "patch_webhook", tag = "Webhooks",
-    security(("token" = ["write:webhooks"])), params(("id" = String, Path, description = "The webhook's id.")),
+    security(("token" = ["write:webhooks"])), params(("id" = String, Path, description = "The webhook's id."), IfMatch),
     request_body = PatchWebhookBody,
     responses((status = 200, description = "The webhook as it is now.", body = WebhookBody)))]
 async fn patch(
@@ -164,6 +164,7 @@ async fn patch(
         .write(caller, &operation, move |transaction, caller| {
             async move {
                 let (organization, now) = (caller.actor().organization_id, caller.now());
+                revision::check(transaction, caller, &management, ("UpdateWebhook", id)).await?;
                 let endpoint = management
                     .patch_endpoint(transaction, organization, id, change, now)
                     .await?;
@@ -179,7 +180,7 @@ async fn patch(
 ///
 /// What still waits for it is canceled; its history stays until its time is over.
 #[utoipa::path(delete, path = "/api/webhooks/{id}", operation_id = "delete_webhook", tag = "Webhooks",
-    security(("token" = ["write:webhooks"])), params(("id" = String, Path, description = "The webhook's id.")),
+    security(("token" = ["write:webhooks"])), params(("id" = String, Path, description = "The webhook's id."), IfMatch),
     responses((status = 204, description = "Deleted.")))]
 async fn delete(
     State(state): State<ApiState>,
@@ -192,6 +193,7 @@ async fn delete(
         .write(caller, &operation, move |transaction, caller| {
             async move {
                 let organization = caller.actor().organization_id;
+                revision::check(transaction, caller, &management, ("DeleteWebhook", id)).await?;
                 management
                     .delete_endpoint(transaction, organization, id, caller.now())
                     .await?;
