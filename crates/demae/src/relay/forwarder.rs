@@ -18,7 +18,7 @@ const BATCH: u32 = 512;
 /// Before the first repetition of a failed step; each wait is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest wait of our own choice.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest wait that a destination may ask for.
 const LONGEST_ASKED: Duration = Duration::from_mins(5);
 
