@@ -11,6 +11,7 @@ mod interface;
 mod quick_start;
 mod sample;
 mod signatures;
+mod trigger;
 
 use demae_testkit::{
     postgres::TestDatabase,
