@@ -16,7 +16,7 @@ use crate::{
     api::Api,
     ledger::Ledger,
     load::Load,
-    server::{api, left_behind, make_endpoints, metric, random, serve, settled, wait_for_metric},
+    server::{api, emptied, left_behind, make_endpoints, metric, random, serve, settled, wait_for_metric},
     turns::Turns,
 };
 
@@ -194,6 +194,7 @@ impl Cluster {
         for endpoint in endpoints {
             settled(&api(&self.commands[0]), endpoint).await;
         }
+        emptied(&self.url).await;
         for process in self.processes.drain(..).flatten() {
             assert!(process.terminate().await.unwrap().success());
         }

@@ -133,6 +133,19 @@ pub(crate) async fn left_behind(url: &str) -> Backlog {
     backlog
 }
 
+/// Waits until nothing is left in the database of servers that run: an event arrives a moment before its row is gone.
+pub(crate) async fn emptied(url: &str) {
+    let ask = async {
+        let mut ticks = ticks();
+        while left_behind(url).await != Backlog::default() {
+            ticks.tick().await;
+        }
+    };
+    if timeout(PATIENCE, ask).await.is_err() {
+        panic!("{:?} is left and stays", left_behind(url).await);
+    }
+}
+
 /// The URL of the SQLite file in a data folder.
 pub(crate) fn sqlite_url(data: &Path) -> String {
     format!("sqlite:{}", data.join("demae.db").display())
