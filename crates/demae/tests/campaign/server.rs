@@ -141,9 +141,8 @@ pub(crate) async fn emptied(url: &str) {
             ticks.tick().await;
         }
     };
-    if timeout(PATIENCE, ask).await.is_err() {
-        panic!("{:?} is left and stays", left_behind(url).await);
-    }
+    let reached = timeout(PATIENCE, ask).await;
+    assert!(reached.is_ok(), "{:?} is left and stays", left_behind(url).await);
 }
 
 /// The URL of the SQLite file in a data folder.
