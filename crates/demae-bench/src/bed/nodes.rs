@@ -78,11 +78,11 @@ impl Nodes {
         timeout(SLOT_LIMIT, async {
             loop {
                 ticks.tick().await;
-                // The position is there once the slot can be read from.
+                // The publication has a comment until the rows that are older than the slot have been read.
                 let made: i64 = database::value(
                     &connection,
-                    "SELECT count(*) AS value FROM pg_replication_slots, pg_publication \
-                     WHERE confirmed_flush_lsn IS NOT NULL",
+                    "SELECT count(*) AS value FROM pg_replication_slots, pg_publication p \
+                     WHERE confirmed_flush_lsn IS NOT NULL AND obj_description(p.oid, 'pg_publication') IS NULL",
                 )
                 .await?;
                 if made > 0 {
