@@ -4,14 +4,13 @@
 //! event id), only then acknowledge. A crash between any two repeats the step before, and the second time nothing is
 //! written.
 
-use std::{iter, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use demae_event::{AttemptId, Clock, EndpointId, Event, EventId, Timestamp, catalogue};
 use demae_store::{
     Engine, StoreError,
     engine::{LeaseGrant, LeasedDelivery, Message, NewDelivery, Release, RoutedMessage},
 };
-use futures::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -24,14 +23,9 @@ use super::{
 use crate::directory::{Directory, Snapshot};
 
 /// Events read at once.
-const BATCH: u32 = 1_024;
-/// Events that one statement writes.
-const STATEMENT_EVENTS: usize = 512;
-/// Deliveries after which a statement takes no more events.
-const STATEMENT_DELIVERIES: usize = 4_096;
-/// Statements under way at a time. While the database executes one, the next is made and sent, and a second core of its
-/// works.
-const STATEMENTS: usize = 2;
+const BATCH: u32 = 512;
+/// Deliveries written by one statement; a batch with a wide fan-out is written in parts.
+const FAN_OUT_LIMIT: usize = 4_096;
 /// Wait before a failed step is repeated.
 const FAILURE_PAUSE: Duration = Duration::from_millis(250);
 
@@ -81,32 +75,18 @@ impl Router {
 
     async fn route(&self, events: Vec<Event>) -> Result<(), StoreError> {
         let directory = self.directory.refresh().await?;
-        let mut events = events.into_iter();
-        let parts = iter::from_fn(|| self.next_part(&mut events, &directory));
-        // Each ends, whatever becomes of the others: a statement that is abandoned would keep its places in the lanes.
-        let ended: Vec<Result<(), StoreError>> = stream::iter(parts)
-            .map(|part| self.write(part))
-            .buffer_unordered(STATEMENTS)
-            .collect()
-            .await;
-        ended.into_iter().collect()
-    }
-
-    /// What one statement writes; `None` when all events are in one.
-    fn next_part(
-        &self,
-        events: &mut impl Iterator<Item = Event>,
-        directory: &Snapshot,
-    ) -> Option<Vec<RoutedMessage>> {
-        let mut part = Vec::new();
+        let mut batch = Vec::new();
         let mut width = 0;
-        while part.len() < STATEMENT_EVENTS && width < STATEMENT_DELIVERIES {
-            let Some(event) = events.next() else { break };
-            let routed = self.fan_out(event, directory);
+        for event in events {
+            let routed = self.fan_out(event, &directory);
             width += routed.deliveries.len();
-            part.push(routed);
+            batch.push(routed);
+            if width >= FAN_OUT_LIMIT {
+                self.write(std::mem::take(&mut batch)).await?;
+                width = 0;
+            }
         }
-        (!part.is_empty()).then_some(part)
+        self.write(batch).await
     }
 
     /// Decides who gets the event, and whether each lane takes it at once.
