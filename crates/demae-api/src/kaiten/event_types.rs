@@ -1,9 +1,9 @@
 //! `/api/event-types`: the catalogue, and an organization's own kinds of events.
 
 use axum::{Json, extract::State};
-use demae_control_plane::change::Subject;
+use demae_control_plane::{change::Subject, revision::Expected};
 use demae_delivery::management::{
-    Listing, ManagementError, Page,
+    Listing, Management, ManagementError, Page,
     event_types::{EventType, EventTypeInput},
 };
 use demae_event::{EventDefinition, Timestamp, catalogue, catalogue::Domain, subscription::check_name};
@@ -24,6 +24,7 @@ use crate::{
     page::{PageBody, PageParameters, PageQuery},
     problem::Problem,
     query::Query,
+    revision::{IfMatch, IfNoneMatch, Tagged},
     write::{Answer, Operation, Outcome},
 };
 
@@ -275,30 +276,30 @@ async fn create(
 ///
 /// Of the catalogue by its name (either form) or type, or an own one by its name.
 #[utoipa::path(get, path = "/api/event-types/{name}", operation_id = "get_event_type", tag = "Events",
-    security(("token" = ["read:webhooks"])), params(("name" = String, Path, description = "The event type's name.")),
+    security(("token" = ["read:webhooks"])),
+    params(("name" = String, Path, description = "The event type's name."), IfNoneMatch),
     responses((status = 200, description = "The event type.", body = EventTypeBody)))]
 async fn get(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<ReadWebhooks>,
     PathOf(Segment(name)): PathOf<Segment>,
-) -> Result<Json<EventTypeBody>, Problem> {
-    if let Some(definition) = catalogue::find(&name) {
-        return Ok(Json(definition.into()));
-    }
-    Ok(Json(
-        state
-            .management()
-            .event_type(caller.actor().organization_id, &name)
-            .await?
-            .into(),
-    ))
+    held: IfNoneMatch,
+) -> Result<Tagged<EventTypeBody>, Problem> {
+    let shown = if let Some(definition) = catalogue::find(&name) {
+        EventTypeBody::from(definition)
+    } else {
+        let organization = caller.actor().organization_id;
+        state.management().event_type(organization, &name).await?.into()
+    };
+    Ok(Tagged::new(&held, shown, |shown| shown))
 }
 
 /// Replace an event type
 ///
 /// An own one; its name never changes.
 #[utoipa::path(put, path = "/api/event-types/{name}", operation_id = "replace_event_type", tag = "Events",
-    security(("token" = ["write:webhooks"])), params(("name" = String, Path, description = "The event type's name.")),
+    security(("token" = ["write:webhooks"])),
+    params(("name" = String, Path, description = "The event type's name."), IfMatch),
     request_body = ReplaceEventTypeBody,
     responses((status = 200, description = "The event type as it is now.", body = EventTypeBody)))]
 async fn replace(
@@ -315,6 +316,7 @@ async fn replace(
         .write(caller, &operation, move |transaction, caller| {
             async move {
                 let (organization, now) = (caller.actor().organization_id, caller.now());
+                check_seen(transaction, caller, &management, ("UpdateEventType", &input.name)).await?;
                 let own = management
                     .replace_event_type(transaction, organization, input, now)
                     .await?;
@@ -330,7 +332,8 @@ async fn replace(
 ///
 /// An own one. Webhooks keep their subscriptions to it.
 #[utoipa::path(delete, path = "/api/event-types/{name}", operation_id = "delete_event_type", tag = "Events",
-    security(("token" = ["write:webhooks"])), params(("name" = String, Path, description = "The event type's name.")),
+    security(("token" = ["write:webhooks"])),
+    params(("name" = String, Path, description = "The event type's name."), IfMatch),
     responses((status = 204, description = "Removed.")))]
 async fn delete(
     State(state): State<ApiState>,
@@ -342,6 +345,7 @@ async fn delete(
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
+                check_seen(transaction, caller, &management, ("DeleteEventType", &name)).await?;
                 management
                     .delete_event_type(transaction, caller.actor().organization_id, &name)
                     .await?;
@@ -351,6 +355,29 @@ async fn delete(
             .boxed()
         })
         .await
+}
+
+/// Refuses if the event type, which nobody else changes until the transaction ends, is not as the caller saw it. One that
+/// is not there is left to the change to tell.
+async fn check_seen(
+    transaction: &Transaction,
+    caller: &Caller,
+    management: &Management,
+    (operation, name): (&'static str, &str),
+) -> Result<(), Problem> {
+    if *caller.expected() == Expected::Anything {
+        return Ok(());
+    }
+    let organization = caller.actor().organization_id;
+    let current = management
+        .hold_event_type(transaction, organization, name)
+        .await?;
+    match current.map(EventTypeBody::from) {
+        Some(shown) if !caller.expected().accepts(&shown) => {
+            Err(Problem::outdated(format!("{operation}.PreconditionFailed")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What happened to an event type.

@@ -254,10 +254,8 @@ fn takes(operation: &Value, parameter: &str) -> bool {
     parameters.clone().any(|known| known["name"] == parameter)
 }
 
-/// Paths without tags: an attempt, an event and a job are never edited; an event type is a description of what others
-/// send.
-const UNTAGGED: [&str; 4] = [
-    "/api/event-types/{name}",
+/// Paths without tags: an attempt, an event and a job are never edited.
+const UNTAGGED: [&str; 3] = [
     "/api/webhooks/history/{id}",
     "/api/events/{id}",
     "/api/webhooks/{id}/recover/{job}",

@@ -86,6 +86,17 @@ impl Management {
         Ok(model(row.ok_or(Operation("GetEventType").not_found(RESOURCE))?)?)
     }
 
+    /// One event type, which nobody else changes until the transaction ends; none if it is not there.
+    pub async fn hold_event_type(
+        &self,
+        transaction: &Transaction,
+        organization: OrganizationId,
+        name: &str,
+    ) -> Result<Option<EventType>, ManagementError> {
+        let row = repository::event_types::find_for_update(transaction, organization, name).await?;
+        Ok(row.map(model).transpose()?)
+    }
+
     /// The event types of an organization, by name.
     pub async fn event_types(
         &self,

@@ -28,6 +28,16 @@ pub async fn find(
         .await?)
 }
 
+/// The event type with this name, which nobody else changes until the transaction ends.
+pub async fn find_for_update(
+    transaction: &Transaction,
+    organization: OrganizationId,
+    name: &str,
+) -> Result<Option<Model>, StoreError> {
+    let query = Entity::find_by_id((organization.0, name.to_owned())).lock_exclusive();
+    Ok(query.one(transaction.connection()).await?)
+}
+
 /// Those of `names` that are registered.
 pub async fn find_names(
     connection: &impl ConnectionTrait,
