@@ -16,6 +16,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Part
 use serde::Serialize;
 use utoipa::IntoParams;
 
+use crate::problem::Problem;
+
 /// The `If-Match` of a request; without one, any state will do.
 pub(crate) fn expected(headers: &HeaderMap) -> Expected {
     match tags(headers, &header::IF_MATCH) {
@@ -42,6 +44,21 @@ fn unquoted(tag: &str) -> String {
     let tag = tag.trim();
     let inner = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     inner.unwrap_or(tag).to_owned()
+}
+
+/// Refuses a change of what is not as the caller saw it: `shown`, held by the change's transaction. What is not there is
+/// left to the change to tell.
+pub(crate) fn check<B: Serialize>(
+    expected: &Expected,
+    operation: &str,
+    shown: Option<B>,
+) -> Result<(), Problem> {
+    match shown {
+        Some(shown) if !expected.accepts(&shown) => {
+            Err(Problem::outdated(format!("{operation}.PreconditionFailed")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// For the document of operations that change a resource.

@@ -24,7 +24,7 @@ use crate::{
     page::{PageBody, PageParameters, PageQuery},
     problem::Problem,
     query::Query,
-    revision::{IfMatch, IfNoneMatch, Tagged},
+    revision::{self, IfMatch, IfNoneMatch, Tagged},
     write::{Answer, Operation, Outcome},
 };
 
@@ -372,12 +372,7 @@ async fn check_seen(
     let current = management
         .hold_event_type(transaction, organization, name)
         .await?;
-    match current.map(EventTypeBody::from) {
-        Some(shown) if !caller.expected().accepts(&shown) => {
-            Err(Problem::outdated(format!("{operation}.PreconditionFailed")))
-        }
-        _ => Ok(()),
-    }
+    revision::check(caller.expected(), operation, current.map(EventTypeBody::from))
 }
 
 /// What happened to an event type.

@@ -9,7 +9,7 @@ use demae_event::EndpointId;
 use demae_store::Transaction;
 
 use super::body::WebhookBody;
-use crate::{auth::Caller, problem::Problem};
+use crate::{auth::Caller, problem::Problem, revision};
 
 /// Refuses if the webhook, which nobody else changes until the transaction ends, is not as the caller saw it. One that is
 /// not there is left to the change to tell.
@@ -24,10 +24,5 @@ pub(super) async fn check(
     }
     let organization = caller.actor().organization_id;
     let current = management.hold_endpoint(transaction, organization, id).await?;
-    match current.map(WebhookBody::from) {
-        Some(shown) if !caller.expected().accepts(&shown) => {
-            Err(Problem::outdated(format!("{operation}.PreconditionFailed")))
-        }
-        _ => Ok(()),
-    }
+    revision::check(caller.expected(), operation, current.map(WebhookBody::from))
 }
