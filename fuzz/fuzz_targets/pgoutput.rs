@@ -28,6 +28,9 @@ fuzz_target!(|bytes: &[u8]| {
                 let _ = layout.describe(&row);
             }
         }
-        Ok(Message::Other) | Err(_) => {}
+        Ok(Message::Emitted(emitted)) => {
+            let _ = message_event(&emitted.content, &emitted.position.to_string(), now);
+        }
+        Ok(Message::Begin { .. } | Message::Commit { .. } | Message::Other) | Err(_) => {}
     }
 });

@@ -9,19 +9,21 @@
 pub mod attach;
 mod catalog;
 mod config;
+mod connection;
 pub mod envelope;
 mod error;
 mod ledger;
+mod lookout;
 pub mod mapping;
 pub mod metric;
 mod monitor;
 pub mod pgoutput;
-mod read_ahead;
 mod reader;
 mod remains;
 mod row;
 mod session;
 mod slot;
+mod stream;
 mod target;
 
 pub use config::{DEFAULT_NAME, MissingSlot, SourceConfig};

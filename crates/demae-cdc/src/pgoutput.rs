@@ -1,16 +1,18 @@
 //! The bytes of Postgres's output plugin `pgoutput`, as far as a reader of inserts needs them.
 //!
-//! Layout: Postgres's documentation, "Logical Replication Message Formats". What frames them (begin, commit, logical
-//! decoding messages, keepalives) is read by the connection, see `session`. Decoding never panics and copies nothing:
-//! values are slices of what came from the network.
+//! Layout: Postgres's documentation, "Logical Replication Message Formats". Decoding never panics and copies nothing but
+//! names: values are slices of what came from the network.
 //!
-//! Protocol version 1 is asked for. Version 2 differs by one thing, the streaming of transactions that have not ended;
-//! with it *this* process would have to keep them until it knows whether they commit. Without it the server does, on its
-//! disk (`logical_decoding_work_mem`), and sends a transaction of any size when it has committed: memory here stays
-//! bounded and rolled-back work is never sent. A streamed message is therefore an error, with a name of its own.
+//! Version 2 of the protocol is asked for, without its streaming of transactions that have not ended: with it *this*
+//! process would have to keep them until it knows whether they commit. Without it the server does, on its disk
+//! (`logical_decoding_work_mem`), and sends a transaction of any size when it has committed: memory here stays bounded and
+//! rolled-back work is never sent. A streamed message is therefore an error, with a name of its own.
 
 use bytes::Bytes;
+use demae_event::Timestamp;
 
+/// Microseconds from 1970 to 2000, where Postgres's times begin.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 /// More columns than a Postgres table can have (1,600) is no table.
 const MAX_COLUMNS: usize = 1_600;
 
@@ -43,12 +45,38 @@ pub enum DecodeError {
 /// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
+    /// A transaction begins. What it changed follows, and then its commit: the messages of two are never mixed.
+    Begin {
+        /// When it committed, by the server's clock.
+        committed_at: Timestamp,
+    },
+    /// The transaction that began has ended.
+    Commit {
+        /// The position of the log behind it.
+        end: u64,
+    },
+    /// What `pg_logical_emit_message` wrote.
+    Emitted(Emitted),
     /// A table as it looks from here on.
     Relation(Relation),
     /// A new row.
     Insert(Insert),
     /// Something that a reader of inserts passes over: an update, a delete, a truncation, a type, an origin.
     Other,
+}
+
+/// A message that an application wrote into the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Emitted {
+    /// Whether it belongs to a transaction. One that does not stands for itself, and is there even if the transaction
+    /// that wrote it was rolled back.
+    pub transactional: bool,
+    /// Where it stands in the log.
+    pub position: u64,
+    /// Which application it is for.
+    pub prefix: String,
+    /// What it says.
+    pub content: Bytes,
 }
 
 /// A table.
@@ -100,6 +128,22 @@ impl<'a> Value<'a> {
 pub fn decode(message: &Bytes) -> Result<Message, DecodeError> {
     let mut rest = Cursor(message);
     match rest.byte("kind")? {
+        b'B' => {
+            rest.u64("position")?;
+            let committed_at = rest.u64("commit time")?.cast_signed();
+            rest.u32("transaction")?;
+            Ok(Message::Begin {
+                committed_at: Timestamp::from_micros(committed_at.saturating_add(POSTGRES_EPOCH)),
+            })
+        }
+        b'C' => {
+            rest.byte("flags")?;
+            rest.u64("position")?;
+            let end = rest.u64("end")?;
+            rest.u64("commit time")?;
+            Ok(Message::Commit { end })
+        }
+        b'M' => emitted(rest, message).map(Message::Emitted),
         b'R' => relation(rest).map(Message::Relation),
         b'I' => {
             let relation = rest.u32("table")?;
@@ -111,8 +155,7 @@ pub fn decode(message: &Bytes) -> Result<Message, DecodeError> {
                 other => Err(DecodeError::NoNewRow(other)),
             }
         }
-        // Begin, commit and message are the connection's, but passing over them here does no harm.
-        b'U' | b'D' | b'T' | b'Y' | b'O' | b'B' | b'C' | b'M' => Ok(Message::Other),
+        b'U' | b'D' | b'T' | b'Y' | b'O' => Ok(Message::Other),
         b'S' | b'E' | b'c' | b'A' => Err(DecodeError::Streaming),
         other => Err(DecodeError::Kind(other)),
     }
@@ -150,6 +193,19 @@ pub(crate) fn tuple<'a>(values: impl ExactSizeIterator<Item = Option<&'a str>>) 
         }
     }
     bytes.into()
+}
+
+fn emitted(mut rest: Cursor<'_>, message: &Bytes) -> Result<Emitted, DecodeError> {
+    let transactional = rest.byte("flags")? & 1 == 1;
+    let position = rest.u64("position")?;
+    let prefix = rest.text()?;
+    let content = rest.sized()?;
+    Ok(Emitted {
+        transactional,
+        position,
+        prefix,
+        content: message.slice_ref(content),
+    })
 }
 
 fn relation(mut rest: Cursor<'_>) -> Result<Relation, DecodeError> {
@@ -192,6 +248,10 @@ impl<'a> Cursor<'a> {
         Ok(bytes
             .iter()
             .fold(0, |number, byte| number << 8 | u32::from(*byte)))
+    }
+
+    fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+        Ok(u64::from(self.u32(what)?) << 32 | u64::from(self.u32(what)?))
     }
 
     fn count(&mut self) -> Result<usize, DecodeError> {
@@ -258,13 +318,53 @@ mod tests {
     }
 
     #[test]
+    fn reads_a_transaction_and_a_message_in_it() {
+        let mut begin = b"B".to_vec();
+        begin.extend(0x0000_0001_0000_0002_u64.to_be_bytes());
+        begin.extend(1_000_000_u64.to_be_bytes());
+        begin.extend(77_u32.to_be_bytes());
+        assert_eq!(
+            decode(&begin.into()),
+            Ok(Message::Begin {
+                committed_at: Timestamp::from_secs(946_684_801)
+            })
+        );
+        let mut commit = b"C\0".to_vec();
+        commit.extend(1_u64.to_be_bytes());
+        commit.extend(0x16_B374_D848_u64.to_be_bytes());
+        commit.extend(2_u64.to_be_bytes());
+        assert_eq!(
+            decode(&commit.into()),
+            Ok(Message::Commit { end: 0x16_B374_D848 })
+        );
+        let mut emitted = b"M\x01".to_vec();
+        emitted.extend(9_u64.to_be_bytes());
+        emitted.extend(b"demae\0\0\0\0\x02{}");
+        assert_eq!(
+            decode(&emitted.into()),
+            Ok(Message::Emitted(Emitted {
+                transactional: true,
+                position: 9,
+                prefix: "demae".to_owned(),
+                content: Bytes::from_static(b"{}"),
+            }))
+        );
+    }
+
+    #[test]
     fn names_what_is_wrong() {
-        let cases: [(&[u8], DecodeError); 6] = [
+        let cases: [(&[u8], DecodeError); 9] = [
             (b"", DecodeError::Short("kind")),
             (b"I\0\0\0\x01K", DecodeError::NoNewRow(b'K')),
             (b"R\0\0\0\x01public\0t\0d\xff\xff", DecodeError::Columns(65_535)),
             (b"R\0\0\0\x01\xff\0t\0d\0\0", DecodeError::NotText),
             (b"S\0\0\0\x01\x01", DecodeError::Streaming),
+            (b"B\0\0\0\x01", DecodeError::Short("position")),
+            (b"C\0", DecodeError::Short("position")),
+            (
+                b"M\x01\0\0\0\0\0\0\0\x09demae\0\0\0\0\x03{}",
+                DecodeError::Short("value"),
+            ),
             (b"?", DecodeError::Kind(b'?')),
         ];
         for (bytes, error) in cases {
@@ -284,7 +384,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256), kind in "[RIUDSx]") {
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256), kind in "[BCMRIUDSx]") {
             let mut framed = kind.into_bytes();
             framed.extend(&bytes);
             if let Ok(Message::Insert(insert)) = decode(&framed.into()) {

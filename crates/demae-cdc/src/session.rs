@@ -4,44 +4,35 @@
 //! is the active one. The position from which the server sends is the slot's own, never one that was remembered here: a
 //! database that was restored or failed over may have gone back behind it.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use bytes::Bytes;
 use demae_event::Timestamp;
 use futures::FutureExt as _;
-use pgwire_replication::{Lsn, PgWireError, ReplicationClient, client::ReplicationEvent};
+use pgwire_replication::Lsn;
 use tokio::time::timeout;
 
 use crate::{
     Fault, MissingSlot, SourceConfig, catalog,
+    connection::{Connection, Purpose},
     ledger::{Ledger, Stretch},
     mapping::Layout,
-    pgoutput::{self, Message},
-    read_ahead::ReadAhead,
+    pgoutput::{self, Emitted, Insert, Message},
     remains::Remains,
     row::{Change, Content},
     slot,
+    stream::{Piece, Stream},
 };
 
 /// The prefix of messages that are events.
 const MESSAGE_PREFIX: &str = "demae";
-/// Messages that the client itself reads ahead. Few, because each may be large: see [`ReadAhead`].
-const CLIENT_BUFFER: usize = 32;
-/// The largest message that is taken into memory, in bytes.
-const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// Bytes that are offered at once; at least one change always is.
 const MAX_BATCH: usize = 8 * 1024 * 1024;
-/// How often a confirmed position is told to the server, at most.
-const STATUS: Duration = Duration::from_secs(1);
-/// Only the server's questions are answered; see `SourceConfig::silence`.
-const NEVER: Duration = Duration::from_hours(24);
-/// Microseconds from 1970 to 2000, where Postgres's times begin.
-const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// A stream that has started.
 pub(crate) struct Session {
     config: Arc<SourceConfig>,
-    stream: ReadAhead,
+    stream: Stream,
     layouts: HashMap<u32, Option<Arc<Layout>>>,
     /// The transaction that is being read.
     transaction: Option<(Stretch, Timestamp)>,
@@ -68,7 +59,7 @@ impl Session {
         let columns = catalog::inspect(&mut sql, &config).await?;
         slot::ensure_publication(&mut sql, &config).await?;
         slot::wait_until_free(&mut sql, &config, renew).await?;
-        let stream = ReadAhead::start(start(&config).await?);
+        let stream = Stream::start(config.clone()).await?;
         let remains = match config.missing_slot {
             MissingSlot::CreateAndReadTable if catalog::is_marked(&mut sql, &config).await? => {
                 tracing::info!(
@@ -180,79 +171,64 @@ impl Session {
                 None => return Ok(Step::Drained),
             }
         };
-        match received.map_err(|error| fault(&self.config, &error))? {
-            Some(event) => self.read(event, ledger),
-            None => Err(catalog::connection(&self.config, "the server ended the stream")),
-        }
-    }
-
-    fn read(&mut self, event: ReplicationEvent, ledger: &mut Ledger) -> Result<Step, Fault> {
-        match event {
-            ReplicationEvent::Begin {
-                commit_time_micros, ..
-            } => {
-                let committed_at = Timestamp::from_micros(commit_time_micros.saturating_add(POSTGRES_EPOCH));
-                self.transaction = Some((ledger.begin(), committed_at));
-            }
-            ReplicationEvent::Commit { end_lsn, .. } => {
-                if let Some((stretch, _)) = self.transaction.take() {
-                    ledger.end(stretch, end_lsn.0);
-                    self.confirm(ledger);
-                }
-            }
-            ReplicationEvent::KeepAlive { wal_end, .. } => {
+        match received? {
+            Piece::Written(message) => self.read(&message, ledger),
+            Piece::Sent(position) => {
                 // Everything before it was sent, and read here, before it.
                 if self.transaction.is_none() {
-                    ledger.idle(wal_end.0);
+                    ledger.idle(position);
+                    self.confirm(ledger);
+                }
+                Ok(Step::Passed)
+            }
+        }
+    }
+
+    fn read(&mut self, message: &Bytes, ledger: &mut Ledger) -> Result<Step, Fault> {
+        match pgoutput::decode(message).map_err(|error| protocol(error.to_string()))? {
+            Message::Begin { committed_at } => {
+                self.transaction = Some((ledger.begin(), committed_at));
+            }
+            Message::Commit { end } => {
+                if let Some((stretch, _)) = self.transaction.take() {
+                    ledger.end(stretch, end);
                     self.confirm(ledger);
                 }
             }
-            ReplicationEvent::Message {
-                transactional,
-                lsn,
-                prefix,
-                content,
-            } if prefix == MESSAGE_PREFIX => {
-                return Ok(Step::Taken(self.message(transactional, lsn, content, ledger)));
-            }
-            ReplicationEvent::XLogData { data, .. } => return self.change(&data, ledger),
-            ReplicationEvent::Message { .. } | ReplicationEvent::StoppedAt { .. } => {}
-        }
-        Ok(Step::Passed)
-    }
-
-    fn change(&mut self, data: &Bytes, ledger: &mut Ledger) -> Result<Step, Fault> {
-        let protocol = |reason: String| Fault::Protocol { reason };
-        match pgoutput::decode(data).map_err(|error| protocol(error.to_string()))? {
             Message::Relation(relation) => {
                 let id = relation.id;
                 let layout = self.layout(relation)?;
                 self.layouts.insert(id, layout);
-                Ok(Step::Passed)
             }
-            Message::Insert(insert) => {
-                let layout = self
-                    .layouts
-                    .get(&insert.relation)
-                    .ok_or_else(|| protocol("a row of a table that was not announced".to_owned()))?;
-                let (stretch, committed_at) = self
-                    .transaction
-                    .ok_or_else(|| protocol("a row outside a transaction".to_owned()))?;
-                let Some(layout) = layout else {
-                    return Ok(Step::Passed);
-                };
-                ledger.take(stretch);
-                Ok(Step::Taken(Change {
-                    content: Content::Row {
-                        layout: layout.clone(),
-                        tuple: insert.tuple,
-                    },
-                    committed_at,
-                    stretch,
-                }))
+            Message::Insert(insert) => return self.row(insert, ledger),
+            Message::Emitted(emitted) if emitted.prefix == MESSAGE_PREFIX => {
+                return Ok(Step::Taken(self.message(emitted, ledger)));
             }
-            Message::Other => Ok(Step::Passed),
+            Message::Emitted(_) | Message::Other => {}
         }
+        Ok(Step::Passed)
+    }
+
+    fn row(&mut self, insert: Insert, ledger: &mut Ledger) -> Result<Step, Fault> {
+        let layout = self
+            .layouts
+            .get(&insert.relation)
+            .ok_or_else(|| protocol("a row of a table that was not announced".to_owned()))?;
+        let (stretch, committed_at) = self
+            .transaction
+            .ok_or_else(|| protocol("a row outside a transaction".to_owned()))?;
+        let Some(layout) = layout else {
+            return Ok(Step::Passed);
+        };
+        ledger.take(stretch);
+        Ok(Step::Taken(Change {
+            content: Content::Row {
+                layout: layout.clone(),
+                tuple: insert.tuple,
+            },
+            committed_at,
+            stretch,
+        }))
     }
 
     /// The table as it looks from here on; `None` for another table in the same publication.
@@ -265,26 +241,31 @@ impl Session {
             .map_err(|missing| catalog::column_missing(&self.config, &missing))
     }
 
-    fn message(&mut self, transactional: bool, lsn: Lsn, content: Bytes, ledger: &mut Ledger) -> Change {
+    fn message(&mut self, emitted: Emitted, ledger: &mut Ledger) -> Change {
+        let position = Lsn(emitted.position);
         let alone = self.transaction.is_none();
         let (stretch, committed_at) = self
             .transaction
             .unwrap_or_else(|| (ledger.begin(), Timestamp::default()));
         ledger.take(stretch);
         if alone {
-            ledger.end(stretch, lsn.0);
+            ledger.end(stretch, emitted.position);
         }
         Change {
             content: Content::Message {
-                content,
+                content: emitted.content,
                 // After a failover another message may stand at the same place of the log.
-                position: format!("{lsn}@{}", committed_at.as_micros()),
-                transactional,
+                position: format!("{position}@{}", committed_at.as_micros()),
+                transactional: emitted.transactional,
             },
             committed_at,
             stretch,
         }
     }
+}
+
+fn protocol(reason: String) -> Fault {
+    Fault::Protocol { reason }
 }
 
 /// What a message came to.
@@ -299,13 +280,10 @@ enum Step {
 pub(crate) async fn check(config: &SourceConfig) -> Result<(), Fault> {
     let mut sql = catalog::connect(config).await?;
     catalog::inspect(&mut sql, config).await?;
-    let mut client = ReplicationClient::connect_gated(replication(config))
+    let connection = Connection::open(&Arc::new(config.clone()), Purpose::Replication)
         .await
-        .map_err(|error| fault(config, &error))?;
-    let identified = timeout(catalog::ANSWER, client.identify_system()).await;
-    identified
-        .map_err(|_| catalog::connection(config, "no answer in time"))?
-        .map_err(|error| fault(config, &error))?;
+        .map_err(|trouble| trouble.fault(config))?;
+    connection.close().await;
     Ok(())
 }
 
@@ -318,71 +296,4 @@ async fn unmark(config: Arc<SourceConfig>) {
         // The rows are read once more after the next start; their ids tell.
         tracing::warn!(source = config.name, %fault, "cannot note that the table's rows are read");
     }
-}
-
-async fn start(config: &SourceConfig) -> Result<ReplicationClient, Fault> {
-    let mut client = ReplicationClient::connect(replication(config))
-        .await
-        .map_err(|error| fault(config, &error))?;
-    match timeout(catalog::ANSWER, client.wait_started()).await {
-        Ok(Ok(())) => Ok(client),
-        Ok(Err(error)) => Err(fault(config, &error)),
-        Err(_) => {
-            client.abort();
-            Err(catalog::connection(config, "the stream did not start in time"))
-        }
-    }
-}
-
-fn replication(config: &SourceConfig) -> pgwire_replication::ReplicationConfig {
-    // The server asks for a sign of life after half of this and gives up after all of it, on both sides alike.
-    let patience = config.silence.as_millis();
-    config
-        .target
-        .replication(&config.slot, &config.publication)
-        .with_options(format!(
-            "-c datestyle=ISO -c timezone=UTC -c wal_sender_timeout={patience}"
-        ))
-        .with_buffer_size(CLIENT_BUFFER)
-        .with_max_message_size(MAX_MESSAGE)
-        .with_status_interval(STATUS)
-        .with_wakeup_interval(NEVER)
-}
-
-fn fault(config: &SourceConfig, error: &PgWireError) -> Fault {
-    match error {
-        PgWireError::Server(text) => server_fault(config, text),
-        PgWireError::Auth(text) => Fault::Refused {
-            user: config.target.user().to_owned(),
-            reason: text.clone(),
-        },
-        PgWireError::MessageTooLarge {
-            payload_bytes,
-            limit_bytes,
-        } => Fault::TooLarge {
-            bytes: *payload_bytes,
-            limit: *limit_bytes,
-        },
-        PgWireError::Protocol(reason) => Fault::Protocol {
-            reason: reason.clone(),
-        },
-        other => catalog::connection(config, other.to_string()),
-    }
-}
-
-/// The client gives the server's words as `message (SQLSTATE code)`.
-fn server_fault(config: &SourceConfig, text: &str) -> Fault {
-    let (message, code) = text
-        .rsplit_once(" (SQLSTATE ")
-        .map_or((text, ""), |(message, code)| {
-            (message, code.trim_end_matches(')'))
-        });
-    if code == "42704" && message.contains("publication") {
-        return Fault::PublicationTooYoung {
-            publication: config.publication.clone(),
-            slot: config.slot.clone(),
-        };
-    }
-    // A slot that vanished, was taken or invalidated meanwhile is found by the next look at it.
-    catalog::refusal(config, code, message, None).unwrap_or_else(|| catalog::connection(config, message))
 }

@@ -1,17 +1,17 @@
 //! Which database: one URL, understood the same way by the two clients that connect to it.
 //!
-//! Ordinary statements go through sqlx, the stream through `pgwire-replication`. Parameters of the URL that only one of
-//! them understands would be worse than none, so those that are not known here are refused.
+//! Ordinary statements go through sqlx, the stream through `connection`. Parameters of the URL that only one of them
+//! understands would be worse than none, so those that are not known here are refused.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use percent_encoding::percent_decode_str;
-use pgwire_replication::{ReplicationConfig, SslMode, TlsConfig};
+use pgwire_replication::{SslMode, TlsConfig};
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 /// Shown in `pg_stat_activity` and `pg_stat_replication`.
-const APPLICATION_NAME: &str = "demae";
+pub(crate) const APPLICATION_NAME: &str = "demae";
 const DEFAULT_PORT: u16 = 5432;
 
 /// The URL cannot be used.
@@ -76,18 +76,28 @@ impl Target {
         Ok(PgConnectOptions::from_str(&self.url)?.application_name(APPLICATION_NAME))
     }
 
-    pub(crate) fn replication(&self, slot: &str, publication: &str) -> ReplicationConfig {
-        ReplicationConfig::new(
-            self.host.clone(),
-            self.user.clone(),
-            self.password.clone(),
-            self.database.clone(),
-            slot,
-            publication,
-        )
-        .with_port(self.port)
-        .with_tls(self.tls.clone())
-        .with_application_name(APPLICATION_NAME)
+    pub(crate) fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// A name or an address; the folder of sockets for [`Target::socket`].
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn tls(&self) -> &TlsConfig {
+        &self.tls
+    }
+
+    /// The socket on this machine, if the host is a folder.
+    pub(crate) fn socket(&self) -> Option<PathBuf> {
+        self.host
+            .starts_with('/')
+            .then(|| PathBuf::from(&self.host).join(format!(".s.PGSQL.{}", self.port)))
     }
 }
 
@@ -194,7 +204,7 @@ mod tests {
         let target: Target = "postgres://u@localhost/d?host=/var/run/postgresql"
             .parse()
             .unwrap();
-        assert_eq!(target.host, "/var/run/postgresql");
+        assert_eq!(target.socket(), Some("/var/run/postgresql/.s.PGSQL.5432".into()));
         assert_eq!(target.tls.mode, SslMode::Disable);
     }
 

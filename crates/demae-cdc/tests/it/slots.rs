@@ -386,3 +386,77 @@ fn address(url: &str) -> std::net::SocketAddr {
     let (_, rest) = url.rsplit_once('@').unwrap();
     rest.split('/').next().unwrap().parse().unwrap()
 }
+
+/// Otherwise the administrator's restart waits for a confirmation that cannot come.
+#[tokio::test]
+async fn a_server_that_shuts_down_is_let_go_though_nothing_is_acknowledged() {
+    let (postgres, mut database) = Database::on_own_server(Durability::Full).await;
+    let slot = database.slot();
+    let mut reader = reader(database.config(MissingSlot::Create));
+    while_reading(&mut reader, database.until(&active(&slot), "true")).await;
+    database.emit(1).await;
+    assert_eq!(next(&mut reader).await.len(), 1);
+
+    // Nobody asks the reader for anything meanwhile.
+    postgres.restart().await.unwrap();
+
+    let mut database = database.again().await;
+    database.emit(2).await;
+    // What was offered and not acknowledged is still offered, and comes once more from the log.
+    assert_eq!(numbers(&take(&mut reader, 3).await), [1, 1, 2]);
+}
+
+#[tokio::test]
+async fn the_session_that_watches_for_a_shutdown_comes_back_and_the_stream_does_not_notice() {
+    const SESSIONS: &str = "FROM pg_stat_activity WHERE application_name = 'demae' \
+        AND backend_type = 'client backend' AND datname = current_database()";
+    let (postgres, mut database) = Database::on_own_server(Durability::Full).await;
+    let slot = database.slot();
+    let mut config = database.config(MissingSlot::Create);
+    // The sessions that measure the slot are not meant.
+    config.measure = Duration::from_hours(1);
+    let mut reader = reader(config);
+    while_reading(&mut reader, database.until(&active(&slot), "true")).await;
+    database.emit(1).await;
+    take(&mut reader, 1).await;
+    let stream = format!("SELECT active_pid::text FROM pg_replication_slots WHERE slot_name = '{slot}'");
+    let before = database.text(&stream).await;
+    let watching = database
+        .text(format!("SELECT min(pid)::text {SESSIONS}"))
+        .await
+        .unwrap();
+    database
+        .run(format!("SELECT pg_terminate_backend({watching})"))
+        .await;
+    database
+        .until(
+            &format!("SELECT (count(*) = 1 AND min(pid) <> {watching})::text {SESSIONS}"),
+            "true",
+        )
+        .await;
+    database.emit(2).await;
+    assert_eq!(next(&mut reader).await.len(), 1);
+    assert_eq!(database.text(&stream).await, before);
+
+    postgres.restart().await.unwrap();
+    assert_eq!(numbers(&take(&mut reader, 1).await), [2]);
+}
+
+/// A restart of the reader repeats nothing of what it acknowledged, though positions are told once a second only.
+#[tokio::test]
+async fn the_last_position_is_told_when_a_reader_leaves() {
+    let mut database = Database::create().await;
+    let slot = database.slot();
+    let mut reader = reader(database.config(MissingSlot::Create));
+    while_reading(&mut reader, database.until(&active(&slot), "true")).await;
+    for number in 1..=3 {
+        database.emit(number).await;
+        take(&mut reader, 1).await;
+    }
+    // The end of the last transaction is read with the next question.
+    let end = database.text("SELECT pg_current_wal_lsn()::text").await.unwrap();
+    database.emit(4).await;
+    next(&mut reader).await;
+    drop(reader);
+    database.until(&passed(&slot, &end), "true").await;
+}

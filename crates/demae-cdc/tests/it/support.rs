@@ -117,6 +117,14 @@ impl Database {
         self.run(insert(number)).await;
     }
 
+    /// Writes a file into the server's folder, as the server's user.
+    pub(crate) async fn write_file(&mut self, name: &str, text: &str) {
+        self.run(format!(
+            "COPY (SELECT unnest(string_to_array('{text}', E'\\n'))) TO PROGRAM 'umask 077; cat > {name}'"
+        ))
+        .await;
+    }
+
     /// A name for a slot that no other test uses: slots belong to the whole server.
     pub(crate) fn slot(&self) -> String {
         format!("demae_{}", self.url.rsplit('/').next().unwrap())

@@ -10,12 +10,14 @@ async fn the_stream_is_encrypted_with_scram_and_the_server_is_checked() {
     let (postgres, mut database) = Database::on_own_server(Durability::None).await;
     let served = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    write(&mut database, "server.crt", &served.cert.pem()).await;
-    write(&mut database, "server.key", &served.signing_key.serialize_pem()).await;
+    database.write_file("server.crt", &served.cert.pem()).await;
+    database
+        .write_file("server.key", &served.signing_key.serialize_pem())
+        .await;
     database.run("ALTER SYSTEM SET ssl = 'on'").await;
     // Nobody gets in without TLS, nor by another proof than SCRAM's, replication included.
     let rules = "hostssl all all 127.0.0.1/32 scram-sha-256";
-    write(&mut database, "pg_hba.conf", rules).await;
+    database.write_file("pg_hba.conf", rules).await;
     postgres.restart().await.unwrap();
 
     let url = database.url.clone();
@@ -59,13 +61,4 @@ async fn the_stream_is_encrypted_with_scram_and_the_server_is_checked() {
         matches!(&error.fault, Fault::Connection { reason, .. } if reason.contains("certificate")),
         "{error}"
     );
-}
-
-/// Writes a file into the server's folder, as the server's user.
-async fn write(database: &mut Database, name: &str, text: &str) {
-    database
-        .run(format!(
-            "COPY (SELECT unnest(string_to_array('{text}', E'\\n'))) TO PROGRAM 'umask 077; cat > {name}'"
-        ))
-        .await;
 }
