@@ -16,6 +16,8 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// A worker that was silent for so long is taken for dead, and its leases are given to others. It may live after all,
 /// cut off from the database: then what it has under way is sent twice, and it can record none of it.
 const DEAD_AFTER: Duration = Duration::from_secs(10);
+/// How often leases are looked for that lapsed, or whose workers are gone.
+const RECOVERY_INTERVAL: Duration = Duration::from_secs(2);
 /// Leases recovered by one statement.
 pub(super) const RECOVER_BATCH: u32 = 2_000;
 /// How often the database gets its upkeep.
@@ -45,11 +47,12 @@ impl Keeper {
         self.recover(now, dead_before).await
     }
 
-    /// Runs until `stopping`. Each part has its own pace: a long purge must not keep the signs of life waiting, or the
-    /// other workers would take this one for dead.
+    /// Runs until `stopping`. Each part has its own pace: nothing must keep the signs of life waiting, or the other workers
+    /// would take this one for dead.
     pub(super) async fn run(self, stopping: CancellationToken) {
         tokio::join!(
             repeat("heartbeat", HEARTBEAT_INTERVAL, &stopping, || self.heartbeat()),
+            repeat("recovery", RECOVERY_INTERVAL, &stopping, || self.recover_lapsed()),
             repeat("upkeep", UPKEEP_INTERVAL, &stopping, || self
                 .store
                 .engine()
@@ -65,13 +68,22 @@ impl Keeper {
     }
 
     async fn heartbeat(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
         if self.alone {
-            // Nobody else reads it: lapsed leases are all that can be found, and our own life needs no proof.
-            return self.recover(now, Timestamp::default()).await;
+            // Nobody else reads it, and our own life needs no proof.
+            return Ok(());
         }
-        self.sign(now).await?;
-        self.recover(now, now - DEAD_AFTER).await
+        self.sign(self.clock.now()).await
+    }
+
+    async fn recover_lapsed(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let dead_before = if self.alone {
+            // Nobody else leases: lapsed leases are all that can be found.
+            Timestamp::default()
+        } else {
+            now - DEAD_AFTER
+        };
+        self.recover(now, dead_before).await
     }
 
     /// Gives a sign of life. It counts from before it was written, so this worker never believes in itself for longer

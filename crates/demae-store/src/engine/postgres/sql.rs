@@ -1,4 +1,16 @@
 //! The statements, each of one text whatever the number of rows.
+//!
+//! Their plans are made once per session and kept, by a planner that takes a table for as large as it is just then: one
+//! that is empty today is cheapest read from end to end, and the plan that does so is still in use when it has a million
+//! rows. So no statement leaves a choice. What is looked up per row is
+//!
+//! - a subquery, scalar or `LATERAL`, with a `LIMIT`: never turned into a join. It asks for the first row *from* the key
+//!   on, which only the index that begins with the key can answer without sorting: of an empty table all indices look
+//!   alike, and one that has the key as its third column would do as well; or
+//! - in an `UPDATE`, whose table cannot be either, compared by `= ANY (ARRAY[…])`: by which an index can be searched, and
+//!   which cannot serve a merge. For the sake of merges the planner considers reading an index from end to end.
+//!
+//! `plans` asks the planner itself, over tables of all sizes.
 
 pub(super) const APPEND: &str = "
     INSERT INTO outbox_events
@@ -8,7 +20,7 @@ pub(super) const APPEND: &str = "
     FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
          WITH ORDINALITY
          AS e (id, organization_id, event_name, event_type, payload, headers, traceparent, created_at, place)
-    WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.event_id = e.id)
+    WHERE (SELECT m.event_id FROM messages m WHERE m.event_id >= e.id ORDER BY m.event_id LIMIT 1) IS DISTINCT FROM e.id
     ORDER BY e.place
     ON CONFLICT (id) DO NOTHING
     RETURNING id";
@@ -57,12 +69,13 @@ pub(super) const CLAIM: &str = "
         ORDER BY w.due_at LIMIT l.most
         FOR UPDATE SKIP LOCKED
     ) d
-    JOIN messages m ON m.event_id = d.event_id";
+    CROSS JOIN LATERAL (SELECT * FROM messages f WHERE f.event_id >= d.event_id ORDER BY f.event_id LIMIT 1) m
+    WHERE m.event_id = d.event_id";
 
 pub(super) const LEASE: &str = "
     UPDATE deliveries d SET state = 1, due_at = $4, lease = l.lease, worker_id = $5
     FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[]) AS l (endpoint_id, event_id, lease)
-    WHERE d.endpoint_id = l.endpoint_id AND d.event_id = l.event_id";
+    WHERE d.endpoint_id = ANY (ARRAY[l.endpoint_id]) AND d.event_id = ANY (ARRAY[l.event_id])";
 
 /// A skip scan: one index probe per endpoint that has anything waiting.
 pub(super) const WAITING_LANES: &str = "
@@ -90,7 +103,7 @@ pub(super) const RECORD: &str = "
         SET state = a.state, due_at = COALESCE(a.next_attempt_at, d.due_at), attempts = a.number, step = a.step,
             lease = NULL, worker_id = NULL, manual = false, resume_state = NULL, resume_due_at = NULL
         FROM done a
-        WHERE d.endpoint_id = a.endpoint_id AND d.event_id = a.event_id AND d.lease = a.id
+        WHERE d.endpoint_id = ANY (ARRAY[a.endpoint_id]) AND d.event_id = ANY (ARRAY[a.event_id]) AND d.lease = a.id
         RETURNING a.id
     ), kept AS (
         INSERT INTO attempts
@@ -108,7 +121,7 @@ pub(super) const RECORD: &str = "
 pub(super) const RELEASE: &str = "
     UPDATE deliveries d SET state = 0, due_at = r.due_at, lease = NULL, worker_id = NULL
     FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[]) AS r (lease, endpoint_id, event_id, due_at)
-    WHERE d.endpoint_id = r.endpoint_id AND d.event_id = r.event_id AND d.lease = r.lease";
+    WHERE d.endpoint_id = ANY (ARRAY[r.endpoint_id]) AND d.event_id = ANY (ARRAY[r.event_id]) AND d.lease = r.lease";
 
 pub(super) const RECOVER_LEASES: &str = "
     UPDATE deliveries d SET state = 0, due_at = $1, lease = NULL, worker_id = NULL
@@ -118,7 +131,7 @@ pub(super) const RECOVER_LEASES: &str = "
             (SELECT 1 FROM workers w WHERE w.id = l.worker_id AND w.heartbeat_at >= $2))
         LIMIT $3 FOR UPDATE SKIP LOCKED
     ) lapsed
-    WHERE d.endpoint_id = lapsed.endpoint_id AND d.event_id = lapsed.event_id";
+    WHERE d.endpoint_id = ANY (ARRAY[lapsed.endpoint_id]) AND d.event_id = ANY (ARRAY[lapsed.event_id])";
 
 pub(super) const HEARTBEAT: &str = "
     INSERT INTO workers (id, started_at, heartbeat_at) VALUES ($1, $2, $2)
