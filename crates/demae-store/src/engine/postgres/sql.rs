@@ -7,8 +7,9 @@
 //! - a subquery, scalar or `LATERAL`, with a `LIMIT`: never turned into a join. It asks for the first row *from* the key
 //!   on, which only the index that begins with the key can answer without sorting: of an empty table all indices look
 //!   alike, and one that has the key as its third column would do as well; or
-//! - in an `UPDATE`, whose table cannot be either, compared by `= ANY (ARRAY[…])`: by which an index can be searched, and
-//!   which cannot serve a merge. For the sake of merges the planner considers reading an index from end to end.
+//! - in an `UPDATE`, whose table cannot be one, compared by `= ANY (ARRAY[…])` in the first column of the index: it can be
+//!   searched by that, and no merge can use it, for whose sake the planner considers reading an index from end to end.
+//!   (Not in a later column: there the planner may leave it out of the search.)
 //!
 //! `plans` asks the planner itself, over tables of all sizes.
 
@@ -75,7 +76,7 @@ pub(super) const CLAIM: &str = "
 pub(super) const LEASE: &str = "
     UPDATE deliveries d SET state = 1, due_at = $4, lease = l.lease, worker_id = $5
     FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[]) AS l (endpoint_id, event_id, lease)
-    WHERE d.endpoint_id = ANY (ARRAY[l.endpoint_id]) AND d.event_id = ANY (ARRAY[l.event_id])";
+    WHERE d.endpoint_id = ANY (ARRAY[l.endpoint_id]) AND d.event_id = l.event_id";
 
 /// A skip scan: one index probe per endpoint that has anything waiting.
 pub(super) const WAITING_LANES: &str = "
@@ -103,7 +104,7 @@ pub(super) const RECORD: &str = "
         SET state = a.state, due_at = COALESCE(a.next_attempt_at, d.due_at), attempts = a.number, step = a.step,
             lease = NULL, worker_id = NULL, manual = false, resume_state = NULL, resume_due_at = NULL
         FROM done a
-        WHERE d.endpoint_id = ANY (ARRAY[a.endpoint_id]) AND d.event_id = ANY (ARRAY[a.event_id]) AND d.lease = a.id
+        WHERE d.endpoint_id = ANY (ARRAY[a.endpoint_id]) AND d.event_id = a.event_id AND d.lease = a.id
         RETURNING a.id
     ), kept AS (
         INSERT INTO attempts
@@ -121,7 +122,7 @@ pub(super) const RECORD: &str = "
 pub(super) const RELEASE: &str = "
     UPDATE deliveries d SET state = 0, due_at = r.due_at, lease = NULL, worker_id = NULL
     FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[]) AS r (lease, endpoint_id, event_id, due_at)
-    WHERE d.endpoint_id = ANY (ARRAY[r.endpoint_id]) AND d.event_id = ANY (ARRAY[r.event_id]) AND d.lease = r.lease";
+    WHERE d.endpoint_id = ANY (ARRAY[r.endpoint_id]) AND d.event_id = r.event_id AND d.lease = r.lease";
 
 pub(super) const RECOVER_LEASES: &str = "
     UPDATE deliveries d SET state = 0, due_at = $1, lease = NULL, worker_id = NULL
@@ -131,7 +132,7 @@ pub(super) const RECOVER_LEASES: &str = "
             (SELECT 1 FROM workers w WHERE w.id = l.worker_id AND w.heartbeat_at >= $2))
         LIMIT $3 FOR UPDATE SKIP LOCKED
     ) lapsed
-    WHERE d.endpoint_id = ANY (ARRAY[lapsed.endpoint_id]) AND d.event_id = ANY (ARRAY[lapsed.event_id])";
+    WHERE d.endpoint_id = ANY (ARRAY[lapsed.endpoint_id]) AND d.event_id = lapsed.event_id";
 
 pub(super) const HEARTBEAT: &str = "
     INSERT INTO workers (id, started_at, heartbeat_at) VALUES ($1, $2, $2)
