@@ -155,7 +155,7 @@ impl Nodes {
             &connection,
             &format!(
                 "SELECT count(*) FILTER (WHERE get_byte(data, 0) = 73) AS value FROM \
-                 pg_logical_slot_peek_binary_changes('{slot}', NULL, NULL, 'proto_version', '1', \
+                 pg_logical_slot_peek_binary_changes('{slot}', NULL, NULL, 'proto_version', '2', \
                  'publication_names', '{publication}')"
             ),
         )

@@ -5,6 +5,7 @@ use std::time::Duration;
 use demae_delivery::engine::Settings;
 use demae_store::engine::{DeliveryState, LaneRequest, LeaseGrant};
 use demae_testkit::receiver::{Answer, Gate, Recorder};
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
 use crate::support::{Bench, drain, numbers, postgres, sqlite, start};
 
@@ -82,6 +83,42 @@ async fn two_workers_share_the_work() {
     seen.sort_unstable();
     assert_eq!(seen, (0..2_000).collect::<Vec<_>>());
     assert_eq!(bench.attempts(endpoint).await.len(), 2_000);
+}
+
+/// Housekeeping that takes long must not make a living worker look dead: the others would send what it has under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn signs_of_life_do_not_wait_for_the_search_for_lapsed_leases() {
+    let bench = Bench::new(postgres().await).await;
+    let worker = bench.start(Settings::default()).await;
+    let holder = bench.store.begin().await.unwrap();
+    let lock = "LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE";
+    holder.connection().execute_unprepared(lock).await.unwrap();
+    let mut last = last_sign_of_life(&bench).await;
+    // The first may have been on its way already, and a search in front of the second.
+    for _ in 0..3 {
+        let next = async {
+            loop {
+                match last_sign_of_life(&bench).await {
+                    sign if sign > last => break sign,
+                    _ => tokio::task::yield_now().await,
+                }
+            }
+        };
+        last = tokio::time::timeout(Duration::from_mins(1), next)
+            .await
+            .expect("no sign of life while nobody can search");
+    }
+    holder.rollback().await.unwrap();
+    drain(worker).await;
+}
+
+async fn last_sign_of_life(bench: &Bench) -> Option<i64> {
+    let query = Statement::from_string(
+        DbBackend::Postgres,
+        "SELECT max(heartbeat_at) AS last FROM workers",
+    );
+    let row = bench.store.reader().query_one_raw(query).await.unwrap().unwrap();
+    row.try_get("", "last").unwrap()
 }
 
 /// A worker that believes in a lease it has lost (frozen for longer than its lease, say) sends once more than needed,
