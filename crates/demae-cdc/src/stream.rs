@@ -12,10 +12,7 @@ use std::{fmt, future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use demae_event::{Clock as _, SystemClock};
-use pgwire_replication::{
-    PgWireError,
-    protocol::{BackendMessage, ReplicationCopyData, parse_copy_data},
-};
+use pgwire_replication::protocol::{BackendMessage, ReplicationCopyData, parse_copy_data};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, sleep_until, timeout},
@@ -24,7 +21,7 @@ use tokio::{
 use crate::{
     Fault, SourceConfig, catalog,
     connection::{Connection, FAREWELL, Purpose, Trouble},
-    lookout,
+    lookout::Lookout,
 };
 
 /// Bytes that wait to be taken. A message that is larger waits alone.
@@ -57,7 +54,7 @@ impl Stream {
     /// Begins to follow the slot.
     pub(crate) async fn start(config: Arc<SourceConfig>) -> Result<Self, Fault> {
         let fault = |trouble: Trouble| trouble.fault(&config);
-        let lookout = lookout::Lookout::post(&config).await.map_err(fault)?;
+        let lookout = Lookout::post(&config).await.map_err(fault)?;
         let mut connection = Connection::open(&config, Purpose::Replication)
             .await
             .map_err(fault)?;
@@ -121,7 +118,7 @@ impl fmt::Debug for Stream {
 /// Pumps until there is nothing more to pump, and leaves what ended it behind what was read.
 async fn run(
     mut pump: Pump,
-    mut lookout: lookout::Lookout,
+    mut lookout: Lookout,
     waiting: mpsc::Sender<Waiting>,
     config: Arc<SourceConfig>,
 ) {
@@ -293,10 +290,4 @@ fn size(piece: &Piece) -> u32 {
         Piece::Sent(_) => 0,
     };
     u32::try_from(bytes).unwrap_or(MAX_BYTES).clamp(1, MAX_BYTES)
-}
-
-impl From<PgWireError> for End {
-    fn from(error: PgWireError) -> Self {
-        Self::Trouble(error.into())
-    }
 }
