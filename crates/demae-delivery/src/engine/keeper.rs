@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{life::Life, metric};
+use super::{grants::Grants, life::Life, metric};
 use crate::management::{self, Retention};
 
 /// How often a worker says that it lives.
@@ -16,7 +16,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// A worker that was silent for so long is taken for dead, and its leases are given to others. It may live after all,
 /// cut off from the database: then what it has under way is sent twice, and it can record none of it.
 const DEAD_AFTER: Duration = Duration::from_secs(10);
-/// How often leases are looked for that lapsed, or whose workers are gone.
+/// How often leases are looked for that lapsed, whose workers are gone, or of which this worker may not know.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(2);
 /// Leases recovered by one statement.
 pub(super) const RECOVER_BATCH: u32 = 2_000;
@@ -33,6 +33,7 @@ pub(super) struct Keeper {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) worker: Uuid,
+    pub(super) grants: Arc<Grants>,
     pub(super) alone: bool,
     pub(super) life: Arc<Life>,
     pub(super) retention: Retention,
@@ -77,6 +78,8 @@ impl Keeper {
 
     async fn recover_lapsed(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
+        let unknown = self.grants.give_back(&**self.store.engine(), now).await?;
+        count_recovered(unknown, "gave back leases of which the database had not told");
         let dead_before = if self.alone {
             // Nobody else leases: lapsed leases are all that can be found.
             Timestamp::default()
@@ -101,13 +104,7 @@ impl Keeper {
                 .engine()
                 .recover_leases(now, dead_before, RECOVER_BATCH)
                 .await?;
-            metrics::counter!(metric::LEASES_RECOVERED).increment(recovered);
-            if recovered > 0 {
-                tracing::info!(
-                    leases = recovered,
-                    "recovered the leases of a worker that is gone"
-                );
-            }
+            count_recovered(recovered, "recovered the leases of a worker that is gone");
             if recovered < u64::from(RECOVER_BATCH) {
                 return Ok(());
             }
@@ -124,6 +121,13 @@ impl Keeper {
         metrics::gauge!(metric::DELIVERIES_LEASED).set(backlog.leased as f64);
         metrics::gauge!(metric::DELIVERY_LAG_SECONDS).set(age(backlog.oldest_due));
         Ok(())
+    }
+}
+
+fn count_recovered(leases: u64, how: &'static str) {
+    metrics::counter!(metric::LEASES_RECOVERED).increment(leases);
+    if leases > 0 {
+        tracing::info!(leases, "{how}");
     }
 }
 

@@ -19,6 +19,7 @@
 //!
 //! The engine must not know which domain an event came from, nor axum.
 
+mod grants;
 mod health;
 mod keeper;
 mod lane;

@@ -6,15 +6,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use demae_event::{AttemptId, Clock, EndpointId, Event, EventId, Timestamp, catalogue};
+use demae_event::{AttemptId, Clock, Event, EventId, catalogue};
 use demae_store::{
     Engine, StoreError,
-    engine::{LeaseGrant, LeasedDelivery, Message, NewDelivery, Release, RoutedMessage},
+    engine::{LeaseGrant, LeasedDelivery, Message, NewDelivery, RoutedMessage},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
+    grants::Grants,
     lanes::Lanes,
     metric,
     scheduler::DueNotes,
@@ -41,8 +42,7 @@ pub(super) struct Router {
 pub(super) struct HandOver {
     pub(super) lanes: Arc<Lanes>,
     pub(super) notes: Arc<DueNotes>,
-    pub(super) worker: Uuid,
-    pub(super) lease: Duration,
+    pub(super) grants: Arc<Grants>,
 }
 
 impl Router {
@@ -123,20 +123,20 @@ impl Router {
 
     async fn write(&self, batch: Vec<RoutedMessage>) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let (worker, lease) = match &self.hand_over {
-            Some(to) => (to.worker, to.lease),
-            None => (Uuid::nil(), Duration::ZERO),
-        };
-        let grant = LeaseGrant {
-            worker,
-            now,
-            until: now + lease,
+        let grant = match &self.hand_over {
+            Some(to) => to.grants.grant(now),
+            // Nothing is leased.
+            None => LeaseGrant {
+                worker: Uuid::nil(),
+                now,
+                until: now,
+            },
         };
         let new = match self.engine.route(&batch, grant).await {
             Ok(new) => new,
             Err(error) => {
                 if let Some(to) = &self.hand_over {
-                    to.take_back(&*self.engine, &batch, self.clock.now()).await;
+                    to.take_back(&batch, grant);
                 }
                 return Err(error);
             }
@@ -181,30 +181,16 @@ impl HandOver {
         }
     }
 
-    /// After a failure nobody knows whether the rows were written. If they were, their leases are ours but not in any
-    /// lane: give them back, so that they are due at once instead of when the leases lapse.
-    async fn take_back(&self, engine: &dyn Engine, batch: &[RoutedMessage], now: Timestamp) {
-        let mut leases = Vec::new();
-        let mut endpoints: Vec<EndpointId> = Vec::new();
-        for routed in batch {
-            for delivery in &routed.deliveries {
-                let Some(lease) = delivery.lease else { continue };
-                self.lanes.unreserve(delivery.endpoint_id);
-                endpoints.push(delivery.endpoint_id);
-                leases.push(Release {
-                    lease,
-                    endpoint_id: delivery.endpoint_id,
-                    event_id: routed.message.event_id,
-                    due_at: now,
-                });
-            }
+    /// After a failure nobody knows whether the rows were written.
+    fn take_back(&self, batch: &[RoutedMessage], grant: LeaseGrant) {
+        let leased = batch
+            .iter()
+            .flat_map(|routed| &routed.deliveries)
+            .filter(|delivery| delivery.lease.is_some());
+        for delivery in leased {
+            self.lanes.unreserve(delivery.endpoint_id);
         }
-        if !leases.is_empty() && engine.release(&leases).await.is_ok() {
-            for endpoint in endpoints {
-                self.notes.add(endpoint, now);
-            }
-        }
-        // If this fails too, the leases lapse and are recovered.
+        self.grants.doubt(grant);
     }
 }
 

@@ -12,15 +12,11 @@ use std::{
 };
 
 use demae_event::{Clock, EndpointId, Timestamp};
-use demae_store::{
-    Engine, StoreError,
-    engine::{LaneRequest, LeaseGrant},
-};
+use demae_store::{Engine, StoreError, engine::LaneRequest};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use super::{lanes::Lanes, metric};
+use super::{grants::Grants, lanes::Lanes, metric};
 use crate::directory::Directory;
 
 /// How often the whole table is looked at.
@@ -80,8 +76,7 @@ pub(super) struct Scheduler {
     pub(super) directory: Arc<Directory>,
     pub(super) notes: Arc<DueNotes>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) worker: Uuid,
-    pub(super) lease: Duration,
+    pub(super) grants: Arc<Grants>,
 }
 
 impl Scheduler {
@@ -165,15 +160,11 @@ impl Scheduler {
         if requests.is_empty() {
             return Ok(());
         }
-        let now = self.clock.now();
-        let grant = LeaseGrant {
-            worker: self.worker,
-            now,
-            until: now + self.lease,
-        };
+        let grant = self.grants.grant(self.clock.now());
         let claimed = match self.engine.claim(&requests, grant).await {
             Ok(claimed) => claimed,
             Err(error) => {
+                self.grants.doubt(grant);
                 ready.extend(requests.iter().map(|request| request.endpoint_id));
                 return Err(error);
             }

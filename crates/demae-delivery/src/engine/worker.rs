@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     EventSource,
+    grants::Grants,
     health::{Health, HealthPolicy},
     keeper::{Keeper, RECOVER_BATCH},
     lanes::{Bounds, Lanes},
@@ -93,10 +94,12 @@ impl Worker {
         } else {
             Life::until(clock.now())
         });
+        let grants = Arc::new(Grants::new(id, settings.lease));
         let keeper = Keeper {
             store: store.clone(),
             clock: clock.clone(),
             worker: id,
+            grants: grants.clone(),
             alone,
             life: life.clone(),
             retention: settings.retention,
@@ -129,8 +132,7 @@ impl Worker {
             directory: directory.clone(),
             notes: notes.clone(),
             clock: clock.clone(),
-            worker: id,
-            lease: settings.lease,
+            grants: grants.clone(),
         };
 
         let stopping = CancellationToken::new();
@@ -144,8 +146,7 @@ impl Worker {
             hand_over: Some(HandOver {
                 lanes: lanes.clone(),
                 notes,
-                worker: id,
-                lease: settings.lease,
+                grants,
             }),
         });
         for source in sources {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use demae_delivery::engine::Settings;
+use demae_event::EndpointId;
 use demae_store::engine::{DeliveryState, LaneRequest, LeaseGrant};
 use demae_testkit::receiver::{Answer, Gate, Recorder};
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
@@ -36,7 +37,7 @@ async fn the_others_take_over_on_postgres() {
 }
 
 /// Routes events into leases of a worker that does not exist.
-async fn lease_everything(bench: &Bench, endpoint: demae_event::EndpointId, count: usize) {
+async fn lease_everything(bench: &Bench, endpoint: EndpointId, count: usize) {
     use demae_store::engine::{Message, NewDelivery, RoutedMessage};
     let now = crate::support::now();
     let routed: Vec<RoutedMessage> = (0..count)

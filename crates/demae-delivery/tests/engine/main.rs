@@ -8,5 +8,6 @@
 mod crash;
 mod delivery;
 mod fairness;
+mod lost_answers;
 mod relay;
 mod support;

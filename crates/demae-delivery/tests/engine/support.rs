@@ -27,7 +27,7 @@ pub(crate) trait Database: Send + Sync {
 }
 
 pub(crate) struct OnSqlite(SqliteFile);
-pub(crate) struct OnPostgres(TestDatabase);
+pub(crate) struct OnPostgres(pub(crate) TestDatabase);
 
 impl Database for OnSqlite {
     fn url(&self) -> String {
@@ -107,7 +107,12 @@ impl Bench {
 
     /// Another process's view of the same database.
     pub(crate) async fn second_store(&self) -> Store {
-        Store::connect(StoreOptions::new(self.database.url(), self.vault.clone()))
+        self.store_at(self.database.url()).await
+    }
+
+    /// The same over another line.
+    pub(crate) async fn store_at(&self, url: String) -> Store {
+        Store::connect(StoreOptions::new(url, self.vault.clone()))
             .await
             .unwrap()
     }

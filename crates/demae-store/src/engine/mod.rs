@@ -14,7 +14,7 @@
 //! | (none) | waiting or leased | [`Engine::route`] writes it with its message; leased if the router takes it at once |
 //! | waiting | leased | [`Engine::claim`], due and asked for by a lane |
 //! | leased | succeeded, failed, canceled | [`Engine::record`] by the holder of the lease |
-//! | leased | waiting | [`Engine::record`] with a retry or a release; [`Engine::recover_leases`] when the lease lapsed or its worker is gone |
+//! | leased | waiting | [`Engine::record`] with a retry or a release; [`Engine::recover_leases`] when the lease lapsed or its worker is gone; [`Engine::give_back`] when its worker knows nothing of it |
 //! | any but leased | waiting | a manual retry or a recovery (`repository::history`) |
 //!
 //! # Leases
@@ -357,6 +357,14 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Gives leases back.
     async fn release(&self, leases: &[Release]) -> Result<(), StoreError>;
+
+    /// Makes due again, now, what `worker` holds under leases that end at one of `lease_ends`. Answers how many.
+    async fn give_back(
+        &self,
+        worker: Uuid,
+        lease_ends: &[Timestamp],
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
 
     /// Says that `worker` lives; the first call registers it.
     async fn heartbeat(&self, worker: Uuid, now: Timestamp) -> Result<(), StoreError>;

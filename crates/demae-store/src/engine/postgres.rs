@@ -267,6 +267,21 @@ impl Engine for PostgresEngine {
         Ok(())
     }
 
+    async fn give_back(
+        &self,
+        worker: Uuid,
+        lease_ends: &[Timestamp],
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let given_back = sqlx::query(sql::GIVE_BACK)
+            .bind(now.as_micros())
+            .bind(worker)
+            .bind(column(lease_ends, |end| end.as_micros()))
+            .execute(&self.pool)
+            .await?;
+        Ok(given_back.rows_affected())
+    }
+
     async fn heartbeat(&self, worker: Uuid, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query(sql::HEARTBEAT)
             .bind(worker)

@@ -235,6 +235,21 @@ impl Engine for SqliteEngine {
         Ok(transaction.commit().await?)
     }
 
+    async fn give_back(
+        &self,
+        worker: Uuid,
+        lease_ends: &[Timestamp],
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut transaction = self.begin().await?;
+        let given_back = run(&mut transaction, lease_ends, sql::GIVE_BACK, |query, end| {
+            query.bind(end.as_micros()).bind(worker).bind(now.as_micros())
+        })
+        .await?;
+        transaction.commit().await?;
+        Ok(given_back.len() as u64)
+    }
+
     async fn heartbeat(&self, worker: Uuid, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query(sql::HEARTBEAT)
             .bind(worker)

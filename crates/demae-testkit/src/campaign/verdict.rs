@@ -76,12 +76,12 @@ pub(super) async fn settle(options: &Options, servers: &Servers) -> Result<Settl
         let administration = rabbitmq.administration();
         for queue in [QUEUE, DEAD_LETTERS] {
             until(PATIENCE, &format!("{queue} is empty"), async || {
-                let (ready, unacknowledged) = administration.queue_depth(queue).await?;
-                let left = format!("{ready} messages wait, {unacknowledged} are not acknowledged");
-                Ok(if ready + unacknowledged == 0 {
-                    Ok(())
-                } else {
-                    Err(left)
+                Ok(match administration.queue_depth(queue).await? {
+                    Some((0, 0)) => Ok(()),
+                    Some((ready, unacknowledged)) => Err(format!(
+                        "{ready} messages wait, {unacknowledged} are not acknowledged"
+                    )),
+                    None => Err("they are not counted yet".to_owned()),
                 })
             })
             .await?;

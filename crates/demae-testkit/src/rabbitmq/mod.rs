@@ -201,15 +201,11 @@ impl Administration {
     }
 
     /// Messages in a queue: those that wait, and those that a consumer has and did not acknowledge. The node counts every
-    /// few seconds.
-    pub async fn queue_depth(&self, name: &str) -> Result<(u64, u64)> {
+    /// few seconds; none if it has not counted since it was started.
+    pub async fn queue_depth(&self, name: &str) -> Result<Option<(u64, u64)>> {
         let queue = self.ask("GET", self.queue(name), None).await?;
-        let count = |field: &str| {
-            queue[field]
-                .as_u64()
-                .with_context(|| format!("no {field} of {name}"))
-        };
-        Ok((count("messages_ready")?, count("messages_unacknowledged")?))
+        let count = |field: &str| queue[field].as_u64();
+        Ok(count("messages_ready").zip(count("messages_unacknowledged")))
     }
 
     /// Publishes to an exchange with a routing key, as some other program would; says whether a queue took it.

@@ -26,7 +26,7 @@ const FILL: &str = "
     INSERT INTO workers (id, started_at, heartbeat_at) VALUES (gen_random_uuid(), 1, 1);";
 
 /// Every hot statement with every index it uses.
-const STATEMENTS: [(&str, &[&str]); 10] = [
+const STATEMENTS: [(&str, &[&str]); 11] = [
     (sql::APPEND, &["messages_pkey"]),
     (sql::READ_OUTBOX, &["outbox_events_pkey"]),
     (sql::ROUTE, &["outbox_events_id"]),
@@ -36,6 +36,7 @@ const STATEMENTS: [(&str, &[&str]); 10] = [
     (sql::WAITING_LANES, &["deliveries_waiting"]),
     (sql::RECORD, &["deliveries_pkey"]),
     (sql::RELEASE, &["deliveries_pkey"]),
+    (sql::GIVE_BACK, &["deliveries_leased"]),
     (
         sql::RECOVER_LEASES,
         &["deliveries_leased", "deliveries_pkey", "workers_pkey"],

@@ -124,6 +124,11 @@ pub(super) const RELEASE: &str = "
     FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[]) AS r (lease, endpoint_id, event_id, due_at)
     WHERE d.endpoint_id = ANY (ARRAY[r.endpoint_id]) AND d.event_id = r.event_id AND d.lease = r.lease";
 
+pub(super) const GIVE_BACK: &str = "
+    UPDATE deliveries d SET state = 0, due_at = $1, lease = NULL, worker_id = NULL
+    FROM UNNEST($3::bigint[]) AS g (lease_end)
+    WHERE d.state = 1 AND d.due_at = ANY (ARRAY[g.lease_end]) AND d.worker_id = $2::uuid";
+
 pub(super) const RECOVER_LEASES: &str = "
     UPDATE deliveries d SET state = 0, due_at = $1, lease = NULL, worker_id = NULL
     FROM (

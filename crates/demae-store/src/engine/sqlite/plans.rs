@@ -27,7 +27,7 @@ const DELIVERY_BY_KEY: &str = "sqlite_autoindex_deliveries_1 (endpoint_id=? AND 
 const MESSAGE_BY_KEY: &str = "sqlite_autoindex_messages_1 (event_id=?)";
 
 /// Statements over many rows, with every index they use.
-const MULTI_ROW: [(sql::MultiRow, &[&str]); 9] = [
+const MULTI_ROW: [(sql::MultiRow, &[&str]); 10] = [
     (sql::APPEND, &[MESSAGE_BY_KEY]),
     (sql::TAKE_OUT, &["outbox_events_id (id=?)"]),
     (sql::MESSAGES, &[]),
@@ -37,6 +37,7 @@ const MULTI_ROW: [(sql::MultiRow, &[&str]); 9] = [
     (sql::MOVE, &[DELIVERY_BY_KEY]),
     (sql::KEEP, &[]),
     (sql::RELEASE, &[DELIVERY_BY_KEY]),
+    (sql::GIVE_BACK, &["deliveries_leased (due_at=?)"]),
 ];
 
 /// The others.

@@ -105,6 +105,12 @@ pub(super) const RELEASE: MultiRow = (
     ") r WHERE deliveries.endpoint_id = r.column2 AND deliveries.event_id = r.column3 AND deliveries.lease = r.column1",
 );
 
+pub(super) const GIVE_BACK: MultiRow = (
+    "UPDATE deliveries SET state = 0, due_at = g.column3, lease = NULL, worker_id = NULL FROM (",
+    3,
+    ") g WHERE deliveries.state = 1 AND deliveries.due_at = g.column1 AND deliveries.worker_id = g.column2 RETURNING 1",
+);
+
 pub(super) const RECOVER_LEASES: &str = "
     UPDATE deliveries SET state = 0, due_at = ?1, lease = NULL, worker_id = NULL
     WHERE rowid IN (

@@ -8,6 +8,7 @@ use crate::support::{NOW, TestStore, new_attempt, new_worker, seconds};
 on_both_databases!(
     a_released_delivery_waits_again,
     only_the_holder_releases,
+    leases_of_a_grant_are_given_back_and_no_others,
     lapsed_leases_are_recovered,
     leases_of_the_dead_are_recovered_and_of_the_living_kept,
     recovery_keeps_to_its_limit,
@@ -73,6 +74,40 @@ async fn only_the_holder_releases(store: &TestStore) {
     store.engine().release(&[release(&held)]).await.unwrap();
     let (state, _) = state(store, &held).await;
     assert_eq!(state, DeliveryState::Succeeded as i16, "finished is not reopened");
+}
+
+async fn leases_of_a_grant_are_given_back_and_no_others(store: &TestStore) {
+    let (worker, other) = (new_worker(), new_worker());
+    let (one, two, another) = (
+        store.leased(worker).await,
+        store.leased(worker).await,
+        store.leased(other).await,
+    );
+    let later = one.lease_until + seconds(1);
+    store
+        .execute(&format!(
+            "UPDATE deliveries SET due_at = {} WHERE lease = {}",
+            later.as_micros(),
+            store.literal(two.lease.0)
+        ))
+        .await
+        .unwrap();
+    let given_back = async |ends: &[demae_event::Timestamp]| {
+        store
+            .engine()
+            .give_back(worker, ends, NOW + seconds(3))
+            .await
+            .unwrap()
+    };
+    assert_eq!(given_back(&[]).await, 0);
+    assert_eq!(given_back(&[NOW, one.lease_until, later + seconds(1)]).await, 1);
+    assert_eq!(state(store, &one).await, waiting(NOW + seconds(3)));
+    let row = store.delivery(one.endpoint_id, one.message.event_id).await;
+    assert_eq!((row.lease, row.attempts, row.step), (None, 0, 0));
+    let (of_another_grant, _) = state(store, &two).await;
+    assert_eq!(of_another_grant, DeliveryState::Leased as i16);
+    assert_eq!(state(store, &another).await, still(&another), "another worker's");
+    assert_eq!(given_back(&[one.lease_until, later]).await, 1);
 }
 
 async fn lapsed_leases_are_recovered(store: &TestStore) {
