@@ -4,7 +4,7 @@
 //! answer that carries a [`Problem`], turns a panic into a 500, counts, and sees to it that the connection outlives a
 //! refusal ([`unread`](crate::unread)). One layer instead of six: it is on the way of every event.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use axum::{
     body::Body,
@@ -14,6 +14,7 @@ use axum::{
 };
 use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Method, header};
+use tokio::time::timeout;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -25,6 +26,10 @@ use crate::{
 /// The header that carries the request's id.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The longest request, from its head to the head of its answer. Slow bodies and long changes have limits of their own,
+/// which add up to less; what is left is a database that does not answer.
+const LIMIT: Duration = Duration::from_secs(90);
+
 /// The layer. See the module's documentation.
 pub(crate) async fn handle(request: Request, next: Next) -> Response {
     let started = tokio::time::Instant::now();
@@ -34,11 +39,14 @@ pub(crate) async fn handle(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let span = tracing::debug_span!("request", %request_id, %method, path);
     let (rest, request) = Rest::of(request);
-    let answer = AssertUnwindSafe(next.run(request))
-        .catch_unwind()
+    let answer = timeout(LIMIT, AssertUnwindSafe(next.run(request)).catch_unwind())
         .instrument(span.clone())
         .await;
-    let mut response = span.in_scope(|| answer.unwrap_or_else(|_| panicked().into_response()));
+    let mut response = span.in_scope(|| match answer {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => panicked().into_response(),
+        Err(elapsed) => Problem::unavailable(&elapsed).into_response(),
+    });
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         write_problem(&mut response, &problem, &path, &method);
     }

@@ -13,7 +13,7 @@ use std::{
 
 use demae_event::{EndpointId, OrganizationId, Timestamp, subscription::SubscriptionSet};
 use demae_signature::standard::SigningKey;
-use demae_store::{Store, StoreError};
+use demae_store::{Store, StoreError, silence::answer};
 use http::HeaderMap;
 
 use crate::{client::EndpointUrl, dialect::Dialect, policy::RetrySchedule};
@@ -125,7 +125,7 @@ impl Directory {
             version: Some(version),
             ..Snapshot::default()
         };
-        for endpoint in crate::management::load_endpoints(&self.store).await? {
+        for endpoint in answer(crate::management::load_endpoints(&self.store)).await? {
             let endpoint = Arc::new(endpoint);
             snapshot
                 .by_organization

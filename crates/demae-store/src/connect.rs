@@ -19,16 +19,21 @@ use sea_orm::{
 use crate::{
     Engine, StoreError, Transaction, Vault, engine, migration,
     signals::{Board, Herald},
+    silence,
 };
 
 /// How long a query waits for a free connection before it fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long SQLite waits for another process's write transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest statement of the engine, and the longest pause within a transaction, on Postgres: milliseconds.
-const SESSION_TIMEOUT: &str = "30000";
-/// Connections for what processes tell each other: one to listen, one to speak.
-const SIGNAL_CONNECTIONS: u32 = 2;
+/// The longest pause within a transaction on Postgres: milliseconds.
+const IDLE_IN_TRANSACTION_TIMEOUT: &str = "30000";
+/// The longest statement of the engine on Postgres: milliseconds.
+const STATEMENT_TIMEOUT: &str = "15000";
+/// How long the end waits for queries under way. Everything that matters has its answer by then.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// Connections to tell other processes something. (Listening has one of its own.)
+const SIGNAL_CONNECTIONS: u32 = 1;
 /// Read connections to SQLite.
 const SQLITE_READERS: u32 = 4;
 /// Statements kept prepared per connection: the engine's multi-row statements come in about a dozen lengths each.
@@ -186,12 +191,17 @@ impl Store {
         Ok(self.read.ping().await?)
     }
 
-    /// Closes every connection, after the queries under way.
+    /// Closes every connection, after the queries under way; at most [`CLOSE_LIMIT`] passes.
     pub async fn close(&self) {
-        // An error here means that the connections are gone already, which is what was asked for.
-        let _ = self.write.close_by_ref().await;
-        let _ = self.read.close_by_ref().await;
-        self.engine.close().await;
+        let close = async {
+            // An error here means that the connections are gone already, which is what was asked for.
+            let _ = self.write.close_by_ref().await;
+            let _ = self.read.close_by_ref().await;
+            self.engine.close().await;
+        };
+        if tokio::time::timeout(CLOSE_LIMIT, close).await.is_err() {
+            tracing::warn!("left connections to the database open: it does not answer on them");
+        }
     }
 }
 
@@ -238,12 +248,14 @@ async fn open_postgres(options: &StoreOptions) -> Result<PostgresPools, StoreErr
         .application_name("demae")
         .statement_cache_capacity(STATEMENT_CACHE)
         // A process that freezes inside a transaction must not keep its locks for ever.
-        .options([("idle_in_transaction_session_timeout", SESSION_TIMEOUT)])
+        .options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT)])
         .disable_statement_logging();
     let pool = |max: u32| {
-        PgPoolOptions::new()
-            .max_connections(max)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+        silence::watched(
+            PgPoolOptions::new()
+                .max_connections(max)
+                .acquire_timeout(ACQUIRE_TIMEOUT),
+        )
     };
     // A pool repeats a refused connection until its time is up; whoever waits for a start wants to know at once.
     tokio::time::timeout(ACQUIRE_TIMEOUT, connect.connect())
@@ -275,7 +287,7 @@ pub(crate) fn engine_session(options: PgConnectOptions) -> PgConnectOptions {
         ("enable_bitmapscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
-        ("statement_timeout", SESSION_TIMEOUT),
+        ("statement_timeout", STATEMENT_TIMEOUT),
         ("jit", "off"),
         ("plan_cache_mode", "force_generic_plan"),
     ])

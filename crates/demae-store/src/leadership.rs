@@ -113,7 +113,7 @@ async fn campaign(options: PgConnectOptions, task: Task, tell: watch::Sender<boo
 /// Returns once the lock is held.
 async fn win(session: &mut PgConnection, task: Task) -> Result<(), sqlx::Error> {
     // Not known to old versions: there a frozen leader leads until its connection breaks.
-    let _ = sqlx::raw_sql(SILENCE_LIMIT).execute(&mut *session).await;
+    let _ = timeout(ANSWER_LIMIT, sqlx::raw_sql(SILENCE_LIMIT).execute(&mut *session)).await;
     // Not the call that waits: its statement would keep the database from cleaning up for as long.
     loop {
         let attempt = sqlx::query_scalar::<_, bool>("SELECT pg_try_advisory_lock($1)")

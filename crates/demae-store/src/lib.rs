@@ -23,6 +23,7 @@ mod migration;
 pub mod outbox;
 pub mod repository;
 mod signals;
+pub mod silence;
 pub mod transaction;
 pub mod vault;
 

@@ -19,14 +19,21 @@ use std::{
 };
 
 use demae_event::EndpointId;
-use sea_orm::sqlx::{self, PgPool, postgres::PgListener};
-use tokio::{sync::Notify, task::AbortHandle};
+use sea_orm::sqlx::{
+    self, PgPool,
+    postgres::{PgListener, PgPoolOptions},
+};
+use tokio::{sync::Notify, task::AbortHandle, time::timeout};
 use uuid::Uuid;
+
+use crate::{StoreError, silence::answer};
 
 /// The channel of `LISTEN` and `NOTIFY`.
 const CHANNEL: &str = "demae";
 /// After a signal was sent to other processes, what follows is gathered for so long.
 const PAUSE: Duration = Duration::from_millis(10);
+/// A listener that heard nothing for so long asks whether the line still stands.
+const SILENCE: Duration = Duration::from_secs(15);
 /// Before a broken connection is made again.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// Endpoints remembered; more are found by the next look at the table.
@@ -131,7 +138,7 @@ pub(crate) struct Herald {
 }
 
 impl Herald {
-    /// `pool` must have two connections; they are made when they are needed first.
+    /// Connections are made when they are needed first.
     pub(crate) fn start(board: Arc<Board>, pool: PgPool) -> Self {
         let process = Uuid::new_v4();
         let speaking = tokio::spawn(speak(board.clone(), pool.clone(), process));
@@ -179,11 +186,11 @@ async fn speak(board: Arc<Board>, pool: PgPool, process: Uuid) {
         board.outgoing_changed.notified().await;
         let pending = std::mem::take(&mut *board.outgoing());
         let notes = notes(&pending, process);
-        let told = sqlx::query("SELECT pg_notify($1, note) FROM UNNEST($2::text[]) AS note")
+        let tell = sqlx::query("SELECT pg_notify($1, note) FROM UNNEST($2::text[]) AS note")
             .bind(CHANNEL)
             .bind(notes)
-            .execute(&pool)
-            .await;
+            .execute(&pool);
+        let told = answer(tell).await;
         match told {
             Ok(_) => tokio::time::sleep(PAUSE).await,
             Err(error) => {
@@ -203,13 +210,22 @@ async fn listen(board: Arc<Board>, pool: PgPool, process: Uuid) {
     }
 }
 
-async fn hear(board: &Board, pool: &PgPool, process: Uuid) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(CHANNEL).await?;
+async fn hear(board: &Board, pool: &PgPool, process: Uuid) -> Result<(), StoreError> {
+    // A connection outside the pool: a listener says goodbye when it is dropped, and over a line that went silent that
+    // takes as long as TCP tries.
+    let own = PgPoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with((*pool.connect_options()).clone());
+    let mut listener = answer(PgListener::connect_with(&own)).await?;
+    answer(listener.listen(CHANNEL)).await?;
     // Whatever was said before.
     board.outbox.notify_one();
     loop {
-        match read(listener.recv().await?.payload()) {
+        let Ok(note) = timeout(SILENCE, listener.recv()).await else {
+            answer(sqlx::query("SELECT 1").execute(&mut listener)).await?;
+            continue;
+        };
+        match read(note?.payload()) {
             Some((from, _)) if from == process => {}
             Some((_, Note::Outbox)) => board.outbox.notify_one(),
             Some((_, Note::Waiting(endpoints))) => board.heard(endpoints.into_iter()),

@@ -3,7 +3,8 @@
 //! It moves bytes and knows nothing of what they mean. In one state at a time, for all connections:
 //! passing, slow (each piece waits before it goes on), stalled (connections stay open and not a byte
 //! moves, as when a packet filter drops everything) or cut (open connections are reset and new ones
-//! too, as when the server's machine is gone).
+//! too, as when the server's machine is gone). And the connections of a moment can be lost: not a byte of them moves ever
+//! again, while new ones pass, as when a packet filter forgets what it knew.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -31,11 +32,25 @@ enum State {
     Cut,
 }
 
+/// What all connections obey.
+#[derive(Debug, Clone, Copy)]
+struct Orders {
+    state: State,
+    /// Raised by each loss; connections of an earlier generation are lost.
+    generation: u64,
+}
+
+impl Orders {
+    fn let_pass(self, generation: u64) -> bool {
+        self.generation == generation && matches!(self.state, State::Passing | State::Slow(_))
+    }
+}
+
 /// A listening proxy; closed, with all its connections, when dropped.
 #[derive(Debug)]
 pub struct FaultProxy {
     address: SocketAddr,
-    state: watch::Sender<State>,
+    orders: watch::Sender<Orders>,
     /// Connections being relayed, for tests that wait until a program has noticed.
     open: watch::Receiver<usize>,
     accepting: JoinHandle<()>,
@@ -46,12 +61,15 @@ impl FaultProxy {
     pub async fn start(upstream: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen")?;
         let address = listener.local_addr()?;
-        let (state, states) = watch::channel(State::Passing);
+        let (orders, heard) = watch::channel(Orders {
+            state: State::Passing,
+            generation: 0,
+        });
         let (count, open) = watch::channel(0);
-        let accepting = tokio::spawn(accept(listener, upstream, states, count));
+        let accepting = tokio::spawn(accept(listener, upstream, heard, count));
         Ok(Self {
             address,
-            state,
+            orders,
             open,
             accepting,
         })
@@ -75,24 +93,33 @@ impl FaultProxy {
 
     /// Lets bytes pass. Connections that were stalled go on where they stood.
     pub fn pass(&self) {
-        self.state.send_replace(State::Passing);
+        self.order(State::Passing);
     }
 
     /// Lets each piece (at most 16 KiB) wait so long before it goes on, which bounds both latency and throughput.
     pub fn slow(&self, delay: Duration) {
-        self.state.send_replace(State::Slow(delay));
+        self.order(State::Slow(delay));
     }
 
     /// Keeps connections open and moves nothing more. A piece that is being written may still arrive.
     pub fn stall(&self) {
-        self.state.send_replace(State::Stalled);
+        self.order(State::Stalled);
+    }
+
+    /// Forgets the open connections: they stay open, and nothing is heard of them again. New ones pass.
+    pub fn lose(&self) {
+        self.orders.send_modify(|orders| orders.generation += 1);
     }
 
     /// Resets all connections, and every new one, until [`pass`](Self::pass). Returns when none is
     /// left.
     pub async fn cut(&self) -> Result<()> {
-        self.state.send_replace(State::Cut);
+        self.order(State::Cut);
         self.wait_for_open(|open| open == 0).await
+    }
+
+    fn order(&self, state: State) {
+        self.orders.send_modify(|orders| orders.state = state);
     }
 
     /// Waits until the number of relayed connections is as wanted.
@@ -116,7 +143,7 @@ impl Drop for FaultProxy {
 async fn accept(
     listener: TcpListener,
     upstream: SocketAddr,
-    state: watch::Receiver<State>,
+    orders: watch::Receiver<Orders>,
     open: watch::Sender<usize>,
 ) {
     let mut connections = JoinSet::new();
@@ -124,11 +151,12 @@ async fn accept(
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                if *state.borrow() == State::Cut {
+                let now = *orders.borrow();
+                if now.state == State::Cut {
                     reset(&client);
                     continue;
                 }
-                connections.spawn(relay(client, upstream, state.clone()));
+                connections.spawn(relay(client, upstream, orders.clone(), now.generation));
                 open.send_replace(connections.len());
             }
             Some(_) = connections.join_next() => {
@@ -139,22 +167,27 @@ async fn accept(
 }
 
 /// Serves one connection until an end closes it or it is cut.
-async fn relay(mut client: TcpStream, upstream: SocketAddr, mut state: watch::Receiver<State>) {
-    let mut cut = state.clone();
+async fn relay(
+    mut client: TcpStream,
+    upstream: SocketAddr,
+    mut orders: watch::Receiver<Orders>,
+    generation: u64,
+) {
+    let mut cut = orders.clone();
     let moved = async {
         let mut server = timeout(CONNECT_LIMIT, TcpStream::connect(upstream)).await??;
         let (mut from_client, mut to_client) = client.split();
         let (mut from_server, mut to_server) = server.split();
-        let mut answers = state.clone();
+        let mut answers = orders.clone();
         tokio::try_join!(
-            copy(&mut from_client, &mut to_server, &mut state),
-            copy(&mut from_server, &mut to_client, &mut answers),
+            copy(&mut from_client, &mut to_server, &mut orders, generation),
+            copy(&mut from_server, &mut to_client, &mut answers, generation),
         )?;
         anyhow::Ok(())
     };
     let is_cut = tokio::select! {
         _ = moved => false,
-        _ = cut.wait_for(|state| *state == State::Cut) => true,
+        _ = cut.wait_for(|orders| orders.state == State::Cut) => true,
     };
     if is_cut {
         reset(&client);
@@ -165,15 +198,14 @@ async fn relay(mut client: TcpStream, upstream: SocketAddr, mut state: watch::Re
 async fn copy(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    state: &mut watch::Receiver<State>,
+    orders: &mut watch::Receiver<Orders>,
+    generation: u64,
 ) -> Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = from.read(&mut chunk).await?;
-        let now = *state
-            .wait_for(|state| matches!(state, State::Passing | State::Slow(_)))
-            .await?;
-        if let State::Slow(delay) = now {
+        let now = *orders.wait_for(|orders| orders.let_pass(generation)).await?;
+        if let State::Slow(delay) = now.state {
             tokio::time::sleep(delay).await;
         }
         if read == 0 {

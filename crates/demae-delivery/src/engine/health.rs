@@ -9,7 +9,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use demae_event::{EndpointId, Timestamp};
-use demae_store::{Store, engine::AttemptRecord};
+use demae_store::{Store, engine::AttemptRecord, silence::answer};
 
 use crate::{
     directory::EndpointConfig,
@@ -79,7 +79,7 @@ impl Health {
     /// Acts on what was observed. A failure to write is logged: the next attempt of the endpoint says the same again.
     pub(super) async fn settle(&mut self, now: Timestamp) {
         for (endpoint, finding) in std::mem::take(&mut self.findings).into_values() {
-            if let Err(error) = self.act(&endpoint, finding, now).await {
+            if let Err(error) = answer(self.act(&endpoint, finding, now)).await {
                 tracing::warn!(error = %error, endpoint = %endpoint.id, "the endpoint's health could not be written");
             }
         }

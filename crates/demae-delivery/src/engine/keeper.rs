@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use demae_event::{Clock, Timestamp};
 use demae_store::{Store, StoreError};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -16,6 +16,10 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// A worker that was silent for so long is taken for dead, and its leases are given to others. It may live after all,
 /// cut off from the database: then what it has under way is sent twice, and it can record none of it.
 const DEAD_AFTER: Duration = Duration::from_secs(10);
+/// A sign of life that is not written within this time is given up for the next one.
+const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
+/// The longest turn of anything else; what it did not get done is there at the next one.
+const TURN_LIMIT: Duration = Duration::from_mins(5);
 /// How often leases are looked for that lapsed, whose workers are gone, or of which this worker may not know.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(2);
 /// Leases recovered by one statement.
@@ -52,17 +56,25 @@ impl Keeper {
     /// would take this one for dead.
     pub(super) async fn run(self, stopping: CancellationToken) {
         tokio::join!(
-            repeat("heartbeat", HEARTBEAT_INTERVAL, &stopping, || self.heartbeat()),
-            repeat("recovery", RECOVERY_INTERVAL, &stopping, || self.recover_lapsed()),
-            repeat("upkeep", UPKEEP_INTERVAL, &stopping, || self
+            repeat(
+                "heartbeat",
+                HEARTBEAT_INTERVAL,
+                HEARTBEAT_LIMIT,
+                &stopping,
+                || self.heartbeat()
+            ),
+            repeat("recovery", RECOVERY_INTERVAL, TURN_LIMIT, &stopping, || self
+                .recover_lapsed()),
+            repeat("upkeep", UPKEEP_INTERVAL, TURN_LIMIT, &stopping, || self
                 .store
                 .engine()
                 .upkeep()),
-            repeat("backlog", BACKLOG_INTERVAL, &stopping, || self.measure()),
-            repeat("jobs", JOB_INTERVAL, &stopping, || {
+            repeat("backlog", BACKLOG_INTERVAL, TURN_LIMIT, &stopping, || self
+                .measure()),
+            repeat("jobs", JOB_INTERVAL, TURN_LIMIT, &stopping, || {
                 management::run_due_jobs(&self.store, self.clock.now())
             }),
-            repeat("retention", RETENTION_INTERVAL, &stopping, || {
+            repeat("retention", RETENTION_INTERVAL, TURN_LIMIT, &stopping, || {
                 management::delete_expired(&self.store, &self.retention, self.clock.now())
             }),
         );
@@ -131,11 +143,12 @@ fn count_recovered(leases: u64, how: &'static str) {
     }
 }
 
-/// Does one part of the housekeeping every `period` until `stopping`, which also ends it in the middle: every part is a
+/// Does one part of the housekeeping every `period` until `stopping`, a turn of which takes at most `limit`, which also ends it in the middle: every part is a
 /// row of short transactions.
 async fn repeat<F>(
     part: &'static str,
     period: Duration,
+    limit: Duration,
     stopping: &CancellationToken,
     mut turn: impl FnMut() -> F,
 ) where
@@ -146,7 +159,12 @@ async fn repeat<F>(
     loop {
         let result = tokio::select! {
             () = stopping.cancelled() => return,
-            result = async { ticks.tick().await; turn().await } => result,
+            result = async {
+                ticks.tick().await;
+                timeout(limit, turn()).await.unwrap_or_else(|_| {
+                    Err(StoreError::Busy("the database did not answer in time".to_owned()))
+                })
+            } => result,
         };
         if let Err(error) = result {
             metrics::counter!(metric::STORE_FAILURES, "part" => part).increment(1);

@@ -31,6 +31,7 @@ use super::{
 use crate::{
     StoreError,
     signals::{Board, Herald},
+    silence::answer,
 };
 
 #[cfg(test)]
@@ -93,17 +94,19 @@ impl Engine for PostgresEngine {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let written = sqlx::query_scalar(sql::APPEND)
-            .bind(column(events, |e| e.id.0))
-            .bind(column(events, |e| e.organization_id.0))
-            .bind(column(events, |e| e.name.as_str()))
-            .bind(column(events, |e| e.event_type.as_str()))
-            .bind(column(events, |e| e.data.get()))
-            .bind(column(events, |e| e.headers.as_deref().map(RawValue::get)))
-            .bind(column(events, |e| e.traceparent.as_deref()))
-            .bind(column(events, |e| e.created_at.as_micros()))
-            .fetch_all(&self.pool)
-            .await?;
+        let written = answer(
+            sqlx::query_scalar(sql::APPEND)
+                .bind(column(events, |e| e.id.0))
+                .bind(column(events, |e| e.organization_id.0))
+                .bind(column(events, |e| e.name.as_str()))
+                .bind(column(events, |e| e.event_type.as_str()))
+                .bind(column(events, |e| e.data.get()))
+                .bind(column(events, |e| e.headers.as_deref().map(RawValue::get)))
+                .bind(column(events, |e| e.traceparent.as_deref()))
+                .bind(column(events, |e| e.created_at.as_micros()))
+                .fetch_all(&self.pool),
+        )
+        .await?;
         self.board.event_committed();
         Ok(rows::appended(events, written))
     }
@@ -124,11 +127,13 @@ impl Engine for PostgresEngine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .next(Instant::now());
-        let rows = sqlx::query(sql::READ_OUTBOX)
-            .bind(floor)
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await?;
+        let rows = answer(
+            sqlx::query(sql::READ_OUTBOX)
+                .bind(floor)
+                .bind(i64::from(limit))
+                .fetch_all(&self.pool),
+        )
+        .await?;
         if let Some(last) = rows.last() {
             let position = last.try_get::<i64, _>("position")?;
             let mut floor = self.floor.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,9 +145,7 @@ impl Engine for PostgresEngine {
     }
 
     async fn endpoints_version(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar(rows::ENDPOINTS_VERSION)
-            .fetch_one(&self.pool)
-            .await?)
+        Ok(answer(sqlx::query_scalar(rows::ENDPOINTS_VERSION).fetch_one(&self.pool)).await?)
     }
 
     async fn route(&self, messages: &[RoutedMessage], grant: LeaseGrant) -> Result<Vec<bool>, StoreError> {
@@ -154,27 +157,29 @@ impl Engine for PostgresEngine {
             .iter()
             .flat_map(|m| m.deliveries.iter().map(|d| (&*m.message, d)))
             .collect();
-        let new = sqlx::query_scalar(sql::ROUTE)
-            .bind(column(&distinct, |m| m.message.event_id.0))
-            .bind(column(&distinct, |m| m.message.organization_id.0))
-            .bind(column(&distinct, |m| m.message.event_name.as_str()))
-            .bind(column(&distinct, |m| m.message.event_type.as_str()))
-            .bind(column(&distinct, |m| m.message.data.get()))
-            .bind(column(&distinct, |m| {
-                m.message.headers.as_deref().map(RawValue::get)
-            }))
-            .bind(column(&distinct, |m| m.message.traceparent.as_deref()))
-            .bind(column(&distinct, |m| m.message.created_at.as_micros()))
-            .bind(column(&deliveries, |(_, d)| d.endpoint_id.0))
-            .bind(column(&deliveries, |(m, _)| m.event_id.0))
-            .bind(column(&deliveries, |(m, _)| m.organization_id.0))
-            .bind(column(&deliveries, |(_, d)| d.lease.map(|lease| lease.0)))
-            .bind(column(&deliveries, |(_, d)| d.delivered_name.as_str()))
-            .bind(grant.now.as_micros())
-            .bind(grant.until.as_micros())
-            .bind(grant.worker)
-            .fetch_all(&self.pool)
-            .await?;
+        let new = answer(
+            sqlx::query_scalar(sql::ROUTE)
+                .bind(column(&distinct, |m| m.message.event_id.0))
+                .bind(column(&distinct, |m| m.message.organization_id.0))
+                .bind(column(&distinct, |m| m.message.event_name.as_str()))
+                .bind(column(&distinct, |m| m.message.event_type.as_str()))
+                .bind(column(&distinct, |m| m.message.data.get()))
+                .bind(column(&distinct, |m| {
+                    m.message.headers.as_deref().map(RawValue::get)
+                }))
+                .bind(column(&distinct, |m| m.message.traceparent.as_deref()))
+                .bind(column(&distinct, |m| m.message.created_at.as_micros()))
+                .bind(column(&deliveries, |(_, d)| d.endpoint_id.0))
+                .bind(column(&deliveries, |(m, _)| m.event_id.0))
+                .bind(column(&deliveries, |(m, _)| m.organization_id.0))
+                .bind(column(&deliveries, |(_, d)| d.lease.map(|lease| lease.0)))
+                .bind(column(&deliveries, |(_, d)| d.delivered_name.as_str()))
+                .bind(grant.now.as_micros())
+                .bind(grant.until.as_micros())
+                .bind(grant.worker)
+                .fetch_all(&self.pool),
+        )
+        .await?;
         let waiting = deliveries.iter().filter(|(_, delivery)| delivery.lease.is_none());
         self.board
             .tell_others(waiting.map(|(_, delivery)| delivery.endpoint_id));
@@ -182,10 +187,12 @@ impl Engine for PostgresEngine {
     }
 
     async fn take_out(&self, events: &[EventId]) -> Result<(), StoreError> {
-        sqlx::query(sql::TAKE_OUT)
-            .bind(column(events, |event| event.0))
-            .execute(&self.pool)
-            .await?;
+        answer(
+            sqlx::query(sql::TAKE_OUT)
+                .bind(column(events, |event| event.0))
+                .execute(&self.pool),
+        )
+        .await?;
         Ok(())
     }
 
@@ -194,33 +201,11 @@ impl Engine for PostgresEngine {
         lanes: &[LaneRequest],
         grant: LeaseGrant,
     ) -> Result<Vec<LeasedDelivery>, StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        let due = sqlx::query(sql::CLAIM)
-            .bind(column(lanes, |lane| lane.endpoint_id.0))
-            .bind(column(lanes, |lane| {
-                i32::try_from(lane.limit).unwrap_or(i32::MAX)
-            }))
-            .bind(grant.now.as_micros())
-            .fetch_all(&mut *transaction)
-            .await?;
-        let due = due.iter().map(DueRow::read).collect::<Result<_, _>>()?;
-        let leased = rows::lease(due, grant)?;
-        if !leased.is_empty() {
-            sqlx::query(sql::LEASE)
-                .bind(column(&leased, |l| l.endpoint_id.0))
-                .bind(column(&leased, |l| l.message.event_id.0))
-                .bind(column(&leased, |l| l.lease.0))
-                .bind(grant.until.as_micros())
-                .bind(grant.worker)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
-        Ok(leased)
+        answer(claim(&self.pool, lanes, grant)).await
     }
 
     async fn waiting_lanes(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
-        let lanes = sqlx::query_as(sql::WAITING_LANES).fetch_all(&self.pool).await?;
+        let lanes = answer(sqlx::query_as(sql::WAITING_LANES).fetch_all(&self.pool)).await?;
         Ok(rows::lanes(lanes))
     }
 
@@ -228,42 +213,46 @@ impl Engine for PostgresEngine {
         if attempts.is_empty() {
             return Ok(Vec::new());
         }
-        let moved = sqlx::query_scalar(sql::RECORD)
-            .bind(column(attempts, |a| a.id.0))
-            .bind(column(attempts, |a| a.organization_id.0))
-            .bind(column(attempts, |a| a.endpoint_id.0))
-            .bind(column(attempts, |a| a.event_id.0))
-            .bind(column(attempts, |a| a.event_name.as_str()))
-            .bind(column(attempts, |a| a.number as i32))
-            .bind(column(attempts, |a| a.manual))
-            .bind(column(attempts, |a| a.status as i16))
-            .bind(column(attempts, |a| a.disposition.state() as i16))
-            .bind(column(attempts, rows::next_attempt_at))
-            .bind(column(attempts, |a| a.step as i32))
-            .bind(column(attempts, |a| a.url.as_str()))
-            .bind(column(attempts, |a| a.http_status.map(i32::from)))
-            .bind(column(attempts, |a| a.error_kind))
-            .bind(column(attempts, |a| {
-                a.error_detail.as_deref().map(rows::storable)
-            }))
-            .bind(column(attempts, |a| a.request_headers.as_str()))
-            .bind(column(attempts, |a| a.response_headers.as_str()))
-            .bind(column(attempts, |a| rows::storable(&a.response_body)))
-            .bind(column(attempts, |a| a.duration_ms as i32))
-            .bind(column(attempts, |a| a.started_at.as_micros()))
-            .fetch_all(&self.pool)
-            .await?;
+        let moved = answer(
+            sqlx::query_scalar(sql::RECORD)
+                .bind(column(attempts, |a| a.id.0))
+                .bind(column(attempts, |a| a.organization_id.0))
+                .bind(column(attempts, |a| a.endpoint_id.0))
+                .bind(column(attempts, |a| a.event_id.0))
+                .bind(column(attempts, |a| a.event_name.as_str()))
+                .bind(column(attempts, |a| a.number as i32))
+                .bind(column(attempts, |a| a.manual))
+                .bind(column(attempts, |a| a.status as i16))
+                .bind(column(attempts, |a| a.disposition.state() as i16))
+                .bind(column(attempts, rows::next_attempt_at))
+                .bind(column(attempts, |a| a.step as i32))
+                .bind(column(attempts, |a| a.url.as_str()))
+                .bind(column(attempts, |a| a.http_status.map(i32::from)))
+                .bind(column(attempts, |a| a.error_kind))
+                .bind(column(attempts, |a| {
+                    a.error_detail.as_deref().map(rows::storable)
+                }))
+                .bind(column(attempts, |a| a.request_headers.as_str()))
+                .bind(column(attempts, |a| a.response_headers.as_str()))
+                .bind(column(attempts, |a| rows::storable(&a.response_body)))
+                .bind(column(attempts, |a| a.duration_ms as i32))
+                .bind(column(attempts, |a| a.started_at.as_micros()))
+                .fetch_all(&self.pool),
+        )
+        .await?;
         Ok(rows::among(attempts.iter().map(|a| a.id.0), moved))
     }
 
     async fn release(&self, leases: &[Release]) -> Result<(), StoreError> {
-        sqlx::query(sql::RELEASE)
-            .bind(column(leases, |l| l.lease.0))
-            .bind(column(leases, |l| l.endpoint_id.0))
-            .bind(column(leases, |l| l.event_id.0))
-            .bind(column(leases, |l| l.due_at.as_micros()))
-            .execute(&self.pool)
-            .await?;
+        answer(
+            sqlx::query(sql::RELEASE)
+                .bind(column(leases, |l| l.lease.0))
+                .bind(column(leases, |l| l.endpoint_id.0))
+                .bind(column(leases, |l| l.event_id.0))
+                .bind(column(leases, |l| l.due_at.as_micros()))
+                .execute(&self.pool),
+        )
+        .await?;
         Ok(())
     }
 
@@ -273,21 +262,25 @@ impl Engine for PostgresEngine {
         lease_ends: &[Timestamp],
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let given_back = sqlx::query(sql::GIVE_BACK)
-            .bind(now.as_micros())
-            .bind(worker)
-            .bind(column(lease_ends, |end| end.as_micros()))
-            .execute(&self.pool)
-            .await?;
+        let given_back = answer(
+            sqlx::query(sql::GIVE_BACK)
+                .bind(now.as_micros())
+                .bind(worker)
+                .bind(column(lease_ends, |end| end.as_micros()))
+                .execute(&self.pool),
+        )
+        .await?;
         Ok(given_back.rows_affected())
     }
 
     async fn heartbeat(&self, worker: Uuid, now: Timestamp) -> Result<(), StoreError> {
-        sqlx::query(sql::HEARTBEAT)
-            .bind(worker)
-            .bind(now.as_micros())
-            .execute(&self.pool)
-            .await?;
+        answer(
+            sqlx::query(sql::HEARTBEAT)
+                .bind(worker)
+                .bind(now.as_micros())
+                .execute(&self.pool),
+        )
+        .await?;
         Ok(())
     }
 
@@ -297,28 +290,34 @@ impl Engine for PostgresEngine {
         dead_before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let recovered = sqlx::query(sql::RECOVER_LEASES)
-            .bind(now.as_micros())
-            .bind(dead_before.as_micros())
-            .bind(i64::from(limit))
-            .execute(&self.pool)
-            .await?;
+        let recovered = answer(
+            sqlx::query(sql::RECOVER_LEASES)
+                .bind(now.as_micros())
+                .bind(dead_before.as_micros())
+                .bind(i64::from(limit))
+                .execute(&self.pool),
+        )
+        .await?;
         Ok(recovered.rows_affected())
     }
 
     async fn retire(&self, worker: Uuid) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM workers WHERE id = $1")
-            .bind(worker)
-            .execute(&self.pool)
-            .await?;
+        answer(
+            sqlx::query("DELETE FROM workers WHERE id = $1")
+                .bind(worker)
+                .execute(&self.pool),
+        )
+        .await?;
         Ok(())
     }
 
     async fn backlog(&self, _now: Timestamp) -> Result<Backlog, StoreError> {
-        let counts = sqlx::query(sql::BACKLOG)
-            .bind(BACKLOG_COUNT_LIMIT as i64)
-            .fetch_one(&self.pool)
-            .await?;
+        let counts = answer(
+            sqlx::query(sql::BACKLOG)
+                .bind(BACKLOG_COUNT_LIMIT as i64)
+                .fetch_one(&self.pool),
+        )
+        .await?;
         rows::backlog(&counts, &self.waiting_lanes().await?)
     }
 
@@ -326,6 +325,37 @@ impl Engine for PostgresEngine {
         self.herald.close().await;
         self.pool.close().await;
     }
+}
+
+/// [`Engine::claim`]: looks first, as the leases are made here.
+async fn claim(
+    pool: &PgPool,
+    lanes: &[LaneRequest],
+    grant: LeaseGrant,
+) -> Result<Vec<LeasedDelivery>, StoreError> {
+    let mut transaction = pool.begin().await?;
+    let due = sqlx::query(sql::CLAIM)
+        .bind(column(lanes, |lane| lane.endpoint_id.0))
+        .bind(column(lanes, |lane| {
+            i32::try_from(lane.limit).unwrap_or(i32::MAX)
+        }))
+        .bind(grant.now.as_micros())
+        .fetch_all(&mut *transaction)
+        .await?;
+    let due = due.iter().map(DueRow::read).collect::<Result<_, _>>()?;
+    let leased = rows::lease(due, grant)?;
+    if !leased.is_empty() {
+        sqlx::query(sql::LEASE)
+            .bind(column(&leased, |l| l.endpoint_id.0))
+            .bind(column(&leased, |l| l.message.event_id.0))
+            .bind(column(&leased, |l| l.lease.0))
+            .bind(grant.until.as_micros())
+            .bind(grant.worker)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(leased)
 }
 
 #[cfg(test)]

@@ -37,6 +37,30 @@ async fn echo(stream: &mut TcpStream, text: &str) -> std::io::Result<String> {
 }
 
 #[tokio::test]
+async fn nothing_is_heard_of_a_lost_connection_and_new_ones_pass() {
+    let (server, mut pieces) = echo_server().await;
+    let proxy = FaultProxy::start(server).await.unwrap();
+    let mut lost = TcpStream::connect(proxy.address()).await.unwrap();
+    assert_eq!(echo(&mut lost, "one").await.unwrap(), "one");
+    proxy.lose();
+    lost.write_all(b"two").await.unwrap();
+    let mut next = TcpStream::connect(proxy.address()).await.unwrap();
+    for _ in 0..100 {
+        assert_eq!(echo(&mut next, "next").await.unwrap(), "next");
+    }
+    proxy.stall();
+    proxy.pass();
+    assert_eq!(echo(&mut next, "next").await.unwrap(), "next");
+    let mut seen = Vec::new();
+    while let Ok(piece) = pieces.try_recv() {
+        seen.push(piece);
+    }
+    assert!(!seen.contains(&b"two".to_vec()), "nothing comes through");
+    let mut nothing = [0; 1];
+    assert!(lost.try_read(&mut nothing).is_err(), "and nobody says so");
+}
+
+#[tokio::test]
 async fn a_stalled_connection_goes_on_where_it_stood() {
     let (server, mut pieces) = echo_server().await;
     let proxy = FaultProxy::start(server).await.unwrap();

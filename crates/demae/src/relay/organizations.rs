@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use demae_cdc::envelope;
 use demae_delivery::engine::{EventSource, SourceError};
 use demae_event::{Event, EventId, OrganizationId};
-use demae_store::{Store, StoreError, repository::organizations};
+use demae_store::{Store, StoreError, repository::organizations, silence::answer};
 
 use super::rejections::Rejections;
 
@@ -37,7 +37,9 @@ impl Organizations {
         if self.known().contains(&id) {
             return Ok(true);
         }
-        let found = organizations::find(self.store.reader(), id).await?.is_some();
+        let found = answer(organizations::find(self.store.reader(), id))
+            .await?
+            .is_some();
         if found {
             let mut known = self.known();
             if known.len() >= REMEMBERED {

@@ -62,6 +62,23 @@ async fn a_broken_or_silent_line_to_the_database_loses_nothing() {
     scene.end(&url).await;
 }
 
+/// A firewall forgets the connections: no byte of them is heard of again, and nobody says so. Being cut off for longer than
+/// a sign of life lasts, the process may be taken for dead, so what was under way may come twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_never_heard_of_again_loses_nothing() {
+    let postgres = PrivatePostgres::start(Durability::Full).await.unwrap();
+    let url = postgres.create_database().await.unwrap();
+    let line = FaultProxy::start(postgres.address()).await.unwrap();
+    let scene = Scene::start(&line.in_front_of(&url).unwrap()).await;
+    scene.ledger.more_arrived(SOME).await;
+    line.lose();
+    scene.ledger.more_refused(1).await;
+    scene.ledger.more_acknowledged(SOME).await;
+    wait_for_readiness(&scene.api, 200).await;
+    scene.ledger.more_arrived(SOME).await;
+    scene.end_with_duplicates(&url).await;
+}
+
 struct Scene {
     ledger: Ledger,
     api: Api,
@@ -91,6 +108,11 @@ impl Scene {
     }
 
     async fn end(self, database: &str) {
+        assert_eq!(self.end_with_duplicates(database).await, 0);
+    }
+
+    /// Answers how many there were.
+    async fn end_with_duplicates(self, database: &str) -> usize {
         self.load.stop().await;
         self.ledger.all_arrived().await;
         for endpoint in &self.endpoints {
@@ -100,7 +122,7 @@ impl Scene {
         assert!(ended.success(), "{}", self.command.stderr().unwrap());
         let summary = self.ledger.judge();
         println!("{summary}");
-        assert_eq!(summary.duplicates, 0);
         assert_eq!(left_behind(database).await, Backlog::default());
+        summary.duplicates
     }
 }

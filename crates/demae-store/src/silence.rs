@@ -1,0 +1,69 @@
+//! Postgres over lines that go silent.
+//!
+//! A line can end without a word: a firewall forgets it, a machine vanishes without closing what it had open. TCP goes on
+//! sending for about a quarter of an hour before it says so, and never notices if nothing was to be sent. The database
+//! library waits for as long, also where it looks after its pool: before it lends a connection, and when one comes back.
+//! So nothing that waits for Postgres waits without a limit:
+//!
+//! - [`answer`] is the limit of a call. A connection whose call was given up goes back to its pool,
+//! - and the pool asks each connection for a sign of life when it comes back, and before it is lent if it has rested
+//!   ([`watched`]). One that gives none in time is closed, and a new one made.
+//!
+//! One wait remains: the library asks once more by itself when a connection comes back. A line that falls silent between
+//! the two signs of life costs its pool that one place, until TCP gives up.
+
+use std::time::Duration;
+
+use sea_orm::sqlx::{
+    self, Connection as _, PgConnection, pool::PoolConnectionMetadata, postgres::PgPoolOptions,
+};
+use tokio::time::timeout;
+
+use crate::StoreError;
+
+/// The longest call: the wait for a connection (10 s), the longest statement (15 s, after which the server gives it up
+/// and says so), and a little.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// How long a sign of life may take: a round trip.
+const SIGN_LIMIT: Duration = Duration::from_secs(3);
+/// A connection that was used so recently is lent without asking.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The call's answer, if it comes within [`ANSWER_LIMIT`]; otherwise [`StoreError::Busy`]. What was asked may have been
+/// done all the same.
+pub async fn answer<T, E>(call: impl Future<Output = Result<T, E>>) -> Result<T, StoreError>
+where
+    StoreError: From<E>,
+{
+    match timeout(ANSWER_LIMIT, call).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(StoreError::Busy("the database did not answer in time".to_owned())),
+    }
+}
+
+/// A pool that closes connections whose line went silent.
+pub(crate) fn watched(options: PgPoolOptions) -> PgPoolOptions {
+    options
+        .test_before_acquire(false)
+        .before_acquire(|connection, rested: PoolConnectionMetadata| {
+            Box::pin(async move {
+                if rested.idle_for >= FRESH {
+                    sign_of_life(connection).await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                sign_of_life(connection).await?;
+                Ok(true)
+            })
+        })
+}
+
+/// Fails if there is none: then the connection is closed without saying goodbye.
+async fn sign_of_life(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    timeout(SIGN_LIMIT, connection.ping())
+        .await
+        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+}
