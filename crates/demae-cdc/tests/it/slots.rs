@@ -442,6 +442,46 @@ async fn the_session_that_watches_for_a_shutdown_comes_back_and_the_stream_does_
     assert_eq!(numbers(&take(&mut reader, 1).await), [2]);
 }
 
+/// While there is no room to read, the server's questions are not read either, and it hears from the reader all the same.
+#[tokio::test]
+async fn a_server_hears_from_a_reader_that_has_no_room_for_more() {
+    let mut database = Database::create().await;
+    let slot = database.slot();
+    let mut config = database.config(MissingSlot::Create);
+    // After so long the server would give the reader up.
+    config.silence = Duration::from_secs(3);
+    let mut reader = reader(config);
+    while_reading(&mut reader, database.until(&active(&slot), "true")).await;
+    // A slot is active before the reader has heard of it; one that took something is under way.
+    database.emit(0).await;
+    take(&mut reader, 1).await;
+    let large = crate::support::insert(1).replace(
+        "'{\"n\": 1}'",
+        "jsonb_build_object('n', 1, 'x', repeat('x', 4 << 20))",
+    );
+    for _ in 0..8 {
+        database.run(large.clone()).await;
+    }
+    let of_slot = format!(
+        "FROM pg_stat_replication JOIN pg_replication_slots ON pid = active_pid WHERE slot_name = '{slot}'"
+    );
+    let stream = format!("SELECT pid::text {of_slot}");
+    let before = database.text(&stream).await;
+    assert!(before.is_some());
+    let heard = format!("SELECT (reply_time IS NOT NULL)::text {of_slot}");
+    database.until(&heard, "true").await;
+    let first = database
+        .text(format!("SELECT reply_time::text {of_slot}"))
+        .await
+        .unwrap();
+    // Nobody takes anything meanwhile.
+    let later =
+        format!("SELECT (reply_time > '{first}'::timestamptz + interval '7 seconds')::text {of_slot}");
+    database.until(&later, "true").await;
+    assert_eq!(take(&mut reader, 8).await.len(), 8);
+    assert_eq!(database.text(&stream).await, before);
+}
+
 /// A restart of the reader repeats nothing of what it acknowledged, though positions are told once a second only.
 #[tokio::test]
 async fn the_last_position_is_told_when_a_reader_leaves() {
