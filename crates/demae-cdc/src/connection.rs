@@ -44,6 +44,10 @@ const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 const READ_BUFFER: usize = 128 * 1024;
 /// The only mechanism of SASL that Postgres has without channel binding.
 const SCRAM: &str = "SCRAM-SHA-256";
+/// The tag of a `NoticeResponse`.
+const NOTICE: u8 = b'N';
+/// SQLSTATE of the warning that a publication was passed over (`LoadPublications` in Postgres's `pgoutput.c`).
+const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
 /// For a farewell: the peer may be frozen.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -70,6 +74,8 @@ pub(crate) enum Trouble {
     Line(PgWireError),
     /// No answer in time.
     Silent,
+    /// The server passes over changes, because it knows nothing of the publication at their place of the log.
+    PassedOver,
 }
 
 /// A connection on which the server has let the user in.
@@ -120,7 +126,21 @@ impl Connection {
                 message: fields.message.unwrap_or_default(),
             });
         }
+        if message.tag == NOTICE && self.is_passing_over(&ErrorFields::parse(&message.payload)) {
+            return Err(Trouble::PassedOver);
+        }
         Ok(message)
+    }
+
+    /// Up to Postgres 17 a publication that is younger than a change ends the stream with an error. Since 18 it is a
+    /// warning, and the change is left out: an event would be lost and only the server's log would say so. The words
+    /// depend on the server's language; the name in them does not.
+    fn is_passing_over(&self, notice: &ErrorFields) -> bool {
+        notice.code.as_deref() == Some(OBJECT_NOT_IN_PREREQUISITE_STATE)
+            && notice
+                .message
+                .as_ref()
+                .is_some_and(|message| message.contains(&self.config.publication))
     }
 
     /// Tells the server that everything before this position is done with, at this time in microseconds since 1970.
@@ -148,7 +168,7 @@ impl Connection {
         let target = &self.config.target;
         // The server asks for a sign of life after half of this and gives up after all of it, on both sides alike.
         let options = format!(
-            "-c datestyle=ISO -c timezone=UTC -c wal_sender_timeout={}",
+            "-c datestyle=ISO -c timezone=UTC -c client_min_messages=warning -c wal_sender_timeout={}",
             self.config.silence.as_millis()
         );
         let mut parameters = vec![
@@ -265,11 +285,9 @@ impl Trouble {
         match self {
             // A slot that vanished, was taken or invalidated meanwhile is found by the next look at it.
             Self::Refused { code, message } if code == "42704" && message.contains("publication") => {
-                Fault::PublicationTooYoung {
-                    publication: config.publication.clone(),
-                    slot: config.slot.clone(),
-                }
+                publication_too_young(config)
             }
+            Self::PassedOver => publication_too_young(config),
             Self::Refused { code, message } => catalog::refusal(config, &code, &message, None)
                 .unwrap_or_else(|| catalog::connection(config, message)),
             Self::Line(PgWireError::Auth(reason)) => Fault::Refused {
@@ -287,6 +305,13 @@ impl Trouble {
             Self::Line(other) => catalog::connection(config, other.to_string()),
             Self::Silent => catalog::connection(config, "no answer in time"),
         }
+    }
+}
+
+fn publication_too_young(config: &SourceConfig) -> Fault {
+    Fault::PublicationTooYoung {
+        publication: config.publication.clone(),
+        slot: config.slot.clone(),
     }
 }
 
