@@ -35,6 +35,8 @@ pub(crate) struct Slot {
     pub(crate) retained: i64,
     /// Bytes of log behind its confirmed position.
     pub(crate) lag: i64,
+    /// The server could copy it to its standbys (Postgres 17) and does not.
+    pub(crate) stays_behind: bool,
 }
 
 /// Quotes an identifier.
@@ -175,8 +177,9 @@ pub(crate) async fn slot(sql: &mut PgConnection, config: &SourceConfig) -> Resul
         sqlx::query(
             "SELECT database::text, plugin::text, active, coalesce(wal_status = 'lost', false), \
              coalesce(pg_wal_lsn_diff(written, restart_lsn)::int8, 0), \
-             coalesce(pg_wal_lsn_diff(written, confirmed_flush_lsn)::int8, 0) \
-             FROM pg_replication_slots, LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN \
+             coalesce(pg_wal_lsn_diff(written, confirmed_flush_lsn)::int8, 0), \
+             coalesce(to_jsonb(slot) ->> 'failover' = 'false', false) \
+             FROM pg_replication_slots AS slot, LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN \
              pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS written) position WHERE slot_name = $1",
         )
         .bind(&config.slot)
@@ -190,6 +193,7 @@ pub(crate) async fn slot(sql: &mut PgConnection, config: &SourceConfig) -> Resul
         lost: row.get(3),
         retained: row.get(4),
         lag: row.get(5),
+        stays_behind: row.get(6),
     }))
 }
 

@@ -105,6 +105,20 @@ impl Connection {
         timeout(ANSWER, enter).await.unwrap_or(Err(Trouble::Silent))
     }
 
+    /// Lets the server copy the slot to its standbys, which Postgres can since 17. Nobody may be reading the slot.
+    pub(crate) async fn keep_over_failover(&mut self) -> Result<(), Trouble> {
+        let statement = format!(
+            "ALTER_REPLICATION_SLOT {} (FAILOVER true)",
+            quote(&self.config.slot)
+        );
+        let alter = async {
+            write_query(&mut self.line, &statement).await?;
+            while !self.read().await?.is_ready_for_query() {}
+            Ok(())
+        };
+        timeout(ANSWER, alter).await.unwrap_or(Err(Trouble::Silent))
+    }
+
     /// Asks for the log of the slot from its confirmed position on. After this the server sends what it has.
     pub(crate) async fn follow(&mut self) -> Result<(), Trouble> {
         let statement = follow_statement(&self.config);
@@ -126,21 +140,12 @@ impl Connection {
                 message: fields.message.unwrap_or_default(),
             });
         }
-        if message.tag == NOTICE && self.is_passing_over(&ErrorFields::parse(&message.payload)) {
+        if message.tag == NOTICE
+            && is_passing_over(&ErrorFields::parse(&message.payload), &self.config.publication)
+        {
             return Err(Trouble::PassedOver);
         }
         Ok(message)
-    }
-
-    /// Up to Postgres 17 a publication that is younger than a change ends the stream with an error. Since 18 it is a
-    /// warning, and the change is left out: an event would be lost and only the server's log would say so. The words
-    /// depend on the server's language; the name in them does not.
-    fn is_passing_over(&self, notice: &ErrorFields) -> bool {
-        notice.code.as_deref() == Some(OBJECT_NOT_IN_PREREQUISITE_STATE)
-            && notice
-                .message
-                .as_ref()
-                .is_some_and(|message| message.contains(&self.config.publication))
     }
 
     /// Tells the server that everything before this position is done with, at this time in microseconds since 1970.
@@ -308,6 +313,15 @@ impl Trouble {
     }
 }
 
+/// Up to Postgres 17 a publication that is younger than a change ends the stream with an error. Since 18 it is a warning,
+/// and the change is left out: an event would be lost and only the server's log would say so. The words depend on the
+/// server's language; the name in them does not.
+fn is_passing_over(notice: &ErrorFields, publication: &str) -> bool {
+    let names_it = |message: &String| message.contains(publication);
+    notice.code.as_deref() == Some(OBJECT_NOT_IN_PREREQUISITE_STATE)
+        && notice.message.as_ref().is_some_and(names_it)
+}
+
 fn publication_too_young(config: &SourceConfig) -> Fault {
     Fault::PublicationTooYoung {
         publication: config.publication.clone(),
@@ -335,5 +349,23 @@ mod tests {
             "START_REPLICATION SLOT \"s\"\"x\" LOGICAL 0/0 (proto_version '2', publication_names '\"it''s \"\"mine\"\"\"', \
              messages 'true')"
         );
+    }
+    #[test]
+    fn only_the_warning_about_our_publication_is_a_loss() {
+        let notice =
+            |code: &str, message: &str| ErrorFields::parse(format!("C{code}\0M{message}\0\0").as_bytes());
+        let passes_over = |fields: &ErrorFields| is_passing_over(fields, "demae_outbox");
+        let skipped = "skipped loading publication \"demae_outbox\"";
+        assert!(passes_over(&notice("55000", skipped)));
+        assert!(passes_over(&notice(
+            "55000",
+            "\u{a1}la publicaci\u{f3}n \u{ab}demae_outbox\u{bb} fue omitida!"
+        )));
+        assert!(!passes_over(&notice(
+            "55000",
+            "skipped loading publication \"another\""
+        )));
+        assert!(!passes_over(&notice("01000", skipped)));
+        assert!(!passes_over(&ErrorFields::parse(b"\0")));
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! The slot is the lock of the active reader: while another process holds it, this one looks again from time to time.
 
+use std::sync::Arc;
+
 use sqlx::PgConnection;
 
 use crate::{
     Fault, MissingSlot, SourceConfig, catalog,
+    connection::{Connection, Purpose, Trouble},
     error::{create_slot, literal},
 };
 
@@ -29,7 +32,7 @@ pub(crate) async fn ensure_publication(sql: &mut PgConnection, config: &SourceCo
 /// Returns when the slot exists, is ours and free. `renew`: it is there and of no use, see [`Fault::PublicationTooYoung`].
 pub(crate) async fn wait_until_free(
     sql: &mut PgConnection,
-    config: &SourceConfig,
+    config: &Arc<SourceConfig>,
     mut renew: bool,
 ) -> Result<(), Fault> {
     let mut standing_by = false;
@@ -49,6 +52,9 @@ pub(crate) async fn wait_until_free(
             continue;
         }
         if !slot.active {
+            if slot.stays_behind {
+                keep_over_failover(config).await;
+            }
             return Ok(());
         }
         if !standing_by {
@@ -60,6 +66,30 @@ pub(crate) async fn wait_until_free(
             );
         }
         tokio::time::sleep(config.standby).await;
+    }
+}
+
+/// Lets the server copy the slot to its standbys, so that it is there after a failover. A server that refuses is read all
+/// the same.
+async fn keep_over_failover(config: &Arc<SourceConfig>) {
+    let altered = async {
+        let mut connection = Connection::open(config, Purpose::Replication).await?;
+        connection.keep_over_failover().await?;
+        connection.close().await;
+        Ok::<_, Trouble>(())
+    };
+    match altered.await {
+        Ok(()) => tracing::info!(
+            source = config.name,
+            slot = config.slot,
+            "standbys that synchronize slots have this one too from now on"
+        ),
+        Err(trouble) => tracing::warn!(
+            source = config.name,
+            slot = config.slot,
+            error = %trouble.fault(config),
+            "the slot is not copied to standbys; unless another process just took it, it will be missing after a failover"
+        ),
     }
 }
 

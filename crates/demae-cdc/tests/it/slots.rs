@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use demae_cdc::{Fault, Item, MissingSlot, Reader};
-use demae_testkit::{postgres::Durability, proxy::FaultProxy};
+use demae_testkit::{
+    postgres::{Durability, PrivatePostgres},
+    proxy::FaultProxy,
+};
 
 use crate::support::{Database, active, fault, next, numbers, reader, take, while_reading};
 
@@ -328,6 +331,71 @@ async fn a_restarted_server_and_a_new_timeline_lose_nothing() {
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen, [1, 2, 3, 4]);
+}
+
+/// Servers since Postgres 17 can; of an older one there is nothing to be said.
+#[tokio::test]
+async fn a_slot_is_kept_for_a_failover_where_the_server_can_though_it_was_made_without() {
+    let mut database = Database::create().await;
+    let slot = database.slot();
+    let mut first = reader(database.config(MissingSlot::Create));
+    while_reading(&mut first, database.until(&active(&slot), "true")).await;
+    let kept =
+        format!("SELECT to_jsonb(s) ->> 'failover' FROM pg_replication_slots s WHERE slot_name = '{slot}'");
+    let kept = database.text(kept).await;
+    assert!(matches!(kept.as_deref(), None | Some("true")), "{kept:?}");
+    let version = database.text("SHOW server_version_num").await.unwrap();
+    assert_eq!(kept.is_some(), version.parse::<u32>().unwrap() >= 170_000);
+    database.emit(1).await;
+    assert_eq!(numbers(&take(&mut first, 1).await), [1]);
+}
+
+/// The slot goes with the rows: what the old primary had committed and nobody had acknowledged is read from the new one.
+#[tokio::test]
+#[ignore = "needs Postgres 17 or later, which copies slots to standbys: scripts/test-postgres"]
+async fn a_failover_to_a_standby_with_the_slot_loses_nothing() {
+    let (primary, mut database) = Database::on_own_server(Durability::Full).await;
+    database
+        .run("SELECT pg_create_physical_replication_slot('standby')")
+        .await;
+    let standby = PrivatePostgres::start(Durability::Full).await.unwrap();
+    let settings = "primary_slot_name = 'standby'\nhot_standby_feedback = on\nsync_replication_slots = on";
+    standby.follow(&primary, settings).await.unwrap();
+    let mut database = database.again().await;
+    // No event is read before the standby has it, or a failover could take back what was delivered.
+    database
+        .run("ALTER SYSTEM SET synchronized_standby_slots = 'standby'")
+        .await;
+    database.run("SELECT pg_reload_conf()").await;
+    let slot = database.slot();
+    let mut before = reader(database.config(MissingSlot::Create));
+    while_reading(&mut before, database.until(&active(&slot), "true")).await;
+    let moved = database
+        .url
+        .replace(&primary.address().to_string(), &standby.address().to_string());
+    let mut there = Database::open(&moved).await;
+    let copied = format!(
+        "SELECT (synced AND NOT temporary)::text FROM pg_replication_slots WHERE slot_name = '{slot}'"
+    );
+    // A slot is copied once it has moved past what the standby has forgotten.
+    while there.text(&copied).await.as_deref() != Some("true") {
+        database.run("SELECT pg_log_standby_snapshot()").await;
+        database.emit(1).await;
+        take(&mut before, 1).await;
+    }
+    database.emit(2).await;
+    let arrived = "SELECT count(*)::text FROM outbox_events WHERE payload ->> 'n' = '2'";
+    there.until(arrived, "1").await;
+    drop(before);
+    primary.stop_immediate().await.unwrap();
+
+    there.run("SELECT pg_promote()").await;
+    there.until("SELECT pg_is_in_recovery()::text", "false").await;
+    let mut after = reader(there.config(MissingSlot::Refuse));
+    there.emit(3).await;
+    let mut seen = Vec::new();
+    collect(&mut after, &mut seen, 3).await;
+    assert!(seen.ends_with(&[2, 3]), "{seen:?}");
 }
 
 /// Takes events until one has the number.

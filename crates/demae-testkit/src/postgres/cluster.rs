@@ -174,6 +174,29 @@ impl Cluster {
         self.control(&["--mode=immediate", "stop"])
     }
 
+    /// Becomes a standby of `primary`, which is stopped for as long as it is copied.
+    pub(super) fn follow(&self, primary: &Self, settings: &str) -> Result<()> {
+        self.stop_fast()?;
+        primary.stop_fast()?;
+        fs::remove_dir_all(self.folder.join("data"))?;
+        let mut copy = as_owner("cp", &self.folder);
+        copy.arg("--archive").arg(primary.folder.join("data")).arg("data");
+        supervised::run(copy)?;
+        primary.start()?;
+        self.write_sockets()?;
+        self.write_port()?;
+        self.append(&format!(
+            "primary_conninfo = 'host={} port={} user={USER} password={} dbname=postgres'\n{settings}\n",
+            Ipv4Addr::LOCALHOST,
+            primary.port,
+            primary.password
+        ))?;
+        let signal = self.folder.join("data/standby.signal");
+        fs::write(&signal, "")?;
+        give_to_owner(&signal)?;
+        self.start().with_context(|| self.log())
+    }
+
     /// Signals the server and then every process it has. The server comes first: stopped, it starts no others.
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         let written =
@@ -214,12 +237,16 @@ impl Cluster {
         fs::remove_file(password)?;
         self.append(SETTINGS)?;
         self.append(durability.settings())?;
-        // Quotes cannot occur: the name is made of the temporary folder, letters and digits.
+        self.write_sockets()?;
+        self.write_port()
+    }
+
+    /// Quotes cannot occur: the name is made of the temporary folder, letters and digits.
+    fn write_sockets(&self) -> Result<()> {
         self.append(&format!(
             "unix_socket_directories = '{}'\n",
             self.folder.display()
-        ))?;
-        self.write_port()
+        ))
     }
 
     /// The last setting of a name wins, so a port drawn later is simply appended.

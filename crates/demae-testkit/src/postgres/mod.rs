@@ -126,6 +126,14 @@ impl PrivatePostgres {
         .await
     }
 
+    /// Makes this server a standby of another one, with all that it has, also its users and their passwords. Both run
+    /// afterwards; the other one is stopped while it is copied. `settings` are lines of a configuration.
+    pub async fn follow(&self, primary: &Self, settings: &'static str) -> Result<()> {
+        let primary = primary.server.clone();
+        self.run(move |cluster| cluster.follow(primary.server(), settings))
+            .await
+    }
+
     /// Sends SIGSTOP to all of the server: connections stay open and nothing is answered.
     pub fn freeze(&self) -> Result<()> {
         self.server.server().signal(Signal::STOP)

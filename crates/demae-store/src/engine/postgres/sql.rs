@@ -6,7 +6,8 @@
 //!
 //! - a subquery, scalar or `LATERAL`, with a `LIMIT`: never turned into a join. It asks for the first row *from* the key
 //!   on, which only the index that begins with the key can answer without sorting: of an empty table all indices look
-//!   alike, and one that has the key as its third column would do as well; or
+//!   alike, and one that has the key as its third column would do as well. (No `EXISTS`: it may be answered by reading
+//!   the whole table into a hash.) Or
 //! - in an `UPDATE`, whose table cannot be one, compared by `= ANY (ARRAY[…])` in the first column of the index: it can be
 //!   searched by that, and no merge can use it, for whose sake the planner considers reading an index from end to end.
 //!   (Not in a later column: there the planner may leave it out of the search.)
@@ -133,8 +134,8 @@ pub(super) const RECOVER_LEASES: &str = "
     UPDATE deliveries d SET state = 0, due_at = $1, lease = NULL, worker_id = NULL
     FROM (
         SELECT endpoint_id, event_id FROM deliveries l
-        WHERE state = 1 AND (due_at < $1 OR NOT EXISTS
-            (SELECT 1 FROM workers w WHERE w.id = l.worker_id AND w.heartbeat_at >= $2))
+        WHERE state = 1 AND (due_at < $1 OR COALESCE(
+            (SELECT w.heartbeat_at FROM workers w WHERE w.id = l.worker_id) < $2, true))
         LIMIT $3 FOR UPDATE SKIP LOCKED
     ) lapsed
     WHERE d.endpoint_id = ANY (ARRAY[lapsed.endpoint_id]) AND d.event_id = lapsed.event_id";
