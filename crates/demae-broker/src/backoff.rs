@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Before the second attempt; the first is made at once.
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait, before jitter.
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(5);
 /// Waits vary by this part upwards and downwards, so that processes that lost the same broker do not come back at once.
 const JITTER: f64 = 0.2;
 

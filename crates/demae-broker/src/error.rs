@@ -54,10 +54,3 @@ pub enum BrokerError {
     #[error("cannot read the certificates in {0}")]
     Certificates(String, #[source] std::io::Error),
 }
-
-impl BrokerError {
-    /// What lies beneath, for a log line; empty if nothing does.
-    pub(crate) fn cause(&self) -> String {
-        std::error::Error::source(self).map_or_else(String::new, ToString::to_string)
-    }
-}

@@ -41,7 +41,7 @@ pub struct SourceConfig {
     /// How long the server may be silent before the connection is given up. The server is asked to give signs of life
     /// in half of it, and gives up a reader that is silent for so long: a standby takes over then.
     pub silence: Duration,
-    /// The longest pause between two attempts to connect.
+    /// The pause before the next attempt where somebody must do something first, and the longest one otherwise.
     pub reconnect: Duration,
     /// How often a standby looks whether the slot is free.
     pub standby: Duration,

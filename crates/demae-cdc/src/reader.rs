@@ -22,6 +22,8 @@ use session::Session;
 
 /// The first pause after a failure; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest one after a failure that may pass by itself: nothing is read meanwhile.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Names an item until it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -198,7 +200,7 @@ impl Reader {
         self.active(false);
         self.paused_until = Some(Instant::now() + self.pause);
         self.pause = if fault.is_transient() || self.renew {
-            (self.pause * 2).min(self.config.reconnect)
+            (self.pause * 2).min(LONGEST_PAUSE).min(self.config.reconnect)
         } else {
             // Somebody must do something: no hurry, and no line in the log every moment.
             self.config.reconnect

@@ -8,7 +8,6 @@ use lapin::{
     options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
     types::FieldTable,
 };
-use tracing::warn;
 
 use super::{
     Shared, declare,
@@ -91,12 +90,11 @@ impl RabbitConsumer {
         Some((subscription, numbers))
     }
 
-    /// Notes a failure; the next call to `next` connects again.
-    fn failed(&mut self, error: &BrokerError) {
+    /// Notes a failure, which whoever is told of it logs; the next call to `next` connects again.
+    fn failed(&mut self) {
         self.subscription = None;
         self.backoff.failed();
         metrics::counter!(metric::FAILURES, "part" => PART).increment(1);
-        warn!(%error, cause = error.cause(), "consuming failed; the connection is made again");
     }
 }
 
@@ -196,8 +194,8 @@ pub(super) fn message(delivery: lapin::message::Delivery) -> Message {
 impl Consumer for RabbitConsumer {
     async fn next(&mut self, limit: usize) -> Result<Vec<Delivery>, BrokerError> {
         let got = self.try_next(limit.max(1)).await;
-        if let Err(error) = &got {
-            self.failed(error);
+        if got.is_err() {
+            self.failed();
         }
         got
     }
@@ -207,8 +205,8 @@ impl Consumer for RabbitConsumer {
             return Ok(());
         };
         let done = subscription.acknowledge(numbers).await;
-        if let Err(error) = &done {
-            self.failed(error);
+        if done.is_err() {
+            self.failed();
         }
         done
     }
@@ -218,8 +216,8 @@ impl Consumer for RabbitConsumer {
             return Ok(());
         };
         let done = subscription.reject(numbers, rejection).await;
-        if let Err(error) = &done {
-            self.failed(error);
+        if done.is_err() {
+            self.failed();
         }
         done
     }

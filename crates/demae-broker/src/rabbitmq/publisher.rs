@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tracing::warn;
 
 use super::{Shared, confirm, declare, link::Link};
 use crate::{BrokerError, Message, Publisher, backoff::Backoff, metric};
@@ -60,7 +59,6 @@ impl Publisher for RabbitPublisher {
                 // Also after a message that no queue took: connecting again declares the queue again.
                 self.backoff.failed();
                 metrics::counter!(metric::FAILURES, "part" => PART).increment(1);
-                warn!(%error, cause = error.cause(), "publishing failed; it is tried again");
                 Err(error)
             }
         }

@@ -168,7 +168,11 @@ async fn repeat<F>(
         };
         if let Err(error) = result {
             metrics::counter!(metric::STORE_FAILURES, "part" => part).increment(1);
-            tracing::warn!(part, error = %error, "housekeeping could not reach the database; trying again");
+            tracing::warn!(
+                part,
+                error = &error as &dyn std::error::Error,
+                "housekeeping could not reach the database; trying again"
+            );
         }
     }
 }

@@ -99,7 +99,10 @@ where
             Ok(answer) => return answer,
             Err(error) => {
                 metrics::counter!(metric::STORE_FAILURES, "part" => "recorder").increment(1);
-                tracing::warn!(error = %error, "outcomes could not be recorded; trying again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "outcomes could not be recorded; trying again"
+                );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(MAX_PAUSE);
             }

@@ -198,7 +198,10 @@ fn note_failure(error: &SourceError) {
     match error {
         SourceError::Store(error) => {
             metrics::counter!(metric::STORE_FAILURES, "part" => "router").increment(1);
-            tracing::warn!(error = %error, "the router could not reach the database; trying again");
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "the router could not reach the database; trying again"
+            );
         }
         SourceError::Other(error) => {
             metrics::counter!(metric::SOURCE_FAILURES).increment(1);

@@ -87,7 +87,10 @@ impl Scheduler {
         while !stopping.is_cancelled() {
             if let Err(error) = self.turn(&mut ready, &mut next_scan).await {
                 metrics::counter!(metric::STORE_FAILURES, "part" => "scheduler").increment(1);
-                tracing::warn!(error = %error, "the scheduler could not reach the database; trying again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the scheduler could not reach the database; trying again"
+                );
                 tokio::select! {
                     () = tokio::time::sleep(FAILURE_PAUSE) => {}
                     () = stopping.cancelled() => {}

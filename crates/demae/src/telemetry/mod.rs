@@ -29,6 +29,10 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 type BoxedLayer = Box<dyn tracing_subscriber::Layer<Registry> + Send + Sync>;
 
+/// What is not logged unless the setting asks for it by name: what these libraries complain of is told once more, with its
+/// meaning, by whoever uses them, and the broker's client shows the content of messages.
+const HUSHED: &str = "lapin=off,sqlx::postgres::notice=off,sqlx_core::pool=error";
+
 /// What must be kept while the server runs, and finished at its end.
 pub(crate) struct Telemetry {
     /// For `/metrics`; `None` if metrics are off.
@@ -40,8 +44,7 @@ pub(crate) struct Telemetry {
 impl Telemetry {
     /// Sets up all three. Must be called within a tokio runtime, and once in a process.
     pub(crate) fn start(settings: &Settings) -> anyhow::Result<Self> {
-        // The broker's client logs returned messages with their content; what matters of it is logged by our own part.
-        let filter = EnvFilter::try_new(&settings.log.filter)?.add_directive("lapin=error".parse()?);
+        let filter = EnvFilter::try_new(format!("{HUSHED},{}", settings.log.filter))?;
         let mut layers: Vec<BoxedLayer> = vec![log_layer(&settings.log).with_filter(filter).boxed()];
         #[cfg(feature = "otlp")]
         let traces = match &settings.otlp_endpoint {
