@@ -251,11 +251,9 @@ async fn open_postgres(options: &StoreOptions) -> Result<PostgresPools, StoreErr
         .options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT)])
         .disable_statement_logging();
     let pool = |max: u32| {
-        silence::watched(
-            PgPoolOptions::new()
-                .max_connections(max)
-                .acquire_timeout(ACQUIRE_TIMEOUT),
-        )
+        PgPoolOptions::new()
+            .max_connections(max)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
     };
     // A pool repeats a refused connection until its time is up; whoever waits for a start wants to know at once.
     tokio::time::timeout(ACQUIRE_TIMEOUT, connect.connect())
@@ -263,14 +261,17 @@ async fn open_postgres(options: &StoreOptions) -> Result<PostgresPools, StoreErr
         .map_err(|_| StoreError::Busy("the database did not answer in time".to_owned()))??
         .close()
         .await?;
-    let ordinary = pool(options.connections).connect_with(connect.clone()).await?;
-    let engine = pool(options.engine_connections).connect_lazy_with(engine_session(connect.clone()));
+    let ordinary = silence::watched(pool(options.connections))
+        .connect_with(connect.clone())
+        .await?;
+    let engine =
+        silence::lively(pool(options.engine_connections)).connect_lazy_with(engine_session(connect.clone()));
     // Nothing that is said there has to survive anything.
     let hints = connect.clone().options([("synchronous_commit", "off")]);
     Ok(PostgresPools {
         ordinary,
         engine,
-        signals: pool(SIGNAL_CONNECTIONS).connect_lazy_with(hints),
+        signals: silence::watched(pool(SIGNAL_CONNECTIONS)).connect_lazy_with(hints),
         dedicated: connect,
     })
 }

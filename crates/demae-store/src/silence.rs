@@ -5,17 +5,23 @@
 //! library waits for as long, also where it looks after its pool: before it lends a connection, and when one comes back.
 //! So nothing that waits for Postgres waits without a limit:
 //!
-//! - [`answer`] is the limit of a call. A connection whose call was given up goes back to its pool,
-//! - and the pool asks each connection for a sign of life when it comes back, and before it is lent if it has rested
-//!   ([`watched`]). One that gives none in time is closed, and a new one made.
+//! - [`answer`] is the limit of a call.
+//! - A pool asks a connection that has rested for a sign of life before it lends it ([`lively`]).
+//! - The engine lends its connections itself ([`Session`]): one whose call was given up is closed. Where that cannot be
+//!   known, each is asked for a sign of life when it comes back ([`watched`]), which costs a round trip.
 //!
-//! One wait remains: the library asks once more by itself when a connection comes back. A line that falls silent between
-//! the two signs of life costs its pool that one place, until TCP gives up.
+//! One wait remains: the library asks once more by itself when a connection comes back. A line that falls silent just then
+//! costs its pool that one place, until TCP gives up.
 
-use std::time::Duration;
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use sea_orm::sqlx::{
-    self, Connection as _, PgConnection, pool::PoolConnectionMetadata, postgres::PgPoolOptions,
+    self, Connection as _, PgConnection, PgPool, Postgres,
+    pool::{PoolConnection, PoolConnectionMetadata},
+    postgres::PgPoolOptions,
 };
 use tokio::time::timeout;
 
@@ -41,8 +47,8 @@ where
     }
 }
 
-/// A pool that closes connections whose line went silent.
-pub(crate) fn watched(options: PgPoolOptions) -> PgPoolOptions {
+/// A pool that lends no connection whose line went silent while it rested.
+pub(crate) fn lively(options: PgPoolOptions) -> PgPoolOptions {
     options
         .test_before_acquire(false)
         .before_acquire(|connection, rested: PoolConnectionMetadata| {
@@ -53,12 +59,61 @@ pub(crate) fn watched(options: PgPoolOptions) -> PgPoolOptions {
                 Ok(true)
             })
         })
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                sign_of_life(connection).await?;
-                Ok(true)
-            })
+}
+
+/// The same for users who give calls up and their connections back: it takes back none whose line went silent.
+pub(crate) fn watched(options: PgPoolOptions) -> PgPoolOptions {
+    lively(options).after_release(|connection, _| {
+        Box::pin(async move {
+            sign_of_life(connection).await?;
+            Ok(true)
         })
+    })
+}
+
+/// A connection for one call. It goes back to its pool once it is [`Session::answered`], and is closed otherwise: after an
+/// error, and when whoever made the call gave it up.
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: PoolConnection<Postgres>,
+    answered: bool,
+}
+
+impl Session {
+    /// Takes one from the pool.
+    pub(crate) async fn of(pool: &PgPool) -> Result<Self, StoreError> {
+        Ok(Self {
+            connection: pool.acquire().await?,
+            answered: false,
+        })
+    }
+
+    /// All that was asked has been answered.
+    pub(crate) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Deref for Session {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 /// Fails if there is none: then the connection is closed without saying goodbye.

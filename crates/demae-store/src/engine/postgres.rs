@@ -18,7 +18,11 @@ use std::{
 
 use async_trait::async_trait;
 use demae_event::{EndpointId, Event, EventId, Timestamp};
-use sea_orm::sqlx::{self, PgPool, Row};
+use sea_orm::sqlx::{
+    self, Connection as _, FromRow, PgConnection, PgPool, Postgres, Row,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -31,7 +35,7 @@ use super::{
 use crate::{
     StoreError,
     signals::{Board, Herald},
-    silence::answer,
+    silence::{Session, answer},
 };
 
 #[cfg(test)]
@@ -72,6 +76,9 @@ impl OutboxFloor {
     }
 }
 
+/// One statement with its values.
+type Statement<'q> = Query<'q, Postgres, PgArguments>;
+
 /// The values of one column, to be sent as an array.
 fn column<'a, T, V>(rows: &'a [T], value: impl FnMut(&'a T) -> V) -> Vec<V> {
     rows.iter().map(value).collect()
@@ -86,6 +93,33 @@ impl PostgresEngine {
             floor: Mutex::default(),
         }
     }
+
+    async fn rows(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, StoreError> {
+        let mut session = Session::of(&self.pool).await?;
+        let rows = answer(statement.fetch_all(&mut *session)).await?;
+        session.answered();
+        Ok(rows)
+    }
+
+    async fn row(&self, statement: Statement<'_>) -> Result<PgRow, StoreError> {
+        let mut session = Session::of(&self.pool).await?;
+        let row = answer(statement.fetch_one(&mut *session)).await?;
+        session.answered();
+        Ok(row)
+    }
+
+    /// How many rows it changed.
+    async fn affected(&self, statement: Statement<'_>) -> Result<u64, StoreError> {
+        let mut session = Session::of(&self.pool).await?;
+        let done = answer(statement.execute(&mut *session)).await?;
+        session.answered();
+        Ok(done.rows_affected())
+    }
+}
+
+/// The ids in the first column.
+fn ids(rows: &[PgRow]) -> Result<Vec<Uuid>, StoreError> {
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 #[async_trait]
@@ -94,21 +128,21 @@ impl Engine for PostgresEngine {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let written = answer(
-            sqlx::query_scalar(sql::APPEND)
-                .bind(column(events, |e| e.id.0))
-                .bind(column(events, |e| e.organization_id.0))
-                .bind(column(events, |e| e.name.as_str()))
-                .bind(column(events, |e| e.event_type.as_str()))
-                .bind(column(events, |e| e.data.get()))
-                .bind(column(events, |e| e.headers.as_deref().map(RawValue::get)))
-                .bind(column(events, |e| e.traceparent.as_deref()))
-                .bind(column(events, |e| e.created_at.as_micros()))
-                .fetch_all(&self.pool),
-        )
-        .await?;
+        let written = self
+            .rows(
+                sqlx::query(sql::APPEND)
+                    .bind(column(events, |e| e.id.0))
+                    .bind(column(events, |e| e.organization_id.0))
+                    .bind(column(events, |e| e.name.as_str()))
+                    .bind(column(events, |e| e.event_type.as_str()))
+                    .bind(column(events, |e| e.data.get()))
+                    .bind(column(events, |e| e.headers.as_deref().map(RawValue::get)))
+                    .bind(column(events, |e| e.traceparent.as_deref()))
+                    .bind(column(events, |e| e.created_at.as_micros())),
+            )
+            .await?;
         self.board.event_committed();
-        Ok(rows::appended(events, written))
+        Ok(rows::appended(events, ids(&written)?))
     }
 
     async fn outbox_changed(&self) {
@@ -127,13 +161,9 @@ impl Engine for PostgresEngine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .next(Instant::now());
-        let rows = answer(
-            sqlx::query(sql::READ_OUTBOX)
-                .bind(floor)
-                .bind(i64::from(limit))
-                .fetch_all(&self.pool),
-        )
-        .await?;
+        let rows = self
+            .rows(sqlx::query(sql::READ_OUTBOX).bind(floor).bind(i64::from(limit)))
+            .await?;
         if let Some(last) = rows.last() {
             let position = last.try_get::<i64, _>("position")?;
             let mut floor = self.floor.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +175,7 @@ impl Engine for PostgresEngine {
     }
 
     async fn endpoints_version(&self) -> Result<i64, StoreError> {
-        Ok(answer(sqlx::query_scalar(rows::ENDPOINTS_VERSION).fetch_one(&self.pool)).await?)
+        Ok(self.row(sqlx::query(rows::ENDPOINTS_VERSION)).await?.try_get(0)?)
     }
 
     async fn route(&self, messages: &[RoutedMessage], grant: LeaseGrant) -> Result<Vec<bool>, StoreError> {
@@ -157,42 +187,41 @@ impl Engine for PostgresEngine {
             .iter()
             .flat_map(|m| m.deliveries.iter().map(|d| (&*m.message, d)))
             .collect();
-        let new = answer(
-            sqlx::query_scalar(sql::ROUTE)
-                .bind(column(&distinct, |m| m.message.event_id.0))
-                .bind(column(&distinct, |m| m.message.organization_id.0))
-                .bind(column(&distinct, |m| m.message.event_name.as_str()))
-                .bind(column(&distinct, |m| m.message.event_type.as_str()))
-                .bind(column(&distinct, |m| m.message.data.get()))
-                .bind(column(&distinct, |m| {
-                    m.message.headers.as_deref().map(RawValue::get)
-                }))
-                .bind(column(&distinct, |m| m.message.traceparent.as_deref()))
-                .bind(column(&distinct, |m| m.message.created_at.as_micros()))
-                .bind(column(&deliveries, |(_, d)| d.endpoint_id.0))
-                .bind(column(&deliveries, |(m, _)| m.event_id.0))
-                .bind(column(&deliveries, |(m, _)| m.organization_id.0))
-                .bind(column(&deliveries, |(_, d)| d.lease.map(|lease| lease.0)))
-                .bind(column(&deliveries, |(_, d)| d.delivered_name.as_str()))
-                .bind(grant.now.as_micros())
-                .bind(grant.until.as_micros())
-                .bind(grant.worker)
-                .fetch_all(&self.pool),
-        )
-        .await?;
+        let new = self
+            .rows(
+                sqlx::query(sql::ROUTE)
+                    .bind(column(&distinct, |m| m.message.event_id.0))
+                    .bind(column(&distinct, |m| m.message.organization_id.0))
+                    .bind(column(&distinct, |m| m.message.event_name.as_str()))
+                    .bind(column(&distinct, |m| m.message.event_type.as_str()))
+                    .bind(column(&distinct, |m| m.message.data.get()))
+                    .bind(column(&distinct, |m| {
+                        m.message.headers.as_deref().map(RawValue::get)
+                    }))
+                    .bind(column(&distinct, |m| m.message.traceparent.as_deref()))
+                    .bind(column(&distinct, |m| m.message.created_at.as_micros()))
+                    .bind(column(&deliveries, |(_, d)| d.endpoint_id.0))
+                    .bind(column(&deliveries, |(m, _)| m.event_id.0))
+                    .bind(column(&deliveries, |(m, _)| m.organization_id.0))
+                    .bind(column(&deliveries, |(_, d)| d.lease.map(|lease| lease.0)))
+                    .bind(column(&deliveries, |(_, d)| d.delivered_name.as_str()))
+                    .bind(grant.now.as_micros())
+                    .bind(grant.until.as_micros())
+                    .bind(grant.worker),
+            )
+            .await?;
         let waiting = deliveries.iter().filter(|(_, delivery)| delivery.lease.is_none());
         self.board
             .tell_others(waiting.map(|(_, delivery)| delivery.endpoint_id));
-        Ok(rows::among(messages.iter().map(|m| m.message.event_id.0), new))
+        Ok(rows::among(
+            messages.iter().map(|m| m.message.event_id.0),
+            ids(&new)?,
+        ))
     }
 
     async fn take_out(&self, events: &[EventId]) -> Result<(), StoreError> {
-        answer(
-            sqlx::query(sql::TAKE_OUT)
-                .bind(column(events, |event| event.0))
-                .execute(&self.pool),
-        )
-        .await?;
+        self.affected(sqlx::query(sql::TAKE_OUT).bind(column(events, |event| event.0)))
+            .await?;
         Ok(())
     }
 
@@ -201,11 +230,15 @@ impl Engine for PostgresEngine {
         lanes: &[LaneRequest],
         grant: LeaseGrant,
     ) -> Result<Vec<LeasedDelivery>, StoreError> {
-        answer(claim(&self.pool, lanes, grant)).await
+        let mut session = Session::of(&self.pool).await?;
+        let leased = answer(claim(&mut session, lanes, grant)).await?;
+        session.answered();
+        Ok(leased)
     }
 
     async fn waiting_lanes(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
-        let lanes = answer(sqlx::query_as(sql::WAITING_LANES).fetch_all(&self.pool)).await?;
+        let lanes = self.rows(sqlx::query(sql::WAITING_LANES)).await?;
+        let lanes = lanes.iter().map(FromRow::from_row).collect::<Result<_, _>>()?;
         Ok(rows::lanes(lanes))
     }
 
@@ -213,44 +246,43 @@ impl Engine for PostgresEngine {
         if attempts.is_empty() {
             return Ok(Vec::new());
         }
-        let moved = answer(
-            sqlx::query_scalar(sql::RECORD)
-                .bind(column(attempts, |a| a.id.0))
-                .bind(column(attempts, |a| a.organization_id.0))
-                .bind(column(attempts, |a| a.endpoint_id.0))
-                .bind(column(attempts, |a| a.event_id.0))
-                .bind(column(attempts, |a| a.event_name.as_str()))
-                .bind(column(attempts, |a| a.number as i32))
-                .bind(column(attempts, |a| a.manual))
-                .bind(column(attempts, |a| a.status as i16))
-                .bind(column(attempts, |a| a.disposition.state() as i16))
-                .bind(column(attempts, rows::next_attempt_at))
-                .bind(column(attempts, |a| a.step as i32))
-                .bind(column(attempts, |a| a.url.as_str()))
-                .bind(column(attempts, |a| a.http_status.map(i32::from)))
-                .bind(column(attempts, |a| a.error_kind))
-                .bind(column(attempts, |a| {
-                    a.error_detail.as_deref().map(rows::storable)
-                }))
-                .bind(column(attempts, |a| a.request_headers.as_str()))
-                .bind(column(attempts, |a| a.response_headers.as_str()))
-                .bind(column(attempts, |a| rows::storable(&a.response_body)))
-                .bind(column(attempts, |a| a.duration_ms as i32))
-                .bind(column(attempts, |a| a.started_at.as_micros()))
-                .fetch_all(&self.pool),
-        )
-        .await?;
-        Ok(rows::among(attempts.iter().map(|a| a.id.0), moved))
+        let moved = self
+            .rows(
+                sqlx::query(sql::RECORD)
+                    .bind(column(attempts, |a| a.id.0))
+                    .bind(column(attempts, |a| a.organization_id.0))
+                    .bind(column(attempts, |a| a.endpoint_id.0))
+                    .bind(column(attempts, |a| a.event_id.0))
+                    .bind(column(attempts, |a| a.event_name.as_str()))
+                    .bind(column(attempts, |a| a.number as i32))
+                    .bind(column(attempts, |a| a.manual))
+                    .bind(column(attempts, |a| a.status as i16))
+                    .bind(column(attempts, |a| a.disposition.state() as i16))
+                    .bind(column(attempts, rows::next_attempt_at))
+                    .bind(column(attempts, |a| a.step as i32))
+                    .bind(column(attempts, |a| a.url.as_str()))
+                    .bind(column(attempts, |a| a.http_status.map(i32::from)))
+                    .bind(column(attempts, |a| a.error_kind))
+                    .bind(column(attempts, |a| {
+                        a.error_detail.as_deref().map(rows::storable)
+                    }))
+                    .bind(column(attempts, |a| a.request_headers.as_str()))
+                    .bind(column(attempts, |a| a.response_headers.as_str()))
+                    .bind(column(attempts, |a| rows::storable(&a.response_body)))
+                    .bind(column(attempts, |a| a.duration_ms as i32))
+                    .bind(column(attempts, |a| a.started_at.as_micros())),
+            )
+            .await?;
+        Ok(rows::among(attempts.iter().map(|a| a.id.0), ids(&moved)?))
     }
 
     async fn release(&self, leases: &[Release]) -> Result<(), StoreError> {
-        answer(
+        self.affected(
             sqlx::query(sql::RELEASE)
                 .bind(column(leases, |l| l.lease.0))
                 .bind(column(leases, |l| l.endpoint_id.0))
                 .bind(column(leases, |l| l.event_id.0))
-                .bind(column(leases, |l| l.due_at.as_micros()))
-                .execute(&self.pool),
+                .bind(column(leases, |l| l.due_at.as_micros())),
         )
         .await?;
         Ok(())
@@ -262,25 +294,20 @@ impl Engine for PostgresEngine {
         lease_ends: &[Timestamp],
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let given_back = answer(
-            sqlx::query(sql::GIVE_BACK)
-                .bind(now.as_micros())
-                .bind(worker)
-                .bind(column(lease_ends, |end| end.as_micros()))
-                .execute(&self.pool),
-        )
-        .await?;
-        Ok(given_back.rows_affected())
+        let given_back = self
+            .affected(
+                sqlx::query(sql::GIVE_BACK)
+                    .bind(now.as_micros())
+                    .bind(worker)
+                    .bind(column(lease_ends, |end| end.as_micros())),
+            )
+            .await?;
+        Ok(given_back)
     }
 
     async fn heartbeat(&self, worker: Uuid, now: Timestamp) -> Result<(), StoreError> {
-        answer(
-            sqlx::query(sql::HEARTBEAT)
-                .bind(worker)
-                .bind(now.as_micros())
-                .execute(&self.pool),
-        )
-        .await?;
+        self.affected(sqlx::query(sql::HEARTBEAT).bind(worker).bind(now.as_micros()))
+            .await?;
         Ok(())
     }
 
@@ -290,34 +317,27 @@ impl Engine for PostgresEngine {
         dead_before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let recovered = answer(
-            sqlx::query(sql::RECOVER_LEASES)
-                .bind(now.as_micros())
-                .bind(dead_before.as_micros())
-                .bind(i64::from(limit))
-                .execute(&self.pool),
-        )
-        .await?;
-        Ok(recovered.rows_affected())
+        let recovered = self
+            .affected(
+                sqlx::query(sql::RECOVER_LEASES)
+                    .bind(now.as_micros())
+                    .bind(dead_before.as_micros())
+                    .bind(i64::from(limit)),
+            )
+            .await?;
+        Ok(recovered)
     }
 
     async fn retire(&self, worker: Uuid) -> Result<(), StoreError> {
-        answer(
-            sqlx::query("DELETE FROM workers WHERE id = $1")
-                .bind(worker)
-                .execute(&self.pool),
-        )
-        .await?;
+        self.affected(sqlx::query("DELETE FROM workers WHERE id = $1").bind(worker))
+            .await?;
         Ok(())
     }
 
     async fn backlog(&self, _now: Timestamp) -> Result<Backlog, StoreError> {
-        let counts = answer(
-            sqlx::query(sql::BACKLOG)
-                .bind(BACKLOG_COUNT_LIMIT as i64)
-                .fetch_one(&self.pool),
-        )
-        .await?;
+        let counts = self
+            .row(sqlx::query(sql::BACKLOG).bind(BACKLOG_COUNT_LIMIT as i64))
+            .await?;
         rows::backlog(&counts, &self.waiting_lanes().await?)
     }
 
@@ -329,11 +349,11 @@ impl Engine for PostgresEngine {
 
 /// [`Engine::claim`]: looks first, as the leases are made here.
 async fn claim(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     lanes: &[LaneRequest],
     grant: LeaseGrant,
 ) -> Result<Vec<LeasedDelivery>, StoreError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = connection.begin().await?;
     let due = sqlx::query(sql::CLAIM)
         .bind(column(lanes, |lane| lane.endpoint_id.0))
         .bind(column(lanes, |lane| {
