@@ -46,7 +46,8 @@ impl Grants {
         }
     }
 
-    /// A grant for one call, which ends at a time of its own.
+    /// A grant for one call, which ends at a time of its own. A clock that was set back makes leases longer until it has
+    /// caught up.
     pub(super) fn grant(&self, now: Timestamp) -> LeaseGrant {
         let mut state = self.state();
         let until = (now + self.lease).max(state.last + Duration::from_micros(1));

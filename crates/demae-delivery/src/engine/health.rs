@@ -80,7 +80,11 @@ impl Health {
     pub(super) async fn settle(&mut self, now: Timestamp) {
         for (endpoint, finding) in std::mem::take(&mut self.findings).into_values() {
             if let Err(error) = answer(self.act(&endpoint, finding, now)).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, endpoint = %endpoint.id, "the endpoint's health could not be written");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    endpoint = %endpoint.id,
+                    "the endpoint's health could not be written"
+                );
             }
         }
     }

@@ -143,8 +143,8 @@ fn count_recovered(leases: u64, how: &'static str) {
     }
 }
 
-/// Does one part of the housekeeping every `period` until `stopping`, a turn of which takes at most `limit`, which also ends it in the middle: every part is a
-/// row of short transactions.
+/// Does one part of the housekeeping every `period`, a turn of which takes at most `limit`, until `stopping`. Both end a
+/// turn in the middle: every part is a row of short transactions.
 async fn repeat<F>(
     part: &'static str,
     period: Duration,
