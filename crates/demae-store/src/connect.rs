@@ -256,9 +256,8 @@ async fn open_postgres(options: &StoreOptions) -> Result<PostgresPools, StoreErr
             .acquire_timeout(ACQUIRE_TIMEOUT)
     };
     // A pool repeats a refused connection until its time is up; whoever waits for a start wants to know at once.
-    tokio::time::timeout(ACQUIRE_TIMEOUT, connect.connect())
-        .await
-        .map_err(|_| StoreError::Busy("the database did not answer in time".to_owned()))??
+    silence::answer_within(ACQUIRE_TIMEOUT, connect.connect())
+        .await?
         .close()
         .await?;
     let ordinary = silence::watched(pool(options.connections))

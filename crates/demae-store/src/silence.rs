@@ -3,7 +3,7 @@
 //! A line can end without a word: a firewall forgets it, a machine vanishes without closing what it had open. TCP goes on
 //! sending for about a quarter of an hour before it says so, and never notices if nothing was to be sent. The database
 //! library waits for as long, also where it looks after its pool: before it lends a connection, and when one comes back.
-//! So nothing that waits for Postgres waits without a limit:
+//! So what waits for Postgres has a limit:
 //!
 //! - [`answer`] is the limit of a call.
 //! - A pool asks a connection that has rested for a sign of life before it lends it ([`lively`]).
@@ -41,7 +41,18 @@ pub async fn answer<T, E>(call: impl Future<Output = Result<T, E>>) -> Result<T,
 where
     StoreError: From<E>,
 {
-    match timeout(ANSWER_LIMIT, call).await {
+    answer_within(ANSWER_LIMIT, call).await
+}
+
+/// [`answer`] with a limit of its own.
+pub async fn answer_within<T, E>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, StoreError>
+where
+    StoreError: From<E>,
+{
+    match timeout(limit, call).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(StoreError::Busy("the database did not answer in time".to_owned())),
     }

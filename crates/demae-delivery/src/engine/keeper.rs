@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use demae_event::{Clock, Timestamp};
-use demae_store::{Store, StoreError};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use demae_store::{Store, StoreError, silence::answer_within};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -161,9 +161,7 @@ async fn repeat<F>(
             () = stopping.cancelled() => return,
             result = async {
                 ticks.tick().await;
-                timeout(limit, turn()).await.unwrap_or_else(|_| {
-                    Err(StoreError::Busy("the database did not answer in time".to_owned()))
-                })
+                answer_within(limit, turn()).await
             } => result,
         };
         if let Err(error) = result {

@@ -49,6 +49,9 @@ fn hours() -> Settings {
     }
 }
 
+/// The advisory lock that commits wait for.
+const COMMITS: &str = "4711";
+
 /// A database in which whatever leases waits, in its commit, until nobody holds [`COMMITS`] any more.
 struct LostAnswer {
     bench: Bench,
@@ -57,8 +60,6 @@ struct LostAnswer {
     line: FaultProxy,
     holder: Option<Transaction>,
 }
-
-const COMMITS: &str = "4711";
 
 impl LostAnswer {
     async fn prepare() -> Self {

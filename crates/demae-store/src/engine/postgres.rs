@@ -117,11 +117,6 @@ impl PostgresEngine {
     }
 }
 
-/// The ids in the first column.
-fn ids(rows: &[PgRow]) -> Result<Vec<Uuid>, StoreError> {
-    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
-}
-
 #[async_trait]
 impl Engine for PostgresEngine {
     async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, StoreError> {
@@ -142,7 +137,7 @@ impl Engine for PostgresEngine {
             )
             .await?;
         self.board.event_committed();
-        Ok(rows::appended(events, ids(&written)?))
+        Ok(rows::appended(events, rows::ids(&written)?))
     }
 
     async fn outbox_changed(&self) {
@@ -215,7 +210,7 @@ impl Engine for PostgresEngine {
             .tell_others(waiting.map(|(_, delivery)| delivery.endpoint_id));
         Ok(rows::among(
             messages.iter().map(|m| m.message.event_id.0),
-            ids(&new)?,
+            rows::ids(&new)?,
         ))
     }
 
@@ -273,7 +268,7 @@ impl Engine for PostgresEngine {
                     .bind(column(attempts, |a| a.started_at.as_micros())),
             )
             .await?;
-        Ok(rows::among(attempts.iter().map(|a| a.id.0), ids(&moved)?))
+        Ok(rows::among(attempts.iter().map(|a| a.id.0), rows::ids(&moved)?))
     }
 
     async fn release(&self, leases: &[Release]) -> Result<(), StoreError> {
@@ -294,15 +289,13 @@ impl Engine for PostgresEngine {
         lease_ends: &[Timestamp],
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let given_back = self
-            .affected(
-                sqlx::query(sql::GIVE_BACK)
-                    .bind(now.as_micros())
-                    .bind(worker)
-                    .bind(column(lease_ends, |end| end.as_micros())),
-            )
-            .await?;
-        Ok(given_back)
+        self.affected(
+            sqlx::query(sql::GIVE_BACK)
+                .bind(now.as_micros())
+                .bind(worker)
+                .bind(column(lease_ends, |end| end.as_micros())),
+        )
+        .await
     }
 
     async fn heartbeat(&self, worker: Uuid, now: Timestamp) -> Result<(), StoreError> {
@@ -317,15 +310,13 @@ impl Engine for PostgresEngine {
         dead_before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let recovered = self
-            .affected(
-                sqlx::query(sql::RECOVER_LEASES)
-                    .bind(now.as_micros())
-                    .bind(dead_before.as_micros())
-                    .bind(i64::from(limit)),
-            )
-            .await?;
-        Ok(recovered)
+        self.affected(
+            sqlx::query(sql::RECOVER_LEASES)
+                .bind(now.as_micros())
+                .bind(dead_before.as_micros())
+                .bind(i64::from(limit)),
+        )
+        .await
     }
 
     async fn retire(&self, worker: Uuid) -> Result<(), StoreError> {

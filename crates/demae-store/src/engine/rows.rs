@@ -24,6 +24,15 @@ pub(super) trait Readable<'r, D: Database>: Decode<'r, D> + Type<D> {}
 
 impl<'r, D: Database, T: Decode<'r, D> + Type<D>> Readable<'r, D> for T {}
 
+/// The ids in the first column.
+pub(super) fn ids<'r, R: Row>(rows: &'r [R]) -> Result<Vec<Uuid>, StoreError>
+where
+    usize: ColumnIndex<R>,
+    Uuid: Readable<'r, R::Database>,
+{
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
 /// A row of the outbox.
 pub(super) struct OutboxRow {
     pub(super) id: Uuid,

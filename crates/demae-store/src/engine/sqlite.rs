@@ -15,7 +15,7 @@ use std::{collections::HashSet, sync::Arc};
 use async_trait::async_trait;
 use demae_event::{EndpointId, Event, EventId, Timestamp};
 use sea_orm::sqlx::{
-    self, Row, Sqlite, SqliteConnection, SqlitePool,
+    self, Sqlite, SqliteConnection, SqlitePool,
     query::Query,
     sqlite::{SqliteArguments, SqliteRow},
 };
@@ -88,10 +88,6 @@ async fn run<T>(
     Ok(answers)
 }
 
-fn ids(rows: &[SqliteRow]) -> Result<Vec<Uuid>, StoreError> {
-    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
-}
-
 /// A delivery to insert, of which message.
 type Fanned<'a> = (&'a Message, &'a NewDelivery);
 
@@ -105,7 +101,7 @@ impl Engine for SqliteEngine {
         let written = run(&mut transaction, events, sql::APPEND, bind_event).await?;
         transaction.commit().await?;
         self.board.event_committed();
-        Ok(rows::appended(events, ids(&written)?))
+        Ok(rows::appended(events, rows::ids(&written)?))
     }
 
     async fn outbox_changed(&self) {
@@ -142,7 +138,7 @@ impl Engine for SqliteEngine {
             bind_message(query, &routed.message)
         })
         .await?;
-        let new = ids(&new)?;
+        let new = rows::ids(&new)?;
         let is_new = rows::among(distinct.iter().map(|m| m.message.event_id.0), new.clone());
         let deliveries: Vec<Fanned<'_>> = distinct
             .iter()
@@ -219,7 +215,7 @@ impl Engine for SqliteEngine {
         run(&mut transaction, attempts, sql::MOVE, bind_move).await?;
         run(&mut transaction, attempts, sql::KEEP, bind_attempt).await?;
         transaction.commit().await?;
-        Ok(rows::among(attempts.iter().map(|a| a.id.0), ids(&held)?))
+        Ok(rows::among(attempts.iter().map(|a| a.id.0), rows::ids(&held)?))
     }
 
     async fn release(&self, leases: &[Release]) -> Result<(), StoreError> {

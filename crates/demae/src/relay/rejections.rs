@@ -6,6 +6,7 @@ use demae_event::Clock;
 use demae_store::{
     Store, StoreError,
     repository::rejected::{self, NewRejected},
+    silence::answer,
 };
 
 /// Counter, label `source`: things that could not become events.
@@ -25,10 +26,14 @@ impl Rejections {
 
     /// Keeps what arrived from `source`, and why it is no event. Only after `Ok` may it be acknowledged.
     pub(crate) async fn add(&self, source: &str, reason: &str, body: &[u8]) -> Result<(), StoreError> {
-        let mut transaction = self.store.begin().await?;
-        let rejected = NewRejected { source, reason, body };
-        let id = rejected::insert(&mut transaction, rejected, self.clock.now()).await?;
-        transaction.commit().await?;
+        let written = async {
+            let mut transaction = self.store.begin().await?;
+            let rejected = NewRejected { source, reason, body };
+            let id = rejected::insert(&mut transaction, rejected, self.clock.now()).await?;
+            transaction.commit().await?;
+            Ok::<_, StoreError>(id)
+        };
+        let id = answer(written).await?;
         metrics::counter!(REJECTED, "source" => source.to_owned()).increment(1);
         tracing::warn!(source, reason, %id, "rejected: it cannot become an event; see `demae dead-letters`");
         Ok(())

@@ -33,6 +33,11 @@ type BoxedLayer = Box<dyn tracing_subscriber::Layer<Registry> + Send + Sync>;
 /// meaning, by whoever uses them, and the broker's client shows the content of messages.
 const HUSHED: &str = "lapin=off,sqlx::postgres::notice=off,sqlx_core::pool=error";
 
+/// The setting, with the libraries hushed that it does not name: of two directives for one target the later one holds.
+fn filter(setting: &str) -> anyhow::Result<EnvFilter> {
+    Ok(EnvFilter::try_new(format!("{HUSHED},{setting}"))?)
+}
+
 /// What must be kept while the server runs, and finished at its end.
 pub(crate) struct Telemetry {
     /// For `/metrics`; `None` if metrics are off.
@@ -44,7 +49,7 @@ pub(crate) struct Telemetry {
 impl Telemetry {
     /// Sets up all three. Must be called within a tokio runtime, and once in a process.
     pub(crate) fn start(settings: &Settings) -> anyhow::Result<Self> {
-        let filter = EnvFilter::try_new(format!("{HUSHED},{}", settings.log.filter))?;
+        let filter = filter(&settings.log.filter)?;
         let mut layers: Vec<BoxedLayer> = vec![log_layer(&settings.log).with_filter(filter).boxed()];
         #[cfg(feature = "otlp")]
         let traces = match &settings.otlp_endpoint {
@@ -117,4 +122,20 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
         }
     });
     Ok(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_brokers_client_is_heard_only_by_name() {
+        let directives = |setting| filter(setting).unwrap().to_string();
+        assert!(directives("debug").contains("lapin=off"));
+        let named = directives("info,lapin=error");
+        assert!(
+            named.contains("lapin=error") && !named.contains("lapin=off"),
+            "{named}"
+        );
+    }
 }

@@ -92,7 +92,9 @@ impl Svix {
         };
         let mut answer = self.api.create_message(event, &payload).await?;
         if matches!(answer, Answer::NoApplication) {
-            let Some(row) = organizations::find(self.store.reader(), organization).await? else {
+            let Some(row) =
+                demae_store::silence::answer(organizations::find(self.store.reader(), organization)).await?
+            else {
                 return reject(&unknown_organization(event)).await;
             };
             self.api.create_application(organization, &row.name).await?;
