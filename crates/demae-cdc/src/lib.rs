@@ -25,6 +25,7 @@ mod session;
 mod slot;
 mod stream;
 mod target;
+mod visibility;
 
 pub use config::{DEFAULT_NAME, MissingSlot, SourceConfig};
 pub use error::{CdcError, Fault};

@@ -42,11 +42,16 @@ pub enum DecodeError {
     Kind(u8),
 }
 
+/// The number of a transaction, as the log has it: the lower half of the full one, so it goes round.
+pub type Xid = u32;
+
 /// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// A transaction begins. What it changed follows, and then its commit: the messages of two are never mixed.
     Begin {
+        /// Its number.
+        xid: Xid,
         /// When it committed, by the server's clock.
         committed_at: Timestamp,
     },
@@ -131,8 +136,9 @@ pub fn decode(message: &Bytes) -> Result<Message, DecodeError> {
         b'B' => {
             rest.u64("position")?;
             let committed_at = rest.u64("commit time")?.cast_signed();
-            rest.u32("transaction")?;
+            let xid = rest.u32("transaction")?;
             Ok(Message::Begin {
+                xid,
                 committed_at: Timestamp::from_micros(committed_at.saturating_add(POSTGRES_EPOCH)),
             })
         }
@@ -326,6 +332,7 @@ mod tests {
         assert_eq!(
             decode(&begin.into()),
             Ok(Message::Begin {
+                xid: 77,
                 committed_at: Timestamp::from_secs(946_684_801)
             })
         );

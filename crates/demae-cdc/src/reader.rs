@@ -1,6 +1,6 @@
 //! The events of a source, in the order of its log, again after every trouble.
 //!
-//! - *Committed*: only what is committed is ever sent by the server.
+//! - *Committed*: only what is committed is ever sent by the server, and it is offered once everybody can see it.
 //! - *At least once*: what [`Reader::next`] offered is offered again until it is acknowledged; after a reconnection
 //!   everything behind the last transaction that was confirmed whole comes again.
 //! - *Order*: that of commits, and within a transaction that of statements.
@@ -72,6 +72,8 @@ pub struct Reader {
     ledger: Ledger,
     /// The changes of the last batch, and whether each is acknowledged.
     offered: Vec<(Change, bool)>,
+    /// They were waited for, and can be given to the caller.
+    visible: bool,
     /// The position of the first of them.
     first: u64,
     pause: Duration,
@@ -106,6 +108,7 @@ impl Reader {
             state: State::Closed,
             ledger: Ledger::default(),
             offered: Vec::new(),
+            visible: false,
             first: 0,
             pause: FIRST_PAUSE,
             paused_until: None,
@@ -121,10 +124,9 @@ impl Reader {
 
     /// The next items, at most `limit`, as soon as there is one. Cancel-safe.
     pub async fn next(&mut self, limit: usize) -> Result<Vec<Item>, CdcError> {
-        while self.offered.iter().all(|(_, acknowledged)| *acknowledged) {
-            self.first += self.offered.len() as u64;
-            self.offered.clear();
-            if let Err(fault) = self.receive(limit.max(1)).await {
+        while !self.visible || self.offered.iter().all(|(_, acknowledged)| *acknowledged) {
+            if let Err(fault) = self.advance(limit.max(1)).await {
+                self.forget();
                 self.renew = self.can_renew(&fault);
                 self.close(&fault);
                 if !fault.is_transient() && !self.renew {
@@ -151,18 +153,33 @@ impl Reader {
         }
     }
 
-    async fn receive(&mut self, limit: usize) -> Result<(), Fault> {
+    /// Takes the next changes, or waits until those that were taken can be seen. Nobody knows of them before.
+    async fn advance(&mut self, limit: usize) -> Result<(), Fault> {
+        if self.visible {
+            self.forget();
+        }
         self.open().await?;
         let State::Open(session) = &mut self.state else {
             return Ok(());
         };
-        let mut taken = Vec::new();
-        let received = session.receive(limit, &mut self.ledger, &mut taken).await;
-        self.offered
-            .extend(taken.into_iter().map(|change| (change, false)));
-        received?;
+        if self.offered.is_empty() {
+            let mut taken = Vec::new();
+            session.receive(limit, &mut self.ledger, &mut taken).await?;
+            self.offered
+                .extend(taken.into_iter().map(|change| (change, false)));
+        }
+        session
+            .visible(self.offered.iter().map(|(change, _)| change))
+            .await?;
+        self.visible = true;
         self.pause = FIRST_PAUSE;
         Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.first += self.offered.len() as u64;
+        self.offered.clear();
+        self.visible = false;
     }
 
     async fn open(&mut self) -> Result<(), Fault> {

@@ -8,7 +8,7 @@ use demae_event::{Event, Timestamp};
 use crate::{
     ledger::Stretch,
     mapping::{Layout, MAX_REJECTED_BODY, cut, message_event},
-    pgoutput,
+    pgoutput::{self, Xid},
 };
 
 /// A change that may become an event. Holds the network's bytes, so that offering it again costs a reading, not a copy
@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct Change {
     pub(crate) content: Content,
     pub(crate) committed_at: Timestamp,
+    /// The transaction, if it came with one.
+    pub(crate) xid: Option<Xid>,
     pub(crate) stretch: Stretch,
 }
 

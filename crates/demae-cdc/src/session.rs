@@ -17,11 +17,12 @@ use crate::{
     connection::{Connection, Purpose},
     ledger::{Ledger, Stretch},
     mapping::Layout,
-    pgoutput::{self, Emitted, Insert, Message},
+    pgoutput::{self, Emitted, Insert, Message, Xid},
     remains::Remains,
     row::{Change, Content},
     slot,
     stream::{Piece, Stream},
+    visibility::Visibility,
 };
 
 /// The prefix of messages that are events.
@@ -35,12 +36,20 @@ pub(crate) struct Session {
     stream: Stream,
     layouts: HashMap<u32, Option<Arc<Layout>>>,
     /// The transaction that is being read.
-    transaction: Option<(Stretch, Timestamp)>,
+    transaction: Option<Transaction>,
     remains: Option<(Remains, Option<Stretch>)>,
     /// Rows of the table that were offered and must be acknowledged before the mark is removed.
     unmark: Option<Stretch>,
     /// What ended the stream behind the changes that were taken.
     ended: Option<Fault>,
+    visibility: Visibility,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Transaction {
+    stretch: Stretch,
+    committed_at: Timestamp,
+    xid: Option<Xid>,
 }
 
 impl fmt::Debug for Session {
@@ -77,6 +86,7 @@ impl Session {
             transaction: None,
             unmark: None,
             ended: None,
+            visibility: Visibility::new(sql, config.clone()),
             config,
         })
     }
@@ -113,6 +123,13 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Returns when everybody can see these changes. Cancel-safe.
+    pub(crate) async fn visible(&mut self, changes: impl Iterator<Item = &Change>) -> Result<(), Fault> {
+        let mut transactions: Vec<Xid> = changes.filter_map(|change| change.xid).collect();
+        transactions.dedup();
+        self.visibility.reached(&transactions).await
     }
 
     /// Tells the server how far it need not keep its log.
@@ -153,6 +170,7 @@ impl Session {
                 layout: remains.layout.clone(),
             },
             committed_at: Timestamp::default(),
+            xid: None,
             stretch,
         }))
     }
@@ -186,11 +204,15 @@ impl Session {
 
     fn read(&mut self, message: &Bytes, ledger: &mut Ledger) -> Result<Step, Fault> {
         match pgoutput::decode(message).map_err(|error| protocol(error.to_string()))? {
-            Message::Begin { committed_at } => {
-                self.transaction = Some((ledger.begin(), committed_at));
+            Message::Begin { xid, committed_at } => {
+                self.transaction = Some(Transaction {
+                    stretch: ledger.begin(),
+                    committed_at,
+                    xid: Some(xid),
+                });
             }
             Message::Commit { end } => {
-                if let Some((stretch, _)) = self.transaction.take() {
+                if let Some(Transaction { stretch, .. }) = self.transaction.take() {
                     ledger.end(stretch, end);
                     self.confirm(ledger);
                 }
@@ -214,7 +236,11 @@ impl Session {
             .layouts
             .get(&insert.relation)
             .ok_or_else(|| protocol("a row of a table that was not announced".to_owned()))?;
-        let (stretch, committed_at) = self
+        let Transaction {
+            stretch,
+            committed_at,
+            xid,
+        } = self
             .transaction
             .ok_or_else(|| protocol("a row outside a transaction".to_owned()))?;
         let Some(layout) = layout else {
@@ -227,6 +253,7 @@ impl Session {
                 tuple: insert.tuple,
             },
             committed_at,
+            xid,
             stretch,
         }))
     }
@@ -244,9 +271,15 @@ impl Session {
     fn message(&mut self, emitted: Emitted, ledger: &mut Ledger) -> Change {
         let position = Lsn(emitted.position);
         let alone = self.transaction.is_none();
-        let (stretch, committed_at) = self
-            .transaction
-            .unwrap_or_else(|| (ledger.begin(), Timestamp::default()));
+        let Transaction {
+            stretch,
+            committed_at,
+            xid,
+        } = self.transaction.unwrap_or_else(|| Transaction {
+            stretch: ledger.begin(),
+            committed_at: Timestamp::default(),
+            xid: None,
+        });
         ledger.take(stretch);
         if alone {
             ledger.end(stretch, emitted.position);
@@ -259,6 +292,7 @@ impl Session {
                 transactional: emitted.transactional,
             },
             committed_at,
+            xid,
             stretch,
         }
     }

@@ -1,7 +1,8 @@
 //! The `demae` binary as a child process: started, waited for, signalled, restarted.
 //!
 //! Knows the command line and the fixed settings, nothing of what the program does. Output goes to
-//! files, so that a child can neither block on a full pipe nor lose its last words when killed.
+//! files, so that a child can neither block on a full pipe nor lose its last words when killed; they are
+//! printed when the test fails.
 
 use std::{
     collections::BTreeMap,
@@ -39,6 +40,9 @@ const STOP_LIMIT: Duration = Duration::from_mins(1);
 /// How often readiness is asked while the child starts. It has no signal to wait on.
 const READINESS_INTERVAL: Duration = Duration::from_millis(10);
 
+/// Lines of each program that a failed test prints.
+const LAST_WORDS: usize = 100;
+
 /// How to start `demae`: the same port and data folder each time, so that a restart finds what the
 /// last run left. Cloning shares the folder, which goes with the last clone.
 #[derive(Debug, Clone)]
@@ -47,7 +51,7 @@ pub struct DemaeCommand {
     arguments: Vec<OsString>,
     settings: BTreeMap<String, String>,
     address: SocketAddr,
-    folder: Arc<TempDir>,
+    folder: Arc<Folder>,
 }
 
 impl DemaeCommand {
@@ -58,9 +62,9 @@ impl DemaeCommand {
 
     /// As [`new`](Self::new), with the binary given, for example by `env!("CARGO_BIN_EXE_demae")`.
     pub fn of(binary: impl Into<PathBuf>, subcommand: &str) -> Result<Self> {
-        let folder = TempDir::with_prefix("demae-process-")?;
+        let folder = Folder(TempDir::with_prefix("demae-process-")?);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let data = folder.path().join("data");
+        let data = folder.0.path().join("data");
         let settings = BTreeMap::from([
             ("DEMAE_LISTEN".to_owned(), address.to_string()),
             ("DEMAE_DATA_DIR".to_owned(), data.display().to_string()),
@@ -100,7 +104,7 @@ impl DemaeCommand {
 
     /// The folder given as `DEMAE_DATA_DIR`.
     pub fn data_folder(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.folder.0.path().join("data")
     }
 
     /// Everything written to standard output so far, by every start.
@@ -136,7 +140,7 @@ impl DemaeCommand {
         command
             .args(&self.arguments)
             .envs(&self.settings)
-            .current_dir(self.folder.path())
+            .current_dir(self.folder.0.path())
             .stdin(Stdio::null())
             .stdout(append_to(&self.log("stdout"))?)
             .stderr(append_to(&self.log("stderr"))?)
@@ -151,7 +155,24 @@ impl DemaeCommand {
     }
 
     fn log(&self, stream: &str) -> PathBuf {
-        self.folder.path().join(stream)
+        self.folder.0.path().join(stream)
+    }
+}
+
+/// A program's data and output. Goes with the value; a test that fails prints the output's end before.
+#[derive(Debug)]
+struct Folder(TempDir);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let path = self.0.path().join("stderr");
+        let text = read(&path).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n");
+        eprintln!("--- the end of {}:\n{last}", path.display());
     }
 }
 

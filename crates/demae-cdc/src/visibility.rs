@@ -1,0 +1,166 @@
+//! Waits until others can see what the log says is committed.
+//!
+//! Postgres writes a commit into its log first and shows it to other sessions afterwards (`RecordTransactionCommit`, then
+//! `ProcArrayEndTransaction`), and the stream of the log can be faster: by microseconds as a rule, by more when the process
+//! that commits is not given the processor just then, and by as long as a synchronous standby takes to confirm. An event
+//! that is offered in between is known before its cause: a receiver who asks the application finds nothing, whoever deletes
+//! the outbox row deletes nothing, and the row stays for ever. And a standby that never confirmed may be the one that takes
+//! over, without the transaction.
+//!
+//! So a change is offered once a snapshot sees its transaction. That costs one small question for each batch, and none for
+//! the parts of a large transaction after the first.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::PgConnection;
+use tokio::time::{Instant, sleep};
+
+use crate::{Fault, SourceConfig, catalog, pgoutput::Xid};
+
+/// Before the second question; each pause is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// Longer than a commit takes that nothing holds up.
+const UNUSUAL: Duration = Duration::from_secs(10);
+
+/// Asks one server.
+pub(crate) struct Visibility {
+    /// `None` after a failure.
+    sql: Option<PgConnection>,
+    config: Arc<SourceConfig>,
+    latest: Option<Snapshot>,
+}
+
+impl Visibility {
+    /// `sql` is used for nothing else from here on.
+    pub(crate) fn new(sql: PgConnection, config: Arc<SourceConfig>) -> Self {
+        Self {
+            sql: Some(sql),
+            config,
+            latest: None,
+        }
+    }
+
+    /// Returns when all these transactions can be seen. Cancel-safe.
+    pub(crate) async fn reached(&mut self, transactions: &[Xid]) -> Result<(), Fault> {
+        let begun = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        let mut told = false;
+        loop {
+            if self
+                .latest
+                .as_ref()
+                .is_some_and(|latest| latest.sees_all(transactions))
+            {
+                return Ok(());
+            }
+            let latest = self.ask().await?;
+            if latest.sees_all(transactions) {
+                return Ok(());
+            }
+            if !told && begun.elapsed() > UNUSUAL {
+                told = true;
+                tracing::warn!(
+                    source = self.config.name,
+                    "a transaction is in the log and nobody can see it yet: a synchronous standby does not confirm it; its \
+                     events and those behind it wait"
+                );
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// A session that does nothing for hours may be gone, which is no reason to begin the stream anew.
+    async fn ask(&mut self) -> Result<&Snapshot, Fault> {
+        let text = match self.try_ask().await {
+            Ok(text) => text,
+            Err(_) => self.try_ask().await?,
+        };
+        let snapshot = Snapshot::read(&text).ok_or_else(|| Fault::Protocol {
+            reason: format!("{text:?} is no snapshot"),
+        })?;
+        Ok(self.latest.insert(snapshot))
+    }
+
+    async fn try_ask(&mut self) -> Result<String, Fault> {
+        // Kept only if it answers.
+        let mut sql = match self.sql.take() {
+            Some(sql) => sql,
+            None => catalog::connect(&self.config).await?,
+        };
+        let question = sqlx::query_scalar("SELECT pg_current_snapshot()::text").fetch_one(&mut sql);
+        let text = catalog::ask(&self.config, question).await?;
+        self.sql = Some(sql);
+        Ok(text)
+    }
+}
+
+/// Which transactions had ended at a moment: all below `xmax` that are not in `running` (Postgres's documentation,
+/// "Transaction ID and Snapshot Information Functions"). Only the lower half of each number: that is what the log has.
+#[derive(Debug, PartialEq, Eq)]
+struct Snapshot {
+    xmax: Xid,
+    running: Vec<Xid>,
+}
+
+impl Snapshot {
+    /// From `xmin:xmax:xip,…`.
+    fn read(text: &str) -> Option<Self> {
+        let mut parts = text.split(':').skip(1);
+        let xmax = lower_half(parts.next()?)?;
+        let running = parts.next()?;
+        let running = running.split(',').filter(|xid| !xid.is_empty());
+        Some(Self {
+            xmax,
+            running: running.map(lower_half).collect::<Option<_>>()?,
+        })
+    }
+
+    fn sees_all(&self, transactions: &[Xid]) -> bool {
+        transactions.iter().all(|transaction| self.sees(*transaction))
+    }
+
+    fn sees(&self, transaction: Xid) -> bool {
+        // The numbers go round; what is less than half a round ahead is later.
+        let ended = transaction.wrapping_sub(self.xmax).cast_signed() < 0;
+        ended && !self.running.contains(&transaction)
+    }
+}
+
+fn lower_half(text: &str) -> Option<Xid> {
+    text.parse::<u64>().ok().map(|full| full as Xid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sees_what_has_ended_and_not_what_runs_or_has_not_begun() {
+        let snapshot = Snapshot::read("10:20:10,14").unwrap();
+        assert!(snapshot.sees_all(&[9, 11, 13, 19]));
+        for unseen in [10, 14, 20, 21] {
+            assert!(!snapshot.sees(unseen), "{unseen}");
+            assert!(!snapshot.sees_all(&[9, unseen]));
+        }
+        assert!(Snapshot::read("10:10:").unwrap().sees_all(&[9]));
+    }
+
+    #[test]
+    fn numbers_go_round() {
+        let round = 1_u64 << 32;
+        let text = format!("{}:{}:{}", round - 2, round + 3, round - 1);
+        let snapshot = Snapshot::read(&text).unwrap();
+        assert!(snapshot.sees_all(&[Xid::MAX - 1, 0, 2]));
+        assert!(!snapshot.sees(Xid::MAX));
+        assert!(!snapshot.sees(3));
+    }
+
+    #[test]
+    fn other_texts_are_no_snapshots() {
+        for text in ["", "1", "1:2", "1:x:", "1:2:x", "1:2:3,-4"] {
+            assert_eq!(Snapshot::read(text), None, "{text:?}");
+        }
+    }
+}
