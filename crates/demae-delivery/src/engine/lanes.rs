@@ -268,7 +268,17 @@ impl Lanes {
             () = self.aborting.cancelled() => None,
         };
         gauge.decrement(1.0);
-        attempted.map(|attempted| Outcome::Attempted(Box::new(attempted)))
+        Some(match attempted? {
+            Ok(attempted) => Outcome::Attempted(Box::new(attempted)),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    endpoint = %delivery.endpoint_id,
+                    "the endpoint could not be looked up; its delivery goes back"
+                );
+                Outcome::Released(release(delivery))
+            }
+        })
     }
 
     /// Forgets lanes that have nothing to do, so that memory does not grow with every endpoint ever seen.

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use demae_event::{Clock, EndpointId, Timestamp};
-use demae_store::engine::{AttemptRecord, AttemptStatus, DeliveryState, Disposition, LeasedDelivery};
+use demae_store::{
+    StoreError,
+    engine::{AttemptRecord, AttemptStatus, DeliveryState, Disposition, LeasedDelivery},
+};
 use http::{HeaderMap, header};
 
 use crate::{
@@ -60,20 +63,21 @@ impl Sender {
             .map_or(UNKNOWN_TIMEOUT, |endpoint| endpoint.timeout)
     }
 
-    /// Makes the attempt. Never fails: whatever goes wrong is the attempt's outcome.
-    pub(super) async fn attempt(&self, delivery: &LeasedDelivery) -> Attempted {
-        match self.endpoint(delivery.endpoint_id).await {
+    /// Makes the attempt: whatever goes wrong with the endpoint is its outcome. Fails if nobody knows whether there is
+    /// such an endpoint; then nothing was sent.
+    pub(super) async fn attempt(&self, delivery: &LeasedDelivery) -> Result<Attempted, StoreError> {
+        Ok(match self.endpoint(delivery.endpoint_id).await? {
             Some(endpoint) if endpoint.enabled => self.exchange(delivery, endpoint).await,
             endpoint => self.cancel(delivery, endpoint),
-        }
+        })
     }
 
-    async fn endpoint(&self, id: EndpointId) -> Option<Arc<EndpointConfig>> {
+    async fn endpoint(&self, id: EndpointId) -> Result<Option<Arc<EndpointConfig>>, StoreError> {
         if let Some(endpoint) = self.directory.snapshot().get(id) {
-            return Some(endpoint.clone());
+            return Ok(Some(endpoint.clone()));
         }
-        // Perhaps it is newer than what is known. If the database does not answer, neither will the recorder.
-        self.directory.refresh().await.ok()?.get(id).cloned()
+        // Perhaps it is newer than what is known.
+        Ok(self.directory.refresh().await?.get(id).cloned())
     }
 
     async fn exchange(&self, delivery: &LeasedDelivery, endpoint: Arc<EndpointConfig>) -> Attempted {
@@ -300,7 +304,61 @@ fn write_json(object: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use demae_event::{AttemptId, EventId, OrganizationId, SystemClock};
+    use demae_store::{Store, StoreOptions, Vault, engine::Message};
+    use demae_testkit::sqlite::SqliteFile;
+    use serde_json::value::RawValue;
+
     use super::*;
+    use crate::client::{ClientSettings, SystemResolver};
+
+    /// "It does not exist" would cancel the delivery, and nobody would make it.
+    #[tokio::test]
+    async fn an_endpoint_that_cannot_be_looked_up_is_not_one_that_was_deleted() {
+        let file = SqliteFile::create().unwrap();
+        let vault = Vault::from_text(&Vault::generate_text()).unwrap();
+        let store = Store::connect(StoreOptions::new(file.url(), vault))
+            .await
+            .unwrap();
+        store.migrate().await.unwrap();
+        let resolver = Arc::new(SystemResolver::from_system().unwrap());
+        let sender = Sender {
+            client: DeliveryClient::new(&ClientSettings::default(), resolver).unwrap(),
+            directory: Arc::new(Directory::new(store.clone())),
+            clock: Arc::new(SystemClock),
+            schedule: RetrySchedule::default(),
+            https_only: false,
+        };
+        let delivery = delivery(SystemClock.now());
+        let deleted = sender.attempt(&delivery).await.unwrap();
+        assert_eq!(deleted.record.status, AttemptStatus::Canceled);
+        store.close().await;
+        assert!(sender.attempt(&delivery).await.is_err());
+    }
+
+    fn delivery(now: Timestamp) -> LeasedDelivery {
+        LeasedDelivery {
+            endpoint_id: EndpointId::new(now),
+            lease: AttemptId::new(now),
+            lease_until: now + Duration::from_mins(2),
+            due_at: now,
+            attempts: 0,
+            step: 0,
+            manual: false,
+            resume: None,
+            delivered_name: "A".to_owned(),
+            message: Arc::new(Message {
+                event_id: EventId::new(now),
+                organization_id: OrganizationId(demae_event::id::new_uuid(now)),
+                event_name: "A".to_owned(),
+                event_type: "a".to_owned(),
+                data: RawValue::NULL.to_owned(),
+                headers: None,
+                traceparent: None,
+                created_at: now,
+            }),
+        }
+    }
 
     #[test]
     fn headers_that_came_twice_are_one_list() {
