@@ -46,16 +46,12 @@ impl Visibility {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         let mut told = false;
+        if self.sees(transactions) {
+            return Ok(());
+        }
         loop {
-            if self
-                .latest
-                .as_ref()
-                .is_some_and(|latest| latest.sees_all(transactions))
-            {
-                return Ok(());
-            }
-            let latest = self.ask().await?;
-            if latest.sees_all(transactions) {
+            self.ask().await?;
+            if self.sees(transactions) {
                 return Ok(());
             }
             if !told && begun.elapsed() > UNUSUAL {
@@ -71,8 +67,13 @@ impl Visibility {
         }
     }
 
+    fn sees(&self, transactions: &[Xid]) -> bool {
+        let latest = self.latest.as_ref();
+        transactions.is_empty() || latest.is_some_and(|latest| latest.sees_all(transactions))
+    }
+
     /// A session that does nothing for hours may be gone, which is no reason to begin the stream anew.
-    async fn ask(&mut self) -> Result<&Snapshot, Fault> {
+    async fn ask(&mut self) -> Result<(), Fault> {
         let text = match self.try_ask().await {
             Ok(text) => text,
             Err(_) => self.try_ask().await?,
@@ -80,7 +81,8 @@ impl Visibility {
         let snapshot = Snapshot::read(&text).ok_or_else(|| Fault::Protocol {
             reason: format!("{text:?} is no snapshot"),
         })?;
-        Ok(self.latest.insert(snapshot))
+        self.latest = Some(snapshot);
+        Ok(())
     }
 
     async fn try_ask(&mut self) -> Result<String, Fault> {
