@@ -13,19 +13,21 @@
 use std::{sync::Arc, time::Duration};
 
 use sqlx::PgConnection;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{Fault, SourceConfig, catalog, pgoutput::Xid};
 
 /// Before the second question; each pause is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// For the answer of a session that was quiet: its line may have been forgotten.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
 /// Longer than a commit takes that nothing holds up.
 const UNUSUAL: Duration = Duration::from_secs(10);
 
 /// Asks one server.
 pub(crate) struct Visibility {
-    /// `None` after a failure.
+    /// `None` while it is asked, and if it did not answer.
     sql: Option<PgConnection>,
     config: Arc<SourceConfig>,
     latest: Option<Snapshot>,
@@ -72,30 +74,30 @@ impl Visibility {
         transactions.is_empty() || latest.is_some_and(|latest| latest.sees_all(transactions))
     }
 
-    /// A session that does nothing for hours may be gone, which is no reason to begin the stream anew.
+    /// A session that does nothing for hours may be gone, with or without a word; that is no reason to begin the stream anew.
     async fn ask(&mut self) -> Result<(), Fault> {
-        let text = match self.try_ask().await {
-            Ok(text) => text,
-            Err(_) => self.try_ask().await?,
+        let kept = match self.sql.take() {
+            Some(sql) => timeout(SIGN_OF_LIFE, question(&self.config, sql)).await.ok(),
+            None => None,
         };
-        let snapshot = Snapshot::read(&text).ok_or_else(|| Fault::Protocol {
-            reason: format!("{text:?} is no snapshot"),
-        })?;
+        let (sql, snapshot) = match kept {
+            Some(Ok(answered)) => answered,
+            Some(Err(_)) | None => question(&self.config, catalog::connect(&self.config).await?).await?,
+        };
+        self.sql = Some(sql);
         self.latest = Some(snapshot);
         Ok(())
     }
+}
 
-    async fn try_ask(&mut self) -> Result<String, Fault> {
-        // Kept only if it answers.
-        let mut sql = match self.sql.take() {
-            Some(sql) => sql,
-            None => catalog::connect(&self.config).await?,
-        };
-        let question = sqlx::query_scalar("SELECT pg_current_snapshot()::text").fetch_one(&mut sql);
-        let text = catalog::ask(&self.config, question).await?;
-        self.sql = Some(sql);
-        Ok(text)
-    }
+/// Gives the session back if it answers.
+async fn question(config: &SourceConfig, mut sql: PgConnection) -> Result<(PgConnection, Snapshot), Fault> {
+    let question = sqlx::query_scalar("SELECT pg_current_snapshot()::text").fetch_one(&mut sql);
+    let text: String = catalog::ask(config, question).await?;
+    let snapshot = Snapshot::read(&text).ok_or_else(|| Fault::Protocol {
+        reason: format!("{text:?} is no snapshot"),
+    })?;
+    Ok((sql, snapshot))
 }
 
 /// Which transactions had ended at a moment: all below `xmax` that are not in `running` (Postgres's documentation,
