@@ -45,10 +45,12 @@ pub(crate) struct Session {
     visibility: Visibility,
 }
 
+/// What its changes are marked with.
 #[derive(Debug, Clone, Copy)]
 struct Transaction {
     stretch: Stretch,
     committed_at: Timestamp,
+    /// None of a message that belongs to no transaction: there is nothing to wait for.
     xid: Option<Xid>,
 }
 

@@ -60,8 +60,8 @@ impl Visibility {
                 told = true;
                 tracing::warn!(
                     source = self.config.name,
-                    "a transaction is in the log and nobody can see it yet: a synchronous standby does not confirm it; its \
-                     events and those behind it wait"
+                    "a transaction is in the log and nobody can see it yet, so its events and those behind it wait: does a \
+                     synchronous standby not confirm it?"
                 );
             }
             sleep(pause).await;
