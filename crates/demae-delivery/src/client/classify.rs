@@ -104,10 +104,10 @@ pub(super) fn detail(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-type Cause = dyn Error + 'static;
+pub(super) type Cause = dyn Error + 'static;
 
 /// The error and its sources.
-fn chain(outermost: &Cause) -> impl Iterator<Item = &Cause> {
+pub(super) fn chain(outermost: &Cause) -> impl Iterator<Item = &Cause> {
     std::iter::successors(Some(outermost), |error| source_of(*error))
 }
 

@@ -122,7 +122,7 @@ impl Shared {
         let checked = self.checked(&found)?;
         let tcp = connect_to_one(&checked, port, deadline).await?;
         if !encrypted {
-            return Ok(Stream::Clear(tcp));
+            return Ok(Stream::clear(tcp));
         }
         let handshake = self.tls.connect(server_name(host)?, tcp);
         let tls = timeout_at(deadline, handshake)
@@ -131,7 +131,7 @@ impl Shared {
                 step: "TLS handshake",
             })?
             .map_err(ConnectError::Tls)?;
-        Ok(Stream::Tls(Box::new(tls)))
+        Ok(Stream::tls(tls))
     }
 
     async fn find(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {

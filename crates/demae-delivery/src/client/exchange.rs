@@ -11,43 +11,30 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, Method, Request, Version};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::legacy;
 use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, timeout};
 
 use super::address::AddressPolicy;
+use super::answer::keep_headers;
 use super::classify::{ErrorKind, detail, kind_before_headers};
 use super::connector::Connector;
+use super::link::Link;
+use super::pool::Pools;
+use super::resend;
 use super::resolver::Resolve;
-use super::tls::tls_connector;
+use super::tls::{Protocols, tls_connector};
 use super::url::EndpointUrl;
 
 /// The usual `OutgoingRequest::response_limit`, in bytes.
 pub const RESPONSE_BODY_LIMIT: usize = 20_000;
-
-/// Response headers kept, by count; the rest is dropped.
-pub const RESPONSE_HEADER_COUNT_LIMIT: usize = 64;
-
-/// Response headers kept, by bytes of names and values together; the rest is dropped.
-pub const RESPONSE_HEADER_BYTES_LIMIT: usize = 8_192;
-
-/// The largest response head accepted, in bytes; a larger one is `ErrorKind::Protocol`. Also the connection's buffer.
-const RESPONSE_HEAD_LIMIT: u32 = 64 * 1024;
-
-/// How far ahead a server may send on one HTTP/2 stream and on one connection, in bytes.
-const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
-const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// A silent HTTP/2 connection is asked for a sign of life this often while requests wait on it, and given up after as
-/// long again. Otherwise every exchange with the host would wait on one dead connection until its own deadline.
-const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Headers that belong to the connection or to the message's framing, which the client writes itself. A configured
 /// header of this name would at best be wrong and at worst make two readers disagree where the request ends.
@@ -71,8 +58,11 @@ pub struct ClientSettings {
     /// For look-up, TCP and TLS together.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept. Below the five seconds after which common servers (Node.js, Apache)
-    /// close theirs: a request sent while the other side closes is lost without an answer.
+    /// close theirs: a request sent while the other side closes has to be sent again.
     pub idle_timeout: Duration,
+    /// The largest age at which a connection is given another exchange, so that a receiver that moves to another
+    /// address is found while traffic does not pause. Varies by a quarter downwards.
+    pub connection_age: Duration,
     /// Unused connections kept per host.
     pub idle_per_host: usize,
     /// Certificate authorities trusted beyond the public ones.
@@ -85,6 +75,7 @@ impl Default for ClientSettings {
             policy: AddressPolicy::default(),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(4),
+            connection_age: Duration::from_secs(60),
             // Many endpoints often share a host, each with its own lane; a connection that does not fit is closed after
             // every exchange and opened again, which costs more than the exchange.
             idle_per_host: 512,
@@ -146,107 +137,195 @@ pub struct ExchangeError {
     pub duration: Duration,
     /// The status, if headers came before the failure.
     pub status: Option<u16>,
+    /// The headers that came, as in [`ExchangeOutcome::headers`].
+    pub headers: Vec<(String, String)>,
+    /// The part of the body that came, within the request's `response_limit`.
+    pub body: Vec<u8>,
+}
+
+impl ExchangeError {
+    /// A failure without any answer.
+    pub fn unanswered(kind: ErrorKind, detail: String, duration: Duration) -> Self {
+        Self {
+            kind,
+            detail,
+            duration,
+            status: None,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
 }
 
 /// Makes exchanges and keeps connections for the next ones. Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct DeliveryClient {
-    http: Client<Connector, Full<Bytes>>,
+    pools: Arc<Pools>,
 }
 
 impl DeliveryClient {
     /// A client that finds addresses by `resolver`. Must be used within a tokio runtime.
     pub fn new(settings: &ClientSettings, resolver: Arc<dyn Resolve>) -> Result<Self, ClientFault> {
-        let tls = tls_connector(&settings.extra_roots)?;
-        let connector = Connector::new(settings.policy.clone(), resolver, tls, settings.connect_timeout);
-        let http = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(settings.idle_timeout)
-            .pool_max_idle_per_host(settings.idle_per_host)
-            .http1_max_buf_size(RESPONSE_HEAD_LIMIT as usize)
-            .http2_max_header_list_size(RESPONSE_HEAD_LIMIT)
-            .http2_initial_stream_window_size(HTTP2_STREAM_WINDOW)
-            .http2_initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
-            .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
-            .http2_keep_alive_timeout(HTTP2_PING_INTERVAL)
-            .build(connector);
-        Ok(Self { http })
+        let connector = |protocols| -> Result<Connector, ClientFault> {
+            let tls = tls_connector(&settings.extra_roots, protocols)?;
+            let resolver = Arc::clone(&resolver);
+            let policy = settings.policy.clone();
+            Ok(Connector::new(policy, resolver, tls, settings.connect_timeout))
+        };
+        let (usual, http1) = (connector(Protocols::Http2OrHttp1)?, connector(Protocols::Http1)?);
+        Ok(Self {
+            pools: Arc::new(Pools::new(settings, usual, http1)),
+        })
     }
 
     /// Makes one exchange. Never takes longer than the request's timeout, and never follows a redirect.
     ///
-    /// A request that was never written, because a kept connection turned out to be closed, is sent again on another
-    /// connection within the same deadline. One that was written and got no answer is `ErrorKind::ConnectionReset`:
-    /// nobody can know whether it was processed, and whether to repeat it is the caller's decision.
+    /// A request whose kept connection turned out to be dead, or that an HTTP/2 server says it has not processed, is sent
+    /// again once, over a new connection and within the same deadline (the module `resend` says when). Any other request
+    /// that was written and got no answer is `ErrorKind::ConnectionReset`: nobody can know whether it was processed, and
+    /// whether to repeat it is the caller's decision.
     pub async fn exchange(&self, request: OutgoingRequest<'_>) -> Result<ExchangeOutcome, ExchangeError> {
-        let started = Instant::now();
         let mut progress = Progress {
-            started,
-            status: None,
+            started: Instant::now(),
+            head: None,
+            body: Vec::new(),
         };
         match timeout(request.timeout, self.run(request, &mut progress)).await {
-            Ok(result) => result,
+            Ok(Ok(truncated)) => progress.complete(truncated),
+            Ok(Err(failure)) => Err(progress.failed(failure)),
             Err(_) => Err(progress.timed_out()),
         }
     }
 
-    async fn run(
-        &self,
-        outgoing: OutgoingRequest<'_>,
-        progress: &mut Progress,
-    ) -> Result<ExchangeOutcome, ExchangeError> {
+    /// Writes what comes into `progress`; returns whether the body went on beyond what is kept.
+    async fn run(&self, outgoing: OutgoingRequest<'_>, progress: &mut Progress) -> Result<bool, Failure> {
         let limit = outgoing.response_limit;
-        let response = self.http.request(into_http(outgoing)).await.map_err(|error| {
-            // What no typed source explains: without a connection it is that, with one it is what came over it.
-            let unexplained = if error.is_connect() {
-                ErrorKind::ConnectFailed
-            } else {
-                ErrorKind::Protocol
-            };
-            progress.failed(kind_before_headers(&error).unwrap_or(unexplained), detail(&error))
-        })?;
-        let (head, body) = response.into_parts();
-        let status = head.status.as_u16();
-        progress.status = Some(status);
-        let (body, truncated) = read_bounded(body, limit)
+        let response = self
+            .answer(into_http(outgoing))
             .await
-            .map_err(|error| progress.failed(ErrorKind::BodyBroken, detail(&error)))?;
-        Ok(ExchangeOutcome {
-            status,
-            headers: keep_headers(&head.headers),
-            body,
-            truncated,
-            duration: progress.started.elapsed(),
-            http_version: head.version,
-        })
+            .map_err(Failure::no_answer)?;
+        let (mut head, body) = response.into_parts();
+        note_answer(&mut head);
+        progress.head = Some(head);
+        read_bounded(body, limit, &mut progress.body)
+            .await
+            .map_err(|error| Failure {
+                kind: ErrorKind::BodyBroken,
+                detail: detail(&error),
+            })
+    }
+
+    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, legacy::Error> {
+        let copy = request.clone();
+        let way = match self.pools.request(request).await {
+            Ok(response) if resend::answers_silence(&response) => resend::Resend::NewConnection,
+            Ok(response) => return Ok(response),
+            Err(error) => match resend::after_error(&error) {
+                Some(way) => way,
+                None => return Err(error),
+            },
+        };
+        tracing::debug!(?way, "a request is sent again over a new connection");
+        self.pools.request_again(copy, way).await
+    }
+}
+
+/// Tells the connection that it was answered, and ends it if what follows on it cannot be trusted.
+fn note_answer(head: &mut Parts) {
+    if let Some(link) = head.extensions.remove::<Arc<Link>>() {
+        link.note_answer();
+        if leaves_doubt(head) {
+            link.close();
+        }
+    }
+}
+
+/// Whether the next bytes of an HTTP/1 connection may belong to this answer though it has ended, or the receiver says
+/// that the connection leads to the wrong place.
+fn leaves_doubt(head: &Parts) -> bool {
+    let coded = head.headers.contains_key(TRANSFER_ENCODING);
+    let sized = head.headers.get(CONTENT_LENGTH);
+    match head.status {
+        // These have no body whatever their headers say (RFC 9112 section 6.3). Some servers send one all the same.
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => coded || sized.is_some_and(|size| size != "0"),
+        StatusCode::MISDIRECTED_REQUEST => true,
+        _ => coded && sized.is_some(),
     }
 }
 
 /// How far an exchange came; lives outside of the future that the deadline cuts off.
 struct Progress {
     started: Instant,
-    status: Option<u16>,
+    head: Option<Parts>,
+    body: Vec<u8>,
+}
+
+/// What went wrong, before it is known how far the exchange had come.
+struct Failure {
+    kind: ErrorKind,
+    detail: String,
+}
+
+impl Failure {
+    #[expect(clippy::needless_pass_by_value, reason = "the form that map_err calls")]
+    fn no_answer(error: legacy::Error) -> Self {
+        // What no typed source explains: without a connection it is that, with one it is what came over it.
+        let unexplained = if error.is_connect() {
+            ErrorKind::ConnectFailed
+        } else {
+            ErrorKind::Protocol
+        };
+        Self {
+            kind: kind_before_headers(&error).unwrap_or(unexplained),
+            detail: detail(&error),
+        }
+    }
 }
 
 impl Progress {
-    fn failed(&self, kind: ErrorKind, detail: String) -> ExchangeError {
-        ExchangeError {
-            kind,
-            detail,
+    fn complete(self, truncated: bool) -> Result<ExchangeOutcome, ExchangeError> {
+        let Some(head) = self.head else {
+            return Err(self.timed_out());
+        };
+        Ok(ExchangeOutcome {
+            status: head.status.as_u16(),
+            headers: keep_headers(&head.headers),
+            body: self.body,
+            truncated,
             duration: self.started.elapsed(),
-            status: self.status,
+            http_version: head.version,
+        })
+    }
+
+    fn failed(self, failure: Failure) -> ExchangeError {
+        let duration = self.started.elapsed();
+        let Some(head) = self.head else {
+            return ExchangeError::unanswered(failure.kind, failure.detail, duration);
+        };
+        let status = head.status.as_u16();
+        let came = self.body.len();
+        ExchangeError {
+            kind: failure.kind,
+            detail: format!(
+                "the receiver answered {status}, then {} after {came} bytes of the body",
+                failure.detail
+            ),
+            duration,
+            status: Some(status),
+            headers: keep_headers(&head.headers),
+            body: self.body,
         }
     }
 
-    fn timed_out(&self) -> ExchangeError {
-        match self.status {
-            None => self.failed(ErrorKind::Timeout, "no response within the timeout".to_owned()),
-            Some(_) => self.failed(
-                ErrorKind::BodyTimeout,
-                "the response did not end within the timeout".to_owned(),
-            ),
-        }
+    fn timed_out(self) -> ExchangeError {
+        let (kind, detail) = match self.head {
+            None => (ErrorKind::Timeout, "no response within the timeout"),
+            Some(_) => (ErrorKind::BodyTimeout, "the timeout passed"),
+        };
+        self.failed(Failure {
+            kind,
+            detail: detail.to_owned(),
+        })
     }
 }
 
@@ -260,6 +339,10 @@ fn into_http(outgoing: OutgoingRequest<'_>) -> Request<Full<Bytes>> {
             .entry(AUTHORIZATION)
             .or_insert_with(|| authorization.clone());
     }
+    // The history shows the answer as it came, so the answer is asked for without compression.
+    headers
+        .entry(ACCEPT_ENCODING)
+        .or_insert(HeaderValue::from_static("identity"));
     let mut request = Request::new(Full::new(outgoing.body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = outgoing.url.uri().clone();
@@ -267,35 +350,19 @@ fn into_http(outgoing: OutgoingRequest<'_>) -> Request<Full<Bytes>> {
     request
 }
 
-/// Reads at most `limit` bytes; the flag says whether there was more. Dropping an unfinished body closes an HTTP/1
+/// Reads at most `limit` bytes into `kept`; returns whether there was more. Dropping an unfinished body closes an HTTP/1
 /// connection and resets an HTTP/2 stream, so what is left unread costs nothing.
-async fn read_bounded(mut body: Incoming, limit: usize) -> Result<(Vec<u8>, bool), hyper::Error> {
+async fn read_bounded(mut body: Incoming, limit: usize, kept: &mut Vec<u8>) -> Result<bool, hyper::Error> {
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(limit);
-    let mut kept = Vec::with_capacity(expected.min(limit));
+    kept.reserve_exact(expected.min(limit));
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         let room = limit - kept.len();
         if data.len() > room {
             kept.extend_from_slice(&data[..room]);
-            return Ok((kept, true));
+            return Ok(true);
         }
         kept.extend_from_slice(&data);
     }
-    Ok((kept, false))
-}
-
-fn keep_headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    let mut kept = Vec::with_capacity(headers.len().min(RESPONSE_HEADER_COUNT_LIMIT));
-    let mut bytes = 0;
-    for (name, value) in headers.iter().take(RESPONSE_HEADER_COUNT_LIMIT) {
-        bytes += name.as_str().len() + value.len();
-        if bytes > RESPONSE_HEADER_BYTES_LIMIT {
-            break;
-        }
-        kept.push((
-            name.as_str().to_owned(),
-            String::from_utf8_lossy(value.as_bytes()).into_owned(),
-        ));
-    }
-    kept
+    Ok(false)
 }

@@ -14,19 +14,24 @@
 //! It knows nothing of messages, signatures, retries or storage: it gets bytes and headers and says what came back.
 
 mod address;
+mod answer;
 mod classify;
 mod connector;
 mod exchange;
+mod link;
+mod pool;
+mod resend;
 mod resolver;
 mod stream;
 mod tls;
 mod url;
 
 pub use self::address::{AddressPolicy, AddressRefused};
+pub use self::answer::{RESPONSE_HEADER_BYTES_LIMIT, RESPONSE_HEADER_COUNT_LIMIT, body_text};
 pub use self::classify::ErrorKind;
 pub use self::exchange::{
     ClientFault, ClientSettings, DeliveryClient, ExchangeError, ExchangeOutcome, OutgoingRequest,
-    RESPONSE_BODY_LIMIT, RESPONSE_HEADER_BYTES_LIMIT, RESPONSE_HEADER_COUNT_LIMIT,
+    RESPONSE_BODY_LIMIT,
 };
 pub use self::resolver::{Resolve, ResolveError, SystemResolver};
 pub use self::url::{EndpointUrl, URL_LENGTH_LIMIT, UrlFault};

@@ -1,81 +1,168 @@
 //! The connection under HTTP: a TCP stream, in clear or in TLS.
+//!
+//! # Design
+//! A receiver may answer before it has read the request, and then close the connection: `413` is the usual case.
+//! Writing then fails while the answer waits to be read, and the HTTP client reports the failed write. Therefore a write
+//! to a connection that the other side has closed pretends to succeed, and reading decides: it yields the answer, or the
+//! end of the connection.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::link::Link;
 use super::tls::ALPN_H2;
 
-/// A connected stream. TLS is boxed, as its state is over a kilobyte and most of the stream is moved around.
-pub(crate) enum Stream {
+/// A connected stream with the record of what happened on it.
+pub(crate) struct Stream {
+    io: Io,
+    link: Arc<Link>,
+    /// The other side takes no more bytes; what is written is dropped.
+    write_closed: bool,
+}
+
+/// TLS is boxed, as its state is over a kilobyte and most of the stream is moved around.
+enum Io {
     /// `http`.
     Clear(TcpStream),
     /// `https`, after the handshake.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Stream {
+    /// `http`.
+    pub(super) fn clear(stream: TcpStream) -> Self {
+        Self::over(Io::Clear(stream), false)
+    }
+
+    /// `https`, after the handshake.
+    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+        Self::over(Io::Tls(Box::new(stream)), http2)
+    }
+
+    fn over(io: Io, http2: bool) -> Self {
+        Self {
+            io,
+            link: Arc::new(Link::new(http2)),
+            write_closed: false,
+        }
+    }
+
+    fn negotiated_h2(&self) -> bool {
+        matches!(&self.io, Io::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN_H2))
+    }
+
+    /// The outcome of writing `length` bytes: all of them, if the other side has closed the connection.
+    fn written(&mut self, outcome: io::Result<usize>, length: usize) -> io::Result<usize> {
+        match outcome {
+            Err(error) if is_closed_by_peer(&error) => {
+                self.write_closed = true;
+                Ok(length)
+            }
+            outcome => outcome,
+        }
+    }
+}
+
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        match self {
-            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN_H2) => {
-                Connected::new().negotiated_h2()
-            }
-            Self::Clear(_) | Self::Tls(_) => Connected::new(),
+        let connected = Connected::new().extra(Arc::clone(&self.link));
+        if self.negotiated_h2() {
+            connected.negotiated_h2()
+        } else {
+            connected
         }
     }
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Clear(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.link.poll_closing(cx.waker()) {
+            return Poll::Ready(Ok(()));
         }
+        let before = buf.filled().len();
+        ready!(match &mut self.io {
+            Io::Clear(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+        })?;
+        if buf.filled().len() > before {
+            self.link.note_read();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Clear(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.write_closed {
+            return Poll::Ready(Ok(buf.len()));
         }
+        self.link.note_write();
+        let outcome = ready!(match &mut self.io {
+            Io::Clear(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+        });
+        Poll::Ready(self.written(outcome, buf.len()))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Clear(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.write_closed {
+            return Poll::Ready(Ok(()));
         }
+        let outcome = ready!(match &mut self.io {
+            Io::Clear(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        });
+        Poll::Ready(self.written(outcome.map(|()| 0), 0).map(|_| ()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Clear(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Clear(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Clear(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        if self.write_closed {
+            return Poll::Ready(Ok(length));
         }
+        self.link.note_write();
+        let outcome = ready!(match &mut self.io {
+            Io::Clear(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Io::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
+        });
+        Poll::Ready(self.written(outcome, length))
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Clear(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
+        match &self.io {
+            Io::Clear(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
         }
     }
+}
+
+/// Whether a failed write says that the connection was closed. Errors of TLS come as other kinds.
+fn is_closed_by_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
+    )
 }

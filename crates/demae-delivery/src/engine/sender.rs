@@ -12,6 +12,7 @@ use http::{HeaderMap, header};
 use crate::{
     client::{
         DeliveryClient, ErrorKind, ExchangeError, ExchangeOutcome, OutgoingRequest, RESPONSE_BODY_LIMIT,
+        body_text,
     },
     directory::{Directory, EndpointConfig},
     policy::{self, Decision, Ending, Place, RetrySchedule},
@@ -188,28 +189,27 @@ impl Sender {
 
 /// What an exchange over plain http comes to where only https is allowed.
 fn plain_http_refused() -> ExchangeError {
-    ExchangeError {
-        kind: ErrorKind::AddressRefused,
-        detail: "this server delivers to https URLs only (https_only)".to_owned(),
-        duration: Duration::ZERO,
-        status: None,
-    }
+    ExchangeError::unanswered(
+        ErrorKind::AddressRefused,
+        "this server delivers to https URLs only (https_only)".to_owned(),
+        Duration::ZERO,
+    )
 }
 
 type Answer = Result<ExchangeOutcome, ExchangeError>;
 
 fn ending_of(answer: &Answer, now: Timestamp) -> (Ending, Option<Duration>) {
-    match answer {
-        Ok(outcome) => {
-            let asked = outcome
-                .headers
-                .iter()
-                .find(|(name, _)| name == header::RETRY_AFTER.as_str());
-            let retry_after = asked.and_then(|(_, value)| policy::parse_retry_after(value, now));
-            (Ending::Status(outcome.status), retry_after)
-        }
-        Err(error) => (Ending::Error(error.kind), None),
-    }
+    let (ending, headers) = match answer {
+        Ok(outcome) => (Ending::Status(outcome.status), &outcome.headers),
+        Err(error) => (Ending::Error(error.kind), &error.headers),
+    };
+    let asked = headers
+        .iter()
+        .find(|(name, _)| name == header::RETRY_AFTER.as_str());
+    (
+        ending,
+        asked.and_then(|(_, value)| policy::parse_retry_after(value, now)),
+    )
 }
 
 /// Writes into the record what came back.
@@ -226,29 +226,24 @@ fn describe(record: &mut AttemptRecord, answer: Answer) {
                 )),
                 status => Some(format!("answered {status}")),
             };
-            let pairs = outcome
-                .headers
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()));
-            record.response_headers = json_object(pairs);
-            record.response_body = printable(&outcome.body);
+            describe_response(record, &outcome.headers, &outcome.body, outcome.truncated);
         }
         Err(error) => {
             record.http_status = error.status;
             record.duration_ms = error.duration.as_millis() as u32;
             record.error_detail = Some(error.detail.replace('\0', "\u{fffd}"));
+            // What came before the failure: the status alone does not show that the receiver took the message.
+            describe_response(record, &error.headers, &error.body, true);
         }
     }
 }
 
-/// Text as the database takes it: UTF-8 without NUL.
-fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    if text.contains('\0') {
-        text.replace('\0', "\u{fffd}")
-    } else {
-        text.into_owned()
-    }
+fn describe_response(record: &mut AttemptRecord, headers: &[(String, String)], body: &[u8], cut: bool) {
+    let pairs = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    record.response_headers = json_object(pairs);
+    record.response_body = body_text(headers, body, cut);
 }
 
 fn sent_headers_json(headers: &HeaderMap) -> String {

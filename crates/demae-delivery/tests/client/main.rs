@@ -5,8 +5,10 @@
     reason = "in the helpers of a test a panic is how a failure is reported"
 )]
 
+mod answers;
 mod hostile;
 mod refused;
 mod reuse;
+mod script;
 mod secure;
 mod support;

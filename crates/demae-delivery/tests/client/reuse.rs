@@ -82,24 +82,6 @@ async fn a_kept_connection_that_the_server_closed_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_taken_without_an_answer_is_a_reset() {
-    // Sent again it could be processed twice; the caller decides.
-    let answer = Bytes::from_static(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-    let receiver = Receiver::start(Behaviour::AnswerOnceThenDropTheNext(answer)).await;
-    let client = local_client();
-    assert_eq!(
-        post(&client, &receiver.url("/"), "{}", AMPLE)
-            .await
-            .unwrap()
-            .status,
-        200
-    );
-    let failure = post(&client, &receiver.url("/"), "{}", AMPLE).await.unwrap_err();
-    assert_eq!(failure.kind, ErrorKind::ConnectionReset, "{failure}");
-    assert_eq!((receiver.connections().get(), receiver.requests().get()), (1, 2));
-}
-
-#[tokio::test]
 async fn framing_belongs_to_the_client_and_the_rest_to_the_caller() {
     let recorder = Recorder::start().await;
     let with_credentials = recorder

@@ -19,6 +19,7 @@ on_both!(
     retry_after_stretches_the_wait,
     gone_disables_the_endpoint,
     hostile_receivers_are_failures_in_history,
+    the_history_shows_what_came_of_an_answer,
     a_refused_address_is_final,
     plain_http_is_refused_where_only_https_is_allowed,
     a_disabled_endpoint_cancels,
@@ -248,6 +249,41 @@ async fn hostile_receivers_are_failures_in_history(database: Box<dyn Database>) 
         attempt.response_body.len(),
         demae_delivery::client::RESPONSE_BODY_LIMIT
     );
+}
+
+async fn the_history_shows_what_came_of_an_answer(database: Box<dyn Database>) {
+    let bench = Bench::new(database).await;
+    let gzip = b"HTTP/1.1 500 Oops\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\n\x1f\x8b\x08\x00";
+    let mut rows = Vec::new();
+    for (answer, kind, status, body) in [
+        (
+            b"HTTP/1.1 200 OK\r\nx-mark: yes\r\ncontent-length: 9\r\n\r\nhalf".as_slice(),
+            "body_broken",
+            200,
+            "half",
+        ),
+        (gzip, "http_status", 500, "[binary body, 4 bytes, gzip]"),
+    ] {
+        let receiver = Receiver::start(Behaviour::Raw(answer.into())).await;
+        let id = bench.endpoint(&receiver.url("/"), |_| {}).await;
+        rows.push((id, kind, status, body, receiver));
+    }
+    let worker = bench.start(schedule(&[])).await;
+    bench.publish(0..1).await;
+    for row in &rows {
+        wait_until_finished(&bench, row.0).await;
+    }
+    drain(worker).await;
+    for (id, kind, status, body, _receiver) in rows {
+        let attempt = bench.attempts(id).await.remove(0);
+        assert_eq!(status_of(&attempt), AttemptStatus::Failed);
+        assert_eq!(attempt.error_kind.as_deref(), Some(kind));
+        assert_eq!(attempt.http_status, Some(status));
+        assert_eq!(attempt.response_body, body);
+        let detail = attempt.error_detail.unwrap();
+        assert!(detail.contains(&format!("answered {status}")), "{detail}");
+        assert_ne!(attempt.response_headers.to_string(), "{}");
+    }
 }
 
 /// Asks the database until no delivery of the endpoint is open; bounded by the test's own limit.

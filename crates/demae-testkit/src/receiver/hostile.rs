@@ -42,8 +42,6 @@ pub enum Behaviour {
     /// Sends these bytes as the answer to the first request of each connection and closes at once, with no notice.
     /// To the client it looks like a connection to keep.
     AnswerThenClose(Bytes),
-    /// Answers the first request of each connection with these bytes, takes the second and closes without an answer.
-    AnswerOnceThenDropTheNext(Bytes),
     /// Sends the prefix, then the piece again and again, as fast as it is taken.
     Flood {
         /// Sent once.
@@ -219,10 +217,6 @@ async fn misbehave(stream: &mut TcpStream, behaviour: &Behaviour, counters: &Cou
         Behaviour::RawThenReset(bytes) => {
             stream.write_all(bytes).await?;
             stream.set_zero_linger()
-        }
-        Behaviour::AnswerOnceThenDropTheNext(bytes) => {
-            stream.write_all(bytes).await?;
-            read_request(stream, counters).await
         }
         Behaviour::Flood { prefix, piece } => {
             stream.write_all(prefix).await?;

@@ -31,7 +31,7 @@ impl SelfSigned {
     }
 
     /// A server that presents this certificate and offers these protocols, e.g. `["h2", "http/1.1"]`.
-    pub(crate) fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
+    pub fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
