@@ -4,13 +4,16 @@
 //! this process is fairer and quicker than its busy handler. Postgres gets a pool for ordinary queries, one for
 //! the engine, whose sessions are told not to plan whole-table joins (see [`engine_session`]), and a small one for what
 //! processes tell each other.
+//!
+//! A database whose encoding is not UTF-8 is refused: one letter that it lacks would make every write fail that shares a
+//! commit with it. An SQLite file is created for its owner alone, and one that other users can read is refused.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use sea_orm::{
     DatabaseConnection, SqliteTransactionMode, TransactionOptions, TransactionTrait,
     sqlx::{
-        ConnectOptions as _, Connection as _, PgPool,
+        self, ConnectOptions as _, Connection as _, PgPool,
         postgres::{PgConnectOptions, PgPoolOptions},
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
     },
@@ -19,7 +22,7 @@ use sea_orm::{
 use crate::{
     Engine, StoreError, Transaction, Vault, engine, migration,
     signals::{Board, Herald},
-    silence,
+    silence, sqlite_file,
 };
 
 /// How long a query waits for a free connection before it fails.
@@ -38,6 +41,9 @@ const SIGNAL_CONNECTIONS: u32 = 1;
 const SQLITE_READERS: u32 = 4;
 /// Statements kept prepared per connection: the engine's multi-row statements come in about a dozen lengths each.
 const STATEMENT_CACHE: usize = 256;
+
+/// The encoding of databases that Demae uses, as Postgres calls it.
+pub const ENCODING: &str = "UTF8";
 
 /// Which database serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,7 +212,9 @@ impl Store {
 }
 
 async fn open_sqlite(url: &str) -> Result<(SqlitePool, SqlitePool), StoreError> {
-    let options = SqliteConnectOptions::from_str(url)?
+    let named = SqliteConnectOptions::from_str(url)?;
+    sqlite_file::prepare(named.get_filename())?;
+    let options = named
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         // FULL: in WAL mode, NORMAL may lose the last commits when the power fails, and their answers are out.
@@ -226,6 +234,8 @@ async fn open_sqlite(url: &str) -> Result<(SqlitePool, SqlitePool), StoreError> 
         .test_before_acquire(false)
         .connect_with(options.clone())
         .await?;
+    let encoding: String = sqlx::query_scalar("PRAGMA encoding").fetch_one(&write).await?;
+    require_encoding(options.get_filename().display(), encoding)?;
     let read = SqlitePoolOptions::new()
         .max_connections(SQLITE_READERS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -256,10 +266,11 @@ async fn open_postgres(options: &StoreOptions) -> Result<PostgresPools, StoreErr
             .acquire_timeout(ACQUIRE_TIMEOUT)
     };
     // A pool repeats a refused connection until its time is up; whoever waits for a start wants to know at once.
-    silence::answer_within(ACQUIRE_TIMEOUT, connect.connect())
-        .await?
-        .close()
-        .await?;
+    let mut first = silence::answer_within(ACQUIRE_TIMEOUT, connect.connect()).await?;
+    let encoding = sqlx::query_scalar("SELECT current_setting('server_encoding')").fetch_one(&mut first);
+    let encoding: String = silence::answer_within(ACQUIRE_TIMEOUT, encoding).await?;
+    first.close().await?;
+    require_encoding(connect.get_database().unwrap_or_default(), encoding)?;
     let ordinary = silence::watched(pool(options.connections))
         .connect_with(connect.clone())
         .await?;
@@ -272,6 +283,17 @@ async fn open_postgres(options: &StoreOptions) -> Result<PostgresPools, StoreErr
         engine,
         signals: silence::watched(pool(SIGNAL_CONNECTIONS)).connect_lazy_with(hints),
         dedicated: connect,
+    })
+}
+
+/// SQLite writes the name with a hyphen.
+fn require_encoding(database: impl std::fmt::Display, encoding: String) -> Result<(), StoreError> {
+    if encoding.replace('-', "") == ENCODING {
+        return Ok(());
+    }
+    Err(StoreError::Encoding {
+        database: database.to_string(),
+        encoding,
     })
 }
 

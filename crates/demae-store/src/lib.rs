@@ -24,6 +24,7 @@ pub mod outbox;
 pub mod repository;
 mod signals;
 pub mod silence;
+mod sqlite_file;
 pub mod transaction;
 pub mod vault;
 

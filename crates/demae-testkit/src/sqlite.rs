@@ -1,5 +1,7 @@
 //! SQLite files for tests.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use tempfile::TempDir;
 
@@ -17,11 +19,13 @@ impl SqliteFile {
         })
     }
 
+    /// `/…/demae.db`
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("demae.db")
+    }
+
     /// `sqlite:/…/demae.db?mode=rwc`
     pub fn url(&self) -> String {
-        format!(
-            "sqlite:{}?mode=rwc",
-            self.folder.path().join("demae.db").display()
-        )
+        format!("sqlite:{}?mode=rwc", self.path().display())
     }
 }

@@ -1,7 +1,4 @@
-//! Opening the database named by the settings.
-
-use anyhow::Context as _;
-use demae_store::{Store, StoreOptions, Vault};
+//! Opening the database named by the settings.use demae_store::{Store, StoreError, StoreOptions, Vault, connect::ENCODING};
 
 use crate::config::Settings;
 
@@ -12,12 +9,27 @@ pub(crate) async fn open(settings: &Settings, vault: Vault) -> anyhow::Result<St
         engine_connections: settings.database.engine_connections,
         ..StoreOptions::new(settings.database.url.expose(), vault)
     };
-    Store::connect(options).await.with_context(|| {
-        format!(
-            "cannot open the database {}\nis it running, and is DEMAE_DATABASE_URL right? `demae doctor` looks closer",
+    Store::connect(options).await.map_err(|error| {
+        let remedy = remedy(&error).unwrap_or_else(|| {
+            "is it running, and is DEMAE_DATABASE_URL right? `demae doctor` looks closer".into()
+        });
+        anyhow::Error::new(error).context(format!(
+            "cannot open the database {}\n{remedy}",
             settings.database_label()
-        )
+        ))
     })
+}
+
+/// What to do about a database that answers and is refused.
+pub(crate) fn remedy(error: &StoreError) -> Option<String> {
+    match error {
+        StoreError::Encoding { .. } => Some(format!(
+            "create one that holds every character, e.g. `createdb -E {ENCODING} -T template0 demae`, and name it in \
+             DEMAE_DATABASE_URL"
+        )),
+        StoreError::Exposed { path, .. } => Some(format!("make it private: chmod o-rwx {}", path.display())),
+        _ => None,
+    }
 }
 
 /// The same for those who neither seal nor open secrets.

@@ -22,6 +22,7 @@ macro_rules! on_both_databases {
 }
 
 mod conformance;
+mod encoding;
 mod leadership;
 mod migration;
 mod model;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use demae_event::{Clock as _, SystemClock, Timestamp};
-use demae_store::{Backend, Store, inspect};
+use demae_store::{Backend, Store, StoreError, inspect};
 
 use super::{Finding, pipeline};
 use crate::{config::Settings, data_folder::DatabaseLock, database, secret_key};
@@ -27,7 +27,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     }
     let store = match tokio::time::timeout(TIMEOUT, open(settings)).await {
         Ok(Ok(store)) => store,
-        Ok(Err(error)) => return vec![unreachable(settings, &format!("{:#}", error.root_cause()))],
+        Ok(Err(error)) => return vec![unusable(settings, &error)],
         Err(_) => return vec![unreachable(settings, "no answer in time")],
     };
     let mut findings = Vec::new();
@@ -46,6 +46,15 @@ async fn open(settings: &Settings) -> anyhow::Result<Store> {
         Ok(Some((vault, _))) => database::open(settings, vault).await,
         // Told by its own check.
         Ok(None) | Err(_) => database::open_without_key(settings).await,
+    }
+}
+
+/// A database that cannot be opened.
+fn unusable(settings: &Settings, error: &anyhow::Error) -> Finding {
+    let refused = error.downcast_ref::<StoreError>();
+    match refused.and_then(|error| Some((error, database::remedy(error)?))) {
+        Some((error, remedy)) => Finding::fault(DATABASE, error.to_string(), remedy),
+        None => unreachable(settings, &format!("{:#}", error.root_cause())),
     }
 }
 
