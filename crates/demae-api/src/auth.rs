@@ -7,46 +7,26 @@
 //!
 //! # Revocation
 //!
-//! A query per request would cost more than taking in an event, so what a token stands for is remembered, for
-//! [`FRESH_FOR`], ten milliseconds, counted from the moment the question was put to the database. Within a process a
-//! revocation forgets everything remembered, so the very next request is refused. Another process (a second server, the
-//! command line) is heard of within those ten milliseconds, which is less than its own answer takes to travel. At any
-//! load that is at most a hundred look-ups a second per token; callers that arrive during one share it. Tokens that open
-//! nothing are not remembered.
+//! A query per request would cost more than accepting an event, so [`TokenLookup`](crate::tokens::TokenLookup) uses an
+//! answer of the database again for [`FRESH_FOR`](crate::tokens::FRESH_FOR), ten milliseconds. Within a process a
+//! revocation makes every answer obsolete, so the very next request is refused. A revocation by another process (a second
+//! server, the command line) takes effect within those ten milliseconds, which is less than its own answer takes to travel.
 
-use std::{
-    collections::HashMap,
-    marker::PhantomData,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{marker::PhantomData, sync::Arc};
 
 use axum::extract::FromRequestParts;
-use demae_control_plane::{
-    Access, Actor, Change, Module, Scope,
-    revision::Expected,
-    token::{self, Credential},
-};
+use demae_control_plane::{Access, Actor, Change, Module, Scope, revision::Expected, token};
 use demae_event::Timestamp;
-use demae_store::{Store, StoreError, Transaction};
-use futures::{
-    FutureExt,
-    future::{BoxFuture, Shared},
-};
+use demae_store::Transaction;
 use http::{HeaderMap, header, request::Parts};
-use tokio::time::Instant;
 
 use crate::{
     ApiState,
     problem::{Problem, ProblemKind},
-    revision, trace,
+    revision,
+    tokens::LookupError,
+    trace,
 };
-
-/// How long the answer to "what does this token stand for" is used again.
-pub const FRESH_FOR: Duration = Duration::from_millis(10);
-
-/// Tokens remembered, at most.
-const MAX_REMEMBERED: usize = 4_096;
 
 /// Longest `Authorization` header that is looked at.
 const MAX_HEADER: usize = 512;
@@ -169,13 +149,8 @@ impl<W: Wanted> FromRequestParts<ApiState> for Allowed<W> {
 
 async fn identify(headers: &HeaderMap, state: &ApiState) -> Result<Caller, Problem> {
     let text = bearer(headers).ok_or_else(no_identity)?;
-    let credential = state
-        .tokens()
-        .credential(state.store(), token::digest(text))
-        .await;
-    let credential = credential
-        .map_err(|error| Problem::unavailable(&*error))?
-        .ok_or_else(no_identity)?;
+    let credential = state.tokens().credential(token::digest(text)).await;
+    let credential = credential.map_err(not_looked_up)?.ok_or_else(no_identity)?;
     let now = state.now();
     // Unknown, expired or revoked: which of them is nobody's business who does not hold a valid one.
     let actor = credential.at(now).map_err(|_| no_identity())?;
@@ -198,86 +173,23 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     plausible.then_some(text)
 }
 
+fn not_looked_up(error: LookupError) -> Problem {
+    match error {
+        LookupError::Busy => Problem::new(
+            ProblemKind::Unavailable,
+            "Auth.Busy",
+            "Too many tokens are being looked up; try again.",
+        ),
+        LookupError::Store(_) | LookupError::Panicked => Problem::unavailable(&error),
+    }
+}
+
 fn no_identity() -> Problem {
     Problem::new(
         ProblemKind::Unauthenticated,
         "Auth.NoIdentity",
         "A valid token is needed: Authorization: Bearer ksh_…",
     )
-}
-
-type Found = Result<Option<Arc<Credential>>, Arc<StoreError>>;
-type Lookup = Shared<BoxFuture<'static, Found>>;
-
-struct Remembered {
-    asked_at: Instant,
-    lookup: Lookup,
-}
-
-/// What tokens stand for. See the module's documentation.
-#[derive(Default)]
-pub(crate) struct TokenCache(Mutex<HashMap<[u8; 32], Remembered>>);
-
-impl TokenCache {
-    /// What the token of this digest stands for, as of at most [`FRESH_FOR`] ago.
-    async fn credential(&self, store: &Store, digest: [u8; 32]) -> Found {
-        let lookup = self.lookup(store, digest);
-        let found = lookup.clone().await;
-        if !matches!(found, Ok(Some(_))) {
-            self.forget(&digest, &lookup);
-        }
-        found
-    }
-
-    /// Forgets everything: a token was revoked.
-    pub(crate) fn clear(&self) {
-        self.remembered().clear();
-    }
-
-    fn lookup(&self, store: &Store, digest: [u8; 32]) -> Lookup {
-        let mut remembered = self.remembered();
-        if let Some(known) = remembered.get(&digest)
-            && known.asked_at.elapsed() < FRESH_FOR
-        {
-            return known.lookup.clone();
-        }
-        if remembered.len() >= MAX_REMEMBERED {
-            remembered.retain(|_, known| known.asked_at.elapsed() < FRESH_FOR);
-            if remembered.len() >= MAX_REMEMBERED {
-                remembered.clear();
-            }
-        }
-        let store = store.clone();
-        let lookup = async move {
-            let found = token::find_credential(&store, &digest).await.map_err(Arc::new)?;
-            Ok(found.map(Arc::new))
-        };
-        let lookup = lookup.boxed().shared();
-        remembered.insert(
-            digest,
-            Remembered {
-                asked_at: Instant::now(),
-                lookup: lookup.clone(),
-            },
-        );
-        lookup
-    }
-
-    /// Forgets one answer, unless somebody has asked anew since.
-    fn forget(&self, digest: &[u8; 32], lookup: &Lookup) {
-        let mut remembered = self.remembered();
-        if remembered
-            .get(digest)
-            .is_some_and(|known| known.lookup.ptr_eq(lookup))
-        {
-            remembered.remove(digest);
-        }
-    }
-
-    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Remembered>> {
-        // A map of answers is whole at every moment, whoever panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod problem;
 mod query;
 mod revision;
 mod state;
+mod tokens;
 mod trace;
 mod unread;
 mod write;

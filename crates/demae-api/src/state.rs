@@ -8,7 +8,7 @@ use demae_event::{Clock, Timestamp};
 use demae_store::Store;
 use tokio::sync::Semaphore;
 
-use crate::{auth::TokenCache, ingest::EventSink};
+use crate::{ingest::EventSink, tokens::TokenLookup};
 
 /// The bounds of the HTTP surfaces.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     events: Arc<dyn EventSink>,
     limits: Limits,
-    tokens: TokenCache,
+    tokens: TokenLookup,
     flags: FlagCache,
     writes: Arc<Semaphore>,
 }
@@ -71,12 +71,12 @@ impl ApiState {
         limits: Limits,
     ) -> Self {
         Self(Arc::new(Shared {
+            tokens: TokenLookup::new(&store),
             store,
             management,
             clock,
             events,
             limits,
-            tokens: TokenCache::default(),
             flags: FlagCache::default(),
             writes: Arc::new(Semaphore::new(limits.concurrent_writes)),
         }))
@@ -102,7 +102,7 @@ impl ApiState {
         &self.0.limits
     }
 
-    pub(crate) fn tokens(&self) -> &TokenCache {
+    pub(crate) fn tokens(&self) -> &TokenLookup {
         &self.0.tokens
     }
 

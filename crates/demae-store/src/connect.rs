@@ -85,6 +85,7 @@ pub struct Store {
     backend: Backend,
     write: DatabaseConnection,
     read: DatabaseConnection,
+    read_connections: u32,
     engine: Arc<dyn Engine>,
     board: Arc<Board>,
     /// How to open a session of one's own on Postgres.
@@ -115,6 +116,7 @@ impl Store {
                 )),
                 write: write.into(),
                 read: read.into(),
+                read_connections: SQLITE_READERS,
                 board,
                 dedicated: None,
                 vault: options.vault,
@@ -132,6 +134,7 @@ impl Store {
                 )),
                 write: connection.clone(),
                 read: connection,
+                read_connections: options.connections,
                 board,
                 dedicated: Some(pools.dedicated),
                 vault: options.vault,
@@ -170,6 +173,11 @@ impl Store {
     /// For queries outside a transaction.
     pub fn reader(&self) -> &DatabaseConnection {
         &self.read
+    }
+
+    /// How many connections [`Store::reader`] has; on Postgres transactions use the same ones.
+    pub fn read_connections(&self) -> u32 {
+        self.read_connections
     }
 
     /// The hot path.

@@ -214,7 +214,7 @@ async fn revoke(
                 }
                 .boxed()
             },
-            move || forget.tokens().clear(),
+            move || forget.tokens().expire(),
         )
         .await
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     openapi::{TOKEN, openapi},
-    testing::TestApi,
+    testing::{TestApi, request},
 };
 
 async fn token_with(api: &TestApi, slug: &str, scopes: Value, expires_at: Option<&str>) -> String {
@@ -91,6 +91,36 @@ async fn nobody_gives_away_what_they_do_not_have() {
     assert_eq!(
         (reply.status.as_u16(), reply.code().as_str()),
         (403, "CreateToken.ScopeExceeded")
+    );
+}
+
+on_both_databases! {
+    strangers_who_hang_up_keep_no_connection,
+}
+
+/// Each is dropped at another point of its way through the database.
+async fn strangers_who_hang_up_keep_no_connection(api: TestApi) {
+    for number in 0..100 {
+        let request = request(
+            Method::GET,
+            "/api/customers",
+            &format!("ksh_stranger{number:032}"),
+        );
+        let stranger = api.send(request.body(Body::empty()).unwrap());
+        let mut stranger = std::pin::pin!(stranger);
+        for _ in 0..number % 30 {
+            if futures::poll!(&mut stranger).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    for path in ["/api/customers", "/api/webhooks"] {
+        assert_eq!(api.get(path).await.status, 200, "{path}");
+    }
+    assert_eq!(
+        api.post("/api/customers", json!({"name": "Served"})).await.status,
+        201
     );
 }
 
