@@ -1,4 +1,6 @@
-//! Opening the database named by the settings.use demae_store::{Store, StoreError, StoreOptions, Vault, connect::ENCODING};
+//! Opening the database named by the settings.
+
+use demae_store::{Store, StoreError, StoreOptions, Vault, connect::ENCODING};
 
 use crate::config::Settings;
 
