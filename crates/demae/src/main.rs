@@ -37,9 +37,12 @@ fn main() -> ExitCode {
         Err(error) => return report(&anyhow::Error::new(error).context("cannot start the runtime")),
     };
     // On the heap: the largest command's future would fill the stack of a debug build.
-    runtime
+    let code = runtime
         .block_on(Box::pin(cli.run()))
-        .unwrap_or_else(|error| report(&error))
+        .unwrap_or_else(|error| report(&error));
+    // Dropping it would wait without limit for blocking calls, such as a name look-up. What had to end has ended.
+    runtime.shutdown_background();
+    code
 }
 
 fn report(error: &anyhow::Error) -> ExitCode {

@@ -10,6 +10,9 @@ use demae_testkit::{
 };
 use serde_json::Value;
 
+/// For a step of another process.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 fn command(subcommand: &str) -> DemaeCommand {
     DemaeCommand::of(env!("CARGO_BIN_EXE_demae"), subcommand).unwrap()
 }
@@ -479,28 +482,38 @@ async fn endpoints_are_looked_after_from_the_command_line() {
     assert!(process.terminate().await.unwrap().success());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn listen_forwards_deliveries_with_their_signatures_and_cleans_up() {
-    let target = Recorder::start().await;
-    let dev = command("dev");
-    let process = dev.start().await.unwrap();
+/// A `demae listen` that has created its endpoint.
+async fn start_listening(
+    dev: &DemaeCommand,
+    target: &Recorder,
+    state: &std::path::Path,
+) -> tokio::process::Child {
     let mut listen = tokio::process::Command::new(env!("CARGO_BIN_EXE_demae"))
         .args(["listen", "--forward-to", &target.url("/local")])
         .env("DEMAE_URL", dev.base_url())
         .env("DEMAE_DATA_DIR", dev.data_folder())
+        .env("XDG_STATE_HOME", state)
         .stderr(std::process::Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
     let mut lines =
-        tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(listen.stderr.take().unwrap()));
-    let patience = Duration::from_secs(30);
-    let first = tokio::time::timeout(patience, lines.next_line())
+        tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(listen.stderr.as_mut().unwrap()));
+    let first = tokio::time::timeout(PATIENCE, lines.next_line())
         .await
         .unwrap()
         .unwrap()
         .unwrap();
     assert!(first.starts_with("Forwarding"), "{first}");
+    listen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listen_forwards_deliveries_with_their_signatures_and_cleans_up() {
+    let target = Recorder::start().await;
+    let dev = command("dev");
+    let process = dev.start().await.unwrap();
+    let mut listen = start_listening(&dev, &target, &dev.data_folder().join("state")).await;
     assert!(run(&dev, &["trigger", "LICENSE_CREATION"]).status.success());
     let received = target.wait_for(1).await;
     assert!(
@@ -520,7 +533,7 @@ async fn listen_forwards_deliveries_with_their_signatures_and_cleans_up() {
             .success()
     );
     assert!(
-        tokio::time::timeout(patience, listen.wait())
+        tokio::time::timeout(PATIENCE, listen.wait())
             .await
             .unwrap()
             .unwrap()
@@ -530,5 +543,69 @@ async fn listen_forwards_deliveries_with_their_signatures_and_cleans_up() {
         json(&run(&dev, &["endpoint", "list", "--json"])),
         Value::Array(Vec::new())
     );
+    assert!(process.terminate().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listen_deletes_only_endpoints_that_killed_runs_of_its_own_machine_left() {
+    let target = Recorder::start().await;
+    let dev = command("dev");
+    let process = dev.start().await.unwrap();
+    let authorization = format!("Authorization: Bearer {}", printed_token(&dev.stdout().unwrap()));
+    let mut kept = Vec::new();
+    // Of a colleague's earlier version, of a colleague's machine, and of nobody's `demae listen`.
+    for metadata in [
+        r#"{"demaeListen": "0.0.0.0:7000"}"#,
+        r#"{"demaeListen": "01890000-0000-7000-8000-000000000000"}"#,
+        "{}",
+    ] {
+        let url = format!("{}/api/webhooks", dev.base_url());
+        let body = format!(
+            r#"{{"url": "{}", "eventNames": ["*"], "metadata": {metadata}}}"#,
+            target.url("/colleague")
+        );
+        let json_type = "Content-Type: application/json";
+        let made = curl(&[
+            "-X",
+            "POST",
+            &url,
+            "-H",
+            &authorization,
+            "-H",
+            json_type,
+            "-d",
+            &body,
+        ]);
+        kept.push(made["id"].as_str().unwrap().to_owned());
+    }
+
+    let (here, elsewhere) = (
+        dev.data_folder().join("here"),
+        dev.data_folder().join("elsewhere"),
+    );
+    let mut killed = start_listening(&dev, &target, &here).await;
+    killed.kill().await.unwrap();
+    let endpoints = || {
+        let list = json(&run(&dev, &["endpoint", "list", "--json"]));
+        let id = |endpoint: &Value| endpoint["id"].as_str().unwrap().to_owned();
+        list.as_array()
+            .unwrap()
+            .iter()
+            .map(id)
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let left: Vec<_> = endpoints().into_iter().filter(|id| !kept.contains(id)).collect();
+    assert_eq!(left.len(), 1, "the killed run left its endpoint");
+
+    // Another machine's run leaves it alone, though nothing listens any more; this machine's next one deletes it.
+    let mut other = start_listening(&dev, &target, &elsewhere).await;
+    assert!(endpoints().contains(&left[0]));
+    let mut next = start_listening(&dev, &target, &here).await;
+    let now = endpoints();
+    assert!(!now.contains(&left[0]));
+    assert!(kept.iter().all(|id| now.contains(id)), "{now:?}");
+    assert_eq!(now.len(), kept.len() + 2, "both active runs keep theirs");
+    other.kill().await.unwrap();
+    next.kill().await.unwrap();
     assert!(process.terminate().await.unwrap().success());
 }

@@ -287,23 +287,24 @@ impl Lanes {
         locked(&self.lanes).retain(|_, lane| Arc::strong_count(lane) > 1 || !locked(lane).is_idle());
     }
 
-    /// Ends: what was not begun is handed back, what is under way goes on until `deadline`, then is cut off.
+    /// Ends: what was not begun is handed back, what is under way goes on until `deadline`, then is cut off. While the
+    /// recorder cannot write it does not return; the caller has a deadline of its own.
     pub(super) async fn drain(&self, deadline: tokio::time::Instant) {
         self.stopping.cancel();
         let lanes: Vec<_> = locked(&self.lanes).values().cloned().collect();
-        for lane in lanes {
-            let unbegun = locked(&lane).drain();
-            self.queued.fetch_sub(unbegun.len(), Ordering::Relaxed);
-            for delivery in unbegun {
-                // The recorder outlives the lanes; if it does not, the worker's retirement frees the lease.
-                let _ = self.outcomes.send(Outcome::Released(release(&delivery))).await;
+        let hand_back = async {
+            for lane in lanes {
+                let unbegun = locked(&lane).drain();
+                self.queued.fetch_sub(unbegun.len(), Ordering::Relaxed);
+                for delivery in unbegun {
+                    // The recorder outlives the lanes; if it does not, the worker's retirement frees the lease.
+                    let _ = self.outcomes.send(Outcome::Released(release(&delivery))).await;
+                }
             }
-        }
+        };
         self.tasks.close();
-        if tokio::time::timeout_at(deadline, self.tasks.wait())
-            .await
-            .is_err()
-        {
+        let ended = async { tokio::join!(hand_back, self.tasks.wait()) };
+        if tokio::time::timeout_at(deadline, ended).await.is_err() {
             tracing::warn!(
                 exchanges = self.tasks.len(),
                 "cutting off exchanges at the end of the drain deadline"

@@ -37,4 +37,4 @@ mod worker;
 pub use health::HealthPolicy;
 pub use relay::Relay;
 pub use source::{EventSource, HandedOn, OutboxSource, SourceError};
-pub use worker::{MIN_LEASE, Settings, Worker};
+pub use worker::{DrainError, MIN_LEASE, Settings, Worker};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use demae_event::Clock;
 use demae_store::{Store, StoreError};
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{EventSource, router::Router};
@@ -14,6 +15,7 @@ use crate::directory::Directory;
 #[derive(Debug)]
 pub struct Relay {
     stopping: CancellationToken,
+    cutting: CancellationToken,
     intake: TaskTracker,
 }
 
@@ -33,17 +35,29 @@ impl Relay {
             hand_over: None,
         });
         let stopping = CancellationToken::new();
+        let cutting = CancellationToken::new();
         let intake = TaskTracker::new();
         for source in sources {
-            intake.spawn(router.clone().run(source, stopping.clone()));
+            let routing = router.clone().run(source, stopping.clone());
+            intake.spawn(cutting.clone().run_until_cancelled_owned(routing));
         }
         intake.close();
-        Ok(Self { stopping, intake })
+        Ok(Self {
+            stopping,
+            cutting,
+            intake,
+        })
     }
 
-    /// Stops taking events in; returns when what was begun is written.
-    pub async fn drain(self) {
+    /// Stops accepting events, and returns when the batches in progress are written, by `end` at the latest. A batch that
+    /// is cut off was not acknowledged; its source offers it again.
+    pub async fn drain(self, end: Instant) {
         self.stopping.cancel();
-        self.intake.wait().await;
+        if tokio::time::timeout_at(end, self.intake.wait()).await.is_err() {
+            tracing::warn!(
+                "events that were being routed did not become deliveries before the deadline; they stay in their source"
+            );
+            self.cutting.cancel();
+        }
     }
 }

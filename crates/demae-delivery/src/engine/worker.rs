@@ -68,8 +68,21 @@ pub struct Worker {
     stopping: CancellationToken,
     intake: TaskTracker,
     keeping: CancellationToken,
+    /// Ends the parts that bring new work in the middle of what they do.
+    cutting: CancellationToken,
     keeper: tokio::task::JoinHandle<()>,
     recorder: tokio::task::JoinHandle<()>,
+}
+
+/// Why a drain left leases behind. They end by themselves, and their deliveries are attempted again.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// The deadline passed first: usually the database is unavailable.
+    #[error("the drain did not finish before its deadline")]
+    TimedOut,
+    /// The database failed while leases were released.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Worker {
@@ -137,8 +150,13 @@ impl Worker {
 
         let stopping = CancellationToken::new();
         let keeping = CancellationToken::new();
+        let cutting = CancellationToken::new();
         let intake = TaskTracker::new();
-        intake.spawn(scheduler.run(stopping.clone()));
+        intake.spawn(
+            cutting
+                .clone()
+                .run_until_cancelled_owned(scheduler.run(stopping.clone())),
+        );
         let router = Arc::new(Router {
             engine,
             directory,
@@ -150,7 +168,8 @@ impl Worker {
             }),
         });
         for source in sources {
-            intake.spawn(router.clone().run(source, stopping.clone()));
+            let routing = router.clone().run(source, stopping.clone());
+            intake.spawn(cutting.clone().run_until_cancelled_owned(routing));
         }
         intake.close();
         Ok(Self {
@@ -162,28 +181,46 @@ impl Worker {
             intake,
             keeper: tokio::spawn(keeper.run(keeping.clone())),
             keeping,
+            cutting,
             recorder: tokio::spawn(recorder.run(finished)),
         })
     }
 
-    /// Stops taking work in, finishes what is under way within `limit`, records it and gives every lease back.
-    pub async fn drain(self, limit: Duration) -> Result<(), StoreError> {
-        let deadline = Instant::now() + limit;
+    /// Stops accepting work. Attempts in flight may go on until `cut_off`; between `cut_off` and `end` their outcomes are
+    /// recorded and all leases released. Returns by `end`, whatever the database does.
+    pub async fn drain(self, cut_off: Instant, end: Instant) -> Result<(), DrainError> {
+        let cutting = self.cutting.clone();
+        let aborts = [self.keeper.abort_handle(), self.recorder.abort_handle()];
+        let drained = tokio::time::timeout_at(end, self.drain_in_order(cut_off, end)).await;
+        drained.unwrap_or_else(|_| {
+            // Tasks of lanes end with the recorder's end of their channel.
+            cutting.cancel();
+            aborts.iter().for_each(tokio::task::AbortHandle::abort);
+            Err(DrainError::TimedOut)
+        })
+    }
+
+    async fn drain_in_order(self, cut_off: Instant, end: Instant) -> Result<(), DrainError> {
         self.stopping.cancel();
-        self.intake.wait().await;
-        self.lanes.drain(deadline).await;
+        if tokio::time::timeout_at(cut_off, self.intake.wait())
+            .await
+            .is_err()
+        {
+            self.cutting.cancel();
+        }
+        self.lanes.drain(cut_off).await;
         // The lanes hold the recorder's other end: when they are gone it has seen everything.
         drop(self.lanes);
-        let recorded = tokio::time::timeout_at(deadline + RECORDING_GRACE, self.recorder).await;
-        if recorded.is_err() {
+        let recorded_by = end - end.saturating_duration_since(Instant::now()) / 2;
+        if tokio::time::timeout_at(recorded_by, self.recorder).await.is_err() {
             tracing::warn!(
-                "outcomes were left unrecorded: the database did not take them before the drain deadline"
+                "outcomes were left unrecorded: the database did not accept them before the drain deadline"
             );
         }
         self.keeping.cancel();
         // It ends at the next await; a panic in it has been logged by the runtime.
         let _ = self.keeper.await;
-        hand_back(self.id, &self.store, self.clock.now()).await
+        Ok(hand_back(self.id, &self.store, self.clock.now()).await?)
     }
 }
 
@@ -199,6 +236,3 @@ async fn hand_back(worker: Uuid, store: &Store, now: Timestamp) -> Result<(), St
     {}
     Ok(())
 }
-
-/// After the exchanges have ended, so long for writing down how.
-const RECORDING_GRACE: Duration = Duration::from_secs(5);

@@ -10,7 +10,9 @@ use demae_store::{
 };
 use demae_testkit::receiver::{Answer, Behaviour, Receiver, Recorder};
 
-use crate::support::{Bench, Database, closed_url, drain, numbers, on_both, schedule, status_of};
+use crate::support::{
+    Bench, DRAIN_LIMIT, Database, closed_url, drain, numbers, on_both, schedule, status_of,
+};
 
 on_both!(
     a_delivery_is_signed_and_recorded,
@@ -395,7 +397,11 @@ async fn nothing_is_leased_after_a_drain(database: Box<dyn Database>) {
     let worker = bench.start(Settings::default()).await;
     bench.publish(0..50).await;
     receiver.requests().wait_for(1).await;
-    worker.drain(Duration::from_millis(100)).await.unwrap();
+    let now = tokio::time::Instant::now();
+    worker
+        .drain(now + Duration::from_millis(100), now + DRAIN_LIMIT)
+        .await
+        .unwrap();
     assert_eq!(bench.in_state(endpoint, DeliveryState::Leased).await, 0);
     assert_eq!(bench.in_state(endpoint, DeliveryState::Waiting).await, 50);
 }

@@ -3,7 +3,7 @@
 use demae_delivery::engine::Settings;
 use demae_testkit::receiver::{Behaviour, Receiver, Recorder};
 
-use crate::support::{Bench, Database, closed_url, drain, on_both, schedule};
+use crate::support::{Bench, DRAIN_LIMIT, Database, closed_url, drain, on_both, schedule};
 
 on_both!(
     dead_endpoints_do_not_delay_the_others,
@@ -36,7 +36,8 @@ async fn dead_endpoints_do_not_delay_the_others(database: Box<dyn Database>) {
         finished, 0,
         "no dead endpoint's exchange had ended when the last healthy one was served"
     );
-    worker.drain(std::time::Duration::ZERO).await.unwrap();
+    let now = tokio::time::Instant::now();
+    worker.drain(now, now + DRAIN_LIMIT).await.unwrap();
 }
 
 /// An endpoint with far more waiting than its lane holds, all of it due: the others' deliveries are made although every

@@ -8,7 +8,7 @@ use demae_store::{Store, Transaction, engine::DeliveryState};
 use demae_testkit::{postgres::TestDatabase, proxy::FaultProxy, receiver::Recorder};
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
-use crate::support::{Bench, OnPostgres, drain, numbers, start, start_without_sources};
+use crate::support::{Bench, DRAIN_LIMIT, OnPostgres, drain, numbers, start, start_without_sources};
 
 /// The line breaks while the database commits: the leases are granted, the answer is lost. Nobody else takes them, as their
 /// worker lives; it gives them back by itself, long before they end.
@@ -37,7 +37,7 @@ async fn what_was_leased_by_a_claim_that_was_not_answered_is_delivered_soon() {
     lost.lose_one().await;
     lost.receiver.wait_for(3).await;
     drain(worker).await;
-    relay.drain().await;
+    relay.drain(tokio::time::Instant::now() + DRAIN_LIMIT).await;
     lost.each_was_delivered_once(3).await;
 }
 

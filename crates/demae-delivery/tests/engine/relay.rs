@@ -7,7 +7,9 @@ use demae_event::SystemClock;
 use demae_store::{Store, engine::DeliveryState};
 use demae_testkit::receiver::Recorder;
 
-use crate::support::{Bench, Database, drain, numbers, on_both, postgres, schedule, start_without_sources};
+use crate::support::{
+    Bench, DRAIN_LIMIT, Database, drain, numbers, on_both, postgres, schedule, start_without_sources,
+};
 
 on_both!(what_is_handed_on_is_taken_out_when_it_is_acknowledged);
 
@@ -36,7 +38,7 @@ async fn a_relay_alone_leaves_deliveries_to_the_workers_of_other_processes() {
     let mut seen = numbers(requests.iter().map(|request| &request.body));
     seen.sort_unstable();
     assert_eq!(seen, (0..200).collect::<Vec<_>>(), "each once");
-    relay.drain().await;
+    relay.drain(tokio::time::Instant::now() + DRAIN_LIMIT).await;
     for worker in workers {
         drain(worker).await;
     }
@@ -57,7 +59,7 @@ async fn a_relay_holds_no_leases_itself() {
         }
     });
     told.await.expect("the relay routes");
-    relay.drain().await;
+    relay.drain(tokio::time::Instant::now() + DRAIN_LIMIT).await;
     assert!(bench.store.engine().read_outbox(10).await.unwrap().is_empty());
     assert!(
         bench

@@ -19,6 +19,7 @@ use demae_store::{
 use demae_testkit::{postgres::TestDatabase, sqlite::SqliteFile};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 /// Where a test's tables are.
 #[async_trait]
@@ -247,8 +248,15 @@ async fn start_on(store: Store, settings: Settings, sources: Vec<Box<dyn EventSo
         .unwrap()
 }
 
+/// For recording and releasing at the end of a worker, on a busy machine.
+pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+
 pub(crate) async fn drain(worker: Worker) {
-    worker.drain(Duration::from_secs(10)).await.unwrap();
+    let now = Instant::now();
+    worker
+        .drain(now + Duration::from_secs(10), now + DRAIN_LIMIT)
+        .await
+        .unwrap();
 }
 
 pub(crate) fn numbers(bodies: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<usize> {

@@ -11,6 +11,7 @@ use demae_delivery::{
 };
 use demae_event::Clock;
 use demae_store::Store;
+use tokio::time::Instant;
 
 use super::{Role, Roles};
 use crate::config::Settings;
@@ -51,17 +52,19 @@ impl Engine {
         started.context("the engine could not be started")
     }
 
-    /// Finishes what is under way within `limit`.
-    pub(super) async fn drain(self, limit: Duration) -> anyhow::Result<()> {
+    /// Lets attempts in flight go on until `cut_off`, and returns by `end`.
+    pub(super) async fn drain(self, cut_off: Instant, end: Instant) {
         match self {
-            Self::Worker(worker) => worker.drain(limit).await.context(
-                "the leases of deliveries under way could not be given back; they end by themselves",
-            ),
-            Self::Relay(relay) => {
-                relay.drain().await;
-                Ok(())
+            Self::Worker(worker) => {
+                if let Err(error) = worker.drain(cut_off, end).await {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "some leases could not be released; they end by themselves, and their deliveries are attempted again"
+                    );
+                }
             }
-            Self::None => Ok(()),
+            Self::Relay(relay) => relay.drain(end).await,
+            Self::None => {}
         }
     }
 }

@@ -17,7 +17,7 @@ mod roles;
 mod signals;
 mod start_page;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::{Router, middleware};
@@ -44,6 +44,8 @@ use crate::{
     telemetry::Telemetry,
 };
 
+/// The last part of the time for stopping, in which outcomes are recorded, leases released and connections closed.
+const CLOSING: Duration = Duration::from_secs(5);
 /// Exit code of a process that a second signal ended (128 + SIGINT).
 const EXIT_INTERRUPTED: i32 = 130;
 
@@ -179,6 +181,7 @@ impl Server {
             deadline_s = limit.as_secs(),
             "stopping; a second signal ends at once"
         );
+        let end = Instant::now() + limit;
         self.health.begin_draining();
         let mut signals = self.signals;
         tokio::spawn(async move {
@@ -187,8 +190,11 @@ impl Server {
             std::process::exit(EXIT_INTERRUPTED);
         });
 
+        // Where the limit is short, most of it belongs to requests and attempts.
+        let closing = CLOSING.min(limit / 4);
+        let (cut_off, recorded) = (end - closing, end - closing / 4);
         let drain_requests = async {
-            if !self.http.drain(Instant::now() + limit).await {
+            if !self.http.drain(cut_off).await {
                 tracing::warn!("some requests did not end before the deadline and were cut off");
             }
             // The last request has let go of the queue: what is in it is written, then the committers end.
@@ -196,12 +202,22 @@ impl Server {
                 committers.finished().await;
             }
         };
-        let drain_forwarders = self.forwarders.drain(Instant::now() + limit);
-        let ((), (), drained) = tokio::join!(drain_requests, drain_forwarders, self.engine.drain(limit));
-        drained?;
-        self.store.close().await;
-        tracing::info!("stopped");
-        self.telemetry.finish().await;
+        let drain_forwarders = self.forwarders.drain(cut_off);
+        let orderly = async {
+            tokio::join!(
+                drain_requests,
+                drain_forwarders,
+                self.engine.drain(cut_off, recorded)
+            );
+            self.store.close().await;
+            self.telemetry.finish().await;
+        };
+        match tokio::time::timeout_at(end, orderly).await {
+            Ok(()) => tracing::info!("stopped"),
+            Err(_) => tracing::warn!(
+                "stopped at the deadline with work unfinished; what was accepted is delivered after the next start"
+            ),
+        }
         Ok(())
     }
 }

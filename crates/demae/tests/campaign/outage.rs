@@ -9,13 +9,15 @@ use demae_testkit::{
     postgres::{Durability, PrivatePostgres},
     process::{DemaeCommand, DemaeProcess},
     proxy::FaultProxy,
+    receiver::{Answer, Gate, Recorder},
 };
+use serde_json::json;
 
 use crate::{
     api::Api,
     ledger::Ledger,
     load::Load,
-    server::{api, left_behind, make_endpoints, random, serve, settled, wait_for_readiness},
+    server::{api, left_behind, make_endpoints, random, serve, settled, wait_for_metric, wait_for_readiness},
 };
 
 /// Acknowledgements before a disaster and after it: enough for every stage to have work.
@@ -77,6 +79,43 @@ async fn a_line_that_is_never_heard_of_again_loses_nothing() {
     wait_for_readiness(&scene.api, 200).await;
     scene.ledger.more_arrived(SOME).await;
     scene.end_with_duplicates(&url).await;
+}
+
+/// More than the recorder's queue and batch hold (2,048 and 512) wait in memory when the database stops answering. The
+/// process ends in an orderly way by its deadline all the same: nothing of it waits for the database any longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shutdown_deadline_holds_while_the_database_is_silent_and_thousands_are_queued() {
+    let postgres = PrivatePostgres::start(Durability::Full).await.unwrap();
+    let url = postgres.create_database().await.unwrap();
+    let line = FaultProxy::start(postgres.address()).await.unwrap();
+    let receiver = Recorder::start().await;
+    let gate = Gate::closed();
+    receiver.answer(Answer::ok().held_by(&gate));
+    let command = serve()
+        .setting("DEMAE_DATABASE_URL", line.in_front_of(&url).unwrap())
+        .setting("DEMAE_SHUTDOWN_DEADLINE", "4s");
+    let process = command.start().await.unwrap();
+    let api = api(&command);
+    for path in ["/a", "/b", "/c", "/d"] {
+        let webhook = json!({ "url": receiver.url(path), "eventNames": ["*"] });
+        api.post("/api/webhooks", &webhook).await;
+    }
+    for _ in 0..10 {
+        let events = vec![json!({ "name": "CUSTOMER_CREATION", "data": {} }); 100];
+        api.post("/api/events", &json!({ "events": events })).await;
+    }
+    wait_for_metric(&command, "demae_deliveries_leased", 3_000.0).await;
+
+    line.stall();
+    let ended = process.terminate().await.unwrap();
+    assert!(ended.success(), "{ended}: {}", command.stderr().unwrap());
+    line.pass();
+
+    // Nothing is missing: the next process takes the leases over.
+    gate.open();
+    let process = command.start().await.unwrap();
+    receiver.wait_for(4_000).await;
+    assert!(process.terminate().await.unwrap().success());
 }
 
 struct Scene {

@@ -3,9 +3,11 @@
 //! It opens a port on this machine, makes a temporary endpoint that leads there, and passes on every delivery with its
 //! headers unchanged, so that signatures can be checked by the program that is being developed. The platform hears the
 //! status that the program answered, and retries accordingly. The endpoint is deleted at the end; one that was left by
-//! a run that could not do so is deleted by the next.
+//! a run that could not do so is deleted by the next run on this machine ([`runs`]).
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+mod runs;
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use axum::{
@@ -19,12 +21,10 @@ use demae_event::{Clock as _, SystemClock};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::Instant,
-};
+use tokio::{net::TcpListener, time::Instant};
 use url::{Host, Url};
 
+use self::runs::Run;
 use super::{
     output::{self, cell, printable},
     remote::{Remote, RemoteArgs, segment},
@@ -38,9 +38,9 @@ use crate::{
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(28);
 /// For the deliveries under way when it ends.
 const DRAIN: Duration = Duration::from_secs(2);
-/// For finding out whether an earlier run's port is still open.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// The member of an endpoint's metadata that says which port it leads to.
+/// Endpoints that are searched for those of earlier runs.
+const SEARCHED: usize = 1_000;
+/// The member of an endpoint's metadata that holds the ID of the run that created it.
 const METADATA: &str = "demaeListen";
 /// Headers of a connection, not of the message it carries (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -98,7 +98,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", args.listen_on))?;
     let address = listener.local_addr()?;
-    delete_leftovers(&remote).await?;
+    let folder = runs::folder();
+    if let Some(folder) = &folder {
+        delete_leftovers(&remote, folder).await?;
+    }
+    let run = Run::begin(
+        folder.as_deref(),
+        remote.base(),
+        demae_event::id::new_uuid(SystemClock.now()),
+    )?;
 
     let forwarder = Arc::new(Forwarder {
         http: HttpClient::new(),
@@ -109,7 +117,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .layer(DefaultBodyLimit::disable())
         .with_state(forwarder);
     let server = HttpServer::start(vec![listener], &router);
-    let endpoint = create_endpoint(&remote, &args, address).await?;
+    let endpoint = create_endpoint(&remote, &args, address, &run).await?;
     output::remark(&format!(
         "Forwarding {} to {}\nSigning secret: {}\nCtrl-C ends it and deletes the endpoint {}.",
         args.events.join(", "),
@@ -120,9 +128,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     signals.next().await;
     let deleted = remote.delete(&path_of(&endpoint)).await;
     server.drain(Instant::now() + DRAIN).await;
-    deleted
-        .context("the temporary endpoint could not be deleted")
-        .map(drop)
+    deleted.context("the temporary endpoint could not be deleted; the next `demae listen` tries again")?;
+    run.end().context("the record of this run could not be deleted")
 }
 
 fn is_local(url: &Url) -> bool {
@@ -134,7 +141,12 @@ fn is_local(url: &Url) -> bool {
     }
 }
 
-async fn create_endpoint(remote: &Remote, args: &Args, address: SocketAddr) -> anyhow::Result<Value> {
+async fn create_endpoint(
+    remote: &Remote,
+    args: &Args,
+    address: SocketAddr,
+    run: &Run,
+) -> anyhow::Result<Value> {
     let url = args
         .public_url
         .as_ref()
@@ -143,7 +155,7 @@ async fn create_endpoint(remote: &Remote, args: &Args, address: SocketAddr) -> a
         "url": url,
         "eventNames": args.events,
         "name": "demae listen",
-        "metadata": { METADATA: address.to_string() },
+        "metadata": { METADATA: run.id() },
     });
     remote.post("/webhooks", &body).await.context(
         "cannot make the temporary endpoint\n\
@@ -151,16 +163,21 @@ async fn create_endpoint(remote: &Remote, args: &Args, address: SocketAddr) -> a
     )
 }
 
-/// Deletes endpoints of runs whose port is closed: they were killed.
-async fn delete_leftovers(remote: &Remote) -> anyhow::Result<()> {
-    for endpoint in remote.list("/webhooks", &[], 1_000).await? {
-        let Some(address) = endpoint["metadata"][METADATA].as_str() else {
-            continue;
-        };
-        let open = tokio::time::timeout(PROBE_TIMEOUT, TcpStream::connect(address)).await;
-        if !matches!(open, Ok(Ok(_))) {
+/// Deletes the endpoints of runs on this machine that were killed.
+async fn delete_leftovers(remote: &Remote, folder: &Path) -> anyhow::Result<()> {
+    let ended = runs::ended(folder, remote.base()).context("cannot read the records of earlier runs")?;
+    if ended.is_empty() {
+        return Ok(());
+    }
+    for endpoint in remote.list("/webhooks", &[], SEARCHED).await? {
+        let run = endpoint["metadata"][METADATA].as_str();
+        if ended.iter().any(|ended| run == Some(ended.id.as_str())) {
             remote.delete(&path_of(&endpoint)).await?;
         }
+    }
+    for run in ended {
+        run.forget()
+            .context("the record of an earlier run could not be deleted")?;
     }
     Ok(())
 }
