@@ -166,3 +166,28 @@ fn is_closed_by_peer(error: &io::Error) -> bool {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_read_although_the_other_side_takes_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        server.write_all(b"answer").await.unwrap();
+        server.set_zero_linger().unwrap();
+        drop(server);
+        let mut stream = Stream::clear(client);
+        // More than the sockets hold, so that writing meets the reset.
+        stream.write_all(&vec![0; 16 << 20]).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut answer = [0; 6];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"answer");
+    }
+}

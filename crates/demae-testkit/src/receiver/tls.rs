@@ -10,6 +10,7 @@ use tokio_rustls::TlsAcceptor;
 pub struct SelfSigned {
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
+    pem: String,
 }
 
 impl SelfSigned {
@@ -22,12 +23,18 @@ impl SelfSigned {
         Self {
             certificate: made.cert.der().clone(),
             key,
+            pem: made.cert.pem(),
         }
     }
 
     /// The certificate, to be trusted by the client under test.
     pub fn certificate(&self) -> CertificateDer<'static> {
         self.certificate.clone()
+    }
+
+    /// The same as the text of a PEM file.
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 
     /// A server that presents this certificate and offers these protocols, e.g. `["h2", "http/1.1"]`.
