@@ -131,7 +131,9 @@ fn decisive(error: &Cause) -> Option<ErrorKind> {
     } else if let Some(error) = error.downcast_ref::<h2::Error>() {
         Some(of_http2(error))
     } else if let Some(error) = error.downcast_ref::<io::Error>() {
-        error.get_ref().is_none().then_some(ErrorKind::ConnectionReset)
+        // An end of the connection without TLS's notice comes as this kind, with a text inside.
+        let ended = error.kind() == io::ErrorKind::UnexpectedEof;
+        (ended || error.get_ref().is_none()).then_some(ErrorKind::ConnectionReset)
     } else {
         None
     }
@@ -181,6 +183,8 @@ mod tests {
     fn an_error_inside_an_io_error_is_found() {
         let tls = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError);
         assert_eq!(kind_before_headers(&io::Error::other(tls)), Some(ErrorKind::Tls));
+        let ended = io::Error::new(io::ErrorKind::UnexpectedEof, "no close_notify");
+        assert_eq!(kind_before_headers(&ended), Some(ErrorKind::ConnectionReset));
         let reset = io::Error::from(io::ErrorKind::ConnectionReset);
         assert_eq!(kind_before_headers(&reset), Some(ErrorKind::ConnectionReset));
     }

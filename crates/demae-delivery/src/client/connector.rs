@@ -1,7 +1,7 @@
 //! Opens connections, and is the one place where deliveries can be kept from leading inward.
 //!
-//! The order is fixed: find the addresses, ask the policy about each, connect to one of the addresses that passed.
-//! Nothing is resolved again between the check and the connect, so a name server that answers differently the second
+//! The order is fixed: find the addresses, ask the policy about each, connect to one of the addresses that passed (the
+//! module `race`). Nothing is resolved again between the check and the connect, so a name server that answers differently the second
 //! time (DNS rebinding) gains nothing. A host written as an address takes the same way as a name.
 
 use std::future::Future;
@@ -16,17 +16,14 @@ use http::Uri;
 use http::uri::Scheme;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tower::Service;
 
 use super::address::{AddressPolicy, AddressRefused};
-use super::resolver::{Resolve, ResolveError};
+use super::race;
+use super::resolver::{Lookup, Resolve, ResolveError};
 use super::stream::Stream;
-
-/// Addresses of one host that are tried before giving up; a name may answer with hundreds.
-const ADDRESSES_TRIED: usize = 6;
 
 /// Why no connection could be opened.
 #[derive(Debug, thiserror::Error)]
@@ -119,8 +116,7 @@ impl Shared {
         let found = timeout_at(deadline, self.find(host))
             .await
             .map_err(|_| ConnectError::Timeout { step: "name look-up" })??;
-        let checked = self.checked(&found)?;
-        let tcp = connect_to_one(&checked, port, deadline).await?;
+        let tcp = race::connect(found, &self.policy, port, deadline).await?;
         if !encrypted {
             return Ok(Stream::clear(tcp));
         }
@@ -134,62 +130,12 @@ impl Shared {
         Ok(Stream::tls(tls))
     }
 
-    async fn find(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    async fn find(&self, host: &str) -> Result<Lookup, ResolveError> {
         match literal(host) {
-            Some(address) => Ok(vec![address]),
+            Some(address) => Ok(vec![address].into()),
             None => self.resolver.resolve(host).await,
         }
     }
-
-    /// The addresses that may be connected to, at most [`ADDRESSES_TRIED`]; an error if there is none.
-    fn checked(&self, found: &[IpAddr]) -> Result<Vec<IpAddr>, ConnectError> {
-        let mut checked = Vec::with_capacity(found.len().min(ADDRESSES_TRIED));
-        let mut refused = None;
-        for address in found {
-            match self.policy.check(*address) {
-                Ok(()) if checked.len() < ADDRESSES_TRIED => checked.push(*address),
-                Ok(()) => break,
-                Err(refusal) => refused = refused.or(Some(refusal)),
-            }
-        }
-        match (checked.is_empty(), refused) {
-            (false, _) => Ok(checked),
-            (true, Some(refusal)) => Err(refusal.into()),
-            (true, None) => Err(ResolveError::NotFound.into()),
-        }
-    }
-}
-
-/// Tries the addresses in turn. Each gets an equal share of the time that is left, so that one silent address does
-/// not use up the time of a working one behind it.
-async fn connect_to_one(
-    addresses: &[IpAddr],
-    port: u16,
-    deadline: Instant,
-) -> Result<TcpStream, ConnectError> {
-    let mut last = ConnectError::Timeout { step: "TCP" };
-    for (tried, address) in addresses.iter().enumerate() {
-        let address = SocketAddr::new(*address, port);
-        let now = Instant::now();
-        let share = deadline.saturating_duration_since(now) / (addresses.len() - tried) as u32;
-        last = match timeout_at(now + share, connect_tcp(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(source)) => ConnectError::Tcp { address, source },
-            Err(_) => ConnectError::Timeout { step: "TCP" },
-        };
-    }
-    Err(last)
-}
-
-async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // A request is written in one piece and answered before the next: waiting to fill packets only adds latency.
-    socket.set_nodelay(true)?;
-    socket.set_keepalive(true)?;
-    socket.connect(address).await
 }
 
 /// The address a URI's host is written as, if it is one. IPv6 stands in brackets (RFC 3986 section 3.2.2).

@@ -20,6 +20,7 @@ mod connector;
 mod exchange;
 mod link;
 mod pool;
+mod race;
 mod resend;
 mod resolver;
 mod stream;
@@ -33,5 +34,5 @@ pub use self::exchange::{
     ClientFault, ClientSettings, DeliveryClient, ExchangeError, ExchangeOutcome, OutgoingRequest,
     RESPONSE_BODY_LIMIT,
 };
-pub use self::resolver::{Resolve, ResolveError, SystemResolver};
+pub use self::resolver::{Lookup, Resolve, ResolveError, SystemResolver};
 pub use self::url::{EndpointUrl, URL_LENGTH_LIMIT, UrlFault};

@@ -7,6 +7,8 @@
 
 mod answers;
 mod hostile;
+mod http2;
+mod names;
 mod refused;
 mod reuse;
 mod script;

@@ -24,8 +24,6 @@ pub(crate) enum Step {
     Send(Vec<u8>),
     /// Waits until the test has been given this many results.
     AfterResult(usize),
-    /// Waits until this many connections were accepted.
-    AfterConnection(usize),
     /// HTTP/2: reads the preface, sends settings (a payload of a SETTINGS frame).
     Preface(Vec<u8>),
     /// HTTP/2: reads frames until this stream's request has ended.
@@ -175,10 +173,6 @@ where
             Step::Send(bytes) => peer.send(bytes).await?,
             Step::AfterResult(count) => {
                 let _ = world.results.wait_for(|results| results >= count).await;
-            }
-            Step::AfterConnection(count) => {
-                let mut seen = world.seen.subscribe();
-                let _ = seen.wait_for(|seen| seen.connections >= *count).await;
             }
             Step::Preface(settings) => peer.begin_http2(settings).await?,
             Step::Stream(id) => peer.read_stream(*id).await?,

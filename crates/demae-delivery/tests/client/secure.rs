@@ -9,7 +9,7 @@ use http::Version;
 
 use super::support::{AMPLE, SHORT, ScriptedResolver, allowing, local_client, post};
 
-fn client_trusting(certificate: &SelfSigned) -> DeliveryClient {
+pub(crate) fn client_trusting(certificate: &SelfSigned) -> DeliveryClient {
     let settings = ClientSettings {
         policy: allowing(&["127.0.0.0/8"]),
         extra_roots: vec![certificate.certificate()],

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use demae_delivery::client::{
-    AddressPolicy, ClientSettings, DeliveryClient, EndpointUrl, ExchangeError, ExchangeOutcome,
+    AddressPolicy, ClientSettings, DeliveryClient, EndpointUrl, ExchangeError, ExchangeOutcome, Lookup,
     OutgoingRequest, RESPONSE_BODY_LIMIT, Resolve, ResolveError,
 };
 use http::HeaderMap;
@@ -48,7 +48,7 @@ impl ScriptedResolver {
 
 #[async_trait]
 impl Resolve for ScriptedResolver {
-    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    async fn resolve(&self, host: &str) -> Result<Lookup, ResolveError> {
         self.lookups.fetch_add(1, Ordering::SeqCst);
         let mut names = self.names.lock().unwrap();
         let answers = names.get_mut(host).ok_or(ResolveError::NotFound)?;
@@ -57,7 +57,7 @@ impl Resolve for ScriptedResolver {
         } else {
             answers.last().cloned()
         };
-        next.ok_or(ResolveError::NotFound)
+        next.map(Lookup::from).ok_or(ResolveError::NotFound)
     }
 }
 
