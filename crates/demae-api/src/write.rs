@@ -21,7 +21,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use demae_event::OrganizationId;
 use demae_store::{
     Transaction,
     repository::idempotency::{self, Request, Reservation},
@@ -222,8 +221,7 @@ fn stored(state: &ApiState, request: &Request, status: u16, body: &str) -> Outco
 
 /// What a sealed answer belongs to.
 fn owner(request: &Request) -> Vec<u8> {
-    let OrganizationId(organization) = request.organization_id;
-    [organization.as_bytes().as_slice(), &request.key_digest].concat()
+    idempotency::owner(request.organization_id, &request.key_digest)
 }
 
 fn busy() -> Problem {

@@ -23,8 +23,9 @@ use crate::{actor::Actor, scope::ScopeSet};
 pub const PREFIX: &str = "ksh_";
 /// Random characters after the prefix, each log2(62) bits.
 const RANDOM_LENGTH: usize = 40;
-/// Characters after the prefix that a token chosen by an operator has at least.
-const MIN_CHOSEN_LENGTH: usize = 8;
+/// Characters after the prefix that a token chosen by an operator has at least: 128 bits as hexadecimal digits. A shorter
+/// one could be guessed over the network, and its digest reversed.
+const MIN_CHOSEN_LENGTH: usize = 32;
 /// Longest text that is looked up at all.
 const MAX_LENGTH: usize = 256;
 
@@ -180,12 +181,13 @@ mod tests {
         for text in [
             "",
             "ksh_",
-            "ksh_1234567",
-            "ksm_12345678",
-            "ksh_1234 5678",
+            "ksh_0123456789abcdef0123456789abcde",
+            "ksm_0123456789abcdef0123456789abcdef",
+            "ksh_0123456789abcdef 0123456789abcdef",
             &format!("ksh_{}", "x".repeat(300)),
         ] {
             assert_eq!(TokenText::parse(text), Err(InvalidToken), "{text}");
         }
+        assert!(TokenText::parse("ksh_0123456789abcdef0123456789abcdef").is_ok());
     }
 }

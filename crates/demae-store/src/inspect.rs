@@ -3,7 +3,10 @@
 //! Nothing here is on the way of an event, and nothing lasts: what is written to try permissions is rolled back.
 
 use demae_event::Timestamp;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Statement};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Statement,
+    sea_query::{Expr, ExprTrait as _, Query},
+};
 
 use crate::{Backend, Store, StoreError, entity::endpoint, repository};
 
@@ -119,4 +122,16 @@ pub async fn try_secrets(store: &Store) -> Result<Secrets, StoreError> {
         Err(StoreError::Unreadable(_)) => Ok(Secrets::Unreadable),
         Err(error) => Err(error),
     }
+}
+
+/// Workers that gave a heartbeat at `since` or later.
+pub async fn live_workers(store: &Store, since: Timestamp) -> Result<u64, StoreError> {
+    let query = Query::select()
+        .expr(Expr::col("id").count())
+        .from("workers")
+        .and_where(Expr::col("heartbeat_at").gte(since.as_micros()))
+        .to_owned();
+    let row = store.reader().query_one(&query).await?;
+    let count: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?;
+    Ok(count.map_or(0, i64::unsigned_abs))
 }

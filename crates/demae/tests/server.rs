@@ -609,3 +609,64 @@ async fn listen_deletes_only_endpoints_that_killed_runs_of_its_own_machine_left(
     next.kill().await.unwrap();
     assert!(process.terminate().await.unwrap().success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_secret_key_is_exchanged_and_an_interrupted_exchange_goes_on() {
+    let dev = command("dev");
+    let process = dev.start().await.unwrap();
+    let url = format!("{}/inbox/demo", dev.base_url());
+    let made = json(&run(&dev, &["endpoint", "create", &url, "--json"]));
+    let (id, secret) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+
+    let refused = run(&dev, &["secret-key", "rotate"]);
+    assert_eq!(
+        refused.status.code(),
+        Some(1),
+        "a running server does not know the new key"
+    );
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("stop that"));
+    assert!(process.terminate().await.unwrap().success());
+
+    let file = dev.data_folder().join("secret.key");
+    let old = std::fs::read_to_string(&file).unwrap();
+    let rotated = run(&dev, &["secret-key", "rotate"]);
+    assert!(
+        rotated.status.success(),
+        "{}",
+        String::from_utf8_lossy(&rotated.stderr)
+    );
+    let new = std::fs::read_to_string(&file).unwrap();
+    assert!(new != old && new.lines().count() == 1);
+
+    // As after a run that was killed when it had stored the new key: the next one goes on with that key.
+    std::fs::write(&file, format!("{}-third-key\n{new}", "0123456789".repeat(4))).unwrap();
+    assert!(run(&dev, &["secret-key", "rotate"]).status.success());
+    let third = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(third, format!("{}-third-key\n", "0123456789".repeat(4)));
+
+    let process = dev.start().await.unwrap();
+    let token = std::fs::read_to_string(dev.data_folder().join("dev.token")).unwrap();
+    let path = format!("{}/api/webhooks/{id}/secret", dev.base_url());
+    let shown = curl(&[&path, "-H", &format!("Authorization: Bearer {}", token.trim())]);
+    assert_eq!(shown["secret"], secret, "{shown}");
+    assert!(process.terminate().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_writes_its_first_token_to_a_private_file_and_prints_none() {
+    let serve = command("serve");
+    let process = serve.start().await.unwrap();
+    let file = serve.data_folder().join("first.token");
+    for output in [serve.stdout().unwrap(), serve.stderr().unwrap()] {
+        assert!(!output.contains("ksh_"), "{output}");
+    }
+    assert!(serve.stdout().unwrap().contains(&file.display().to_string()));
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let token = std::fs::read_to_string(&file).unwrap();
+    let list = run(&serve, &["endpoint", "list", "--json", "--token", token.trim()]);
+    assert_eq!(json(&list), Value::Array(Vec::new()));
+    assert!(process.terminate().await.unwrap().success());
+}

@@ -40,7 +40,7 @@ async fn starts_once_and_adds_a_chosen_token(store: &Store) {
     assert_eq!(actor.organization_id, organization.id);
     assert!(actor.may(Scope::write(Module::Webhooks)));
 
-    let chosen = TokenText::parse("ksh_chosen-by-an-operator").unwrap();
+    let chosen = TokenText::parse("ksh_chosen-by-an-operator-0123456789abcdef").unwrap();
     let starts = futures::future::join_all((0..4).map(|_| bootstrap(store, Some(chosen.clone()), NOW))).await;
     assert_eq!(
         starts
@@ -64,7 +64,7 @@ async fn starts_once_and_adds_a_chosen_token(store: &Store) {
 #[tokio::test]
 async fn the_first_start_takes_a_chosen_token() {
     let (store, _home) = empty_sqlite().await;
-    let chosen = TokenText::parse("ksh_chosen-by-an-operator").unwrap();
+    let chosen = TokenText::parse("ksh_chosen-by-an-operator-0123456789abcdef").unwrap();
     let start = bootstrap(&store, Some(chosen.clone()), NOW).await.unwrap();
     assert!(start.created);
     assert_eq!(start.token.as_ref(), Some(&chosen));

@@ -26,6 +26,11 @@ pub struct Request {
     pub expires_at: Timestamp,
 }
 
+/// What a sealed answer belongs to: its row's key.
+pub fn owner(organization: OrganizationId, key_digest: &[u8]) -> Vec<u8> {
+    [organization.0.as_bytes().as_slice(), key_digest].concat()
+}
+
 /// What is known of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reservation {

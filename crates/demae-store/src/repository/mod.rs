@@ -32,6 +32,7 @@ pub mod rejected;
 pub mod releases;
 mod resource;
 pub mod retention;
+pub mod sealed;
 pub mod service_accounts;
 pub mod stats;
 pub mod usages;

@@ -68,11 +68,15 @@ impl TestStore {
 
     /// The same database, opened again as another process would.
     pub(crate) async fn open_again(&self) -> Store {
-        open(match &self.home {
+        open(self.url()).await
+    }
+
+    /// How it is opened.
+    pub(crate) fn url(&self) -> String {
+        match &self.home {
             Home::Sqlite(file) => file.url(),
             Home::Postgres(database) => database.url(),
-        })
-        .await
+        }
     }
 
     pub(crate) fn engine(&self) -> &dyn Engine {

@@ -17,6 +17,7 @@ mod org;
 pub(crate) mod output;
 pub(crate) mod remote;
 mod retry;
+mod secret_key;
 mod settings;
 mod token;
 mod trigger;
@@ -73,6 +74,8 @@ enum Command {
     Migrate(migrate::Args),
     /// Check settings, database, clock, addresses and keys, and say what to do (opens the database)
     Doctor(doctor::Args),
+    /// The key that seals secrets in the database (opens the database)
+    SecretKey(secret_key::Args),
     /// Check the signature of a webhook you received (needs no server)
     Verify(verify::Args),
     /// Print the OpenAPI document (needs no server)
@@ -97,6 +100,7 @@ impl Cli {
             Command::Listen(args) => listen::run(args).await?,
             Command::Migrate(args) => return migrate::run(&args).await,
             Command::Doctor(args) => return doctor::run(&args).await,
+            Command::SecretKey(args) => return secret_key::run(args).await,
             Command::Verify(args) => return verify::run(&args),
             Command::Openapi(args) => openapi::run(&args)?,
         }

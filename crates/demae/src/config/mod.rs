@@ -20,10 +20,12 @@ mod tests;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use demae_control_plane::token::TokenText;
 use demae_delivery::{
     engine::MIN_LEASE,
     policy::{MAX_STEPS, MAX_WAIT},
 };
+use demae_store::vault::MAX_PREVIOUS_KEYS;
 use ipnet::IpNet;
 use url::Url;
 
@@ -66,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) bootstrap_token: Option<Secret>,
     /// `None`: a key file in the data folder.
     pub(crate) secret_key: Option<Secret>,
+    /// Open stored secrets besides `secret_key`, while it is exchanged.
+    pub(crate) previous_secret_keys: Vec<Secret>,
     /// Where events come from.
     pub(crate) capture: CaptureSettings,
     /// What is between relay and workers, if anything is.
@@ -198,6 +202,7 @@ fn read(reader: &mut Reader, mode: Mode, sources: &Sources) -> Settings {
         shutdown_deadline: reader.one("shutdown_deadline", duration),
         bootstrap_token: reader.optional("bootstrap_token", bootstrap_token),
         secret_key: reader.optional("secret_key", secret_key),
+        previous_secret_keys: reader.list("previous_secret_keys", secret_key),
         capture: capture::read(reader, &|name| sources.variable(name)),
         broker: broker::read(reader),
         delivery: read_delivery(reader, mode),
@@ -267,6 +272,20 @@ fn check_relations(reader: &mut Reader, settings: &Settings) {
         "there is no address to listen on",
         "name at least one, e.g. 127.0.0.1:6060",
     );
+    reader.require(
+        "previous_secret_keys",
+        &["secret_key"],
+        settings.previous_secret_keys.is_empty() || settings.secret_key.is_some(),
+        "there are previous keys and no secret_key",
+        "set secret_key to the new key; previous keys of the key file are lines of that file",
+    );
+    reader.require(
+        "previous_secret_keys",
+        &[],
+        settings.previous_secret_keys.len() <= MAX_PREVIOUS_KEYS,
+        format!("it has {} keys", settings.previous_secret_keys.len()),
+        format!("name at most {MAX_PREVIOUS_KEYS}; finish an exchange with `demae secret-key rotate` first"),
+    );
     let delivery = &settings.delivery;
     reader.require(
         "lease",
@@ -313,15 +332,14 @@ fn refuse_reserved(reader: &mut Reader) {
 }
 
 fn bootstrap_token(text: &str) -> Result<Secret, Problem> {
-    // The rule is the control plane's; this only catches what is obviously something else.
-    if text.starts_with("ksh_") {
-        Ok(Secret::new(text))
-    } else {
-        Err((
-            "the token does not begin with ksh_".to_owned(),
-            "write a token like those of `demae token create`".to_owned(),
-        ))
-    }
+    TokenText::parse(text)
+        .map(|token| Secret::new(token.as_str()))
+        .map_err(|error| {
+            (
+                error.to_string(),
+                "make one that cannot be guessed: echo ksh_$(openssl rand -hex 24)".to_owned(),
+            )
+        })
 }
 
 /// The text is not repeated.

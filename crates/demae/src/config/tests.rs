@@ -153,6 +153,9 @@ fn all_faults_are_told_at_once_with_name_origin_and_remedy() {
     }
 }
 
+/// A key that nothing replaces: there is no secret_key.
+const PREVIOUS: &str = "0123456789abcdef0123456789abcdef";
+
 #[test]
 fn relations_between_settings_are_checked() {
     let cases = [
@@ -166,6 +169,7 @@ fn relations_between_settings_are_checked() {
             "retry_schedule",
         ),
         (("DEMAE_LEASE", "59s"), "lease"),
+        (("DEMAE_PREVIOUS_SECRET_KEYS", PREVIOUS), "previous_secret_keys"),
         (("DEMAE_DELIVERY_MODE", "external"), "delivery_mode"),
         (("DEMAE_DAPR_APP_TOKEN", "too short"), "dapr_app_token"),
     ];

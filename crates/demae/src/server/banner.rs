@@ -1,4 +1,5 @@
-//! What `demae dev` says to a person who has just started it, on standard output.
+//! Prints the first lines of a server on standard output: for the person who has just started `demae dev`, and where
+//! `demae serve` wrote the first token.
 
 use std::{
     fmt::Write as _,
@@ -7,26 +8,25 @@ use std::{
 };
 
 use super::bootstrap::FirstToken;
-use crate::config::{Mode, Settings};
+use crate::config::{Mode, Secret, Settings};
 
 /// Says where things are, and on the first start the token and what to do with it.
 pub(super) fn print(mode: Mode, settings: &Settings, addresses: &[SocketAddr], token: Option<&FirstToken>) {
     let text = match (mode, token) {
-        (Mode::Dev, _) => dev(settings, addresses, token),
-        (Mode::Serve, Some(token)) => {
-            format!(
-                "\nThe first organization's token, shown only now: {}\n\n",
-                token.secret.expose()
-            )
-        }
-        (Mode::Serve, None) => return,
+        (Mode::Dev, Some(FirstToken::Shown(secret))) => dev(settings, addresses, Some(secret)),
+        (Mode::Dev, _) => dev(settings, addresses, None),
+        (Mode::Serve, Some(FirstToken::Written(path))) => format!(
+            "\nThe first organization's token is in {}: keep the token in a safe place and delete the file.\n\n",
+            path.display()
+        ),
+        (Mode::Serve, _) => return,
     };
     let mut out = std::io::stdout().lock();
     // A closed standard output is no reason not to serve.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-fn dev(settings: &Settings, addresses: &[SocketAddr], token: Option<&FirstToken>) -> String {
+fn dev(settings: &Settings, addresses: &[SocketAddr], token: Option<&Secret>) -> String {
     let Some(first) = addresses.first() else {
         return String::new();
     };
@@ -47,9 +47,9 @@ fn dev(settings: &Settings, addresses: &[SocketAddr], token: Option<&FirstToken>
             text,
             "  Token  {}\n         (shown only now, and kept in {} for the other commands)\n\n\
              Three lines to see a webhook arrive:\n\n{}",
-            token.secret.expose(),
+            token.expose(),
             settings.data_dir.display(),
-            three_lines(&api, &page, token.secret.expose()),
+            three_lines(&api, &page, token.expose()),
         ),
         None => writeln!(text, "\nSend an event: demae trigger CUSTOMER_CREATION\n"),
     };

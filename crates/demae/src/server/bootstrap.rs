@@ -1,5 +1,7 @@
 //! The first organization and its token, made on the first start.
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use demae_control_plane::{organizations, token::TokenText};
 use demae_event::Clock;
@@ -10,9 +12,12 @@ use crate::{
     dev_token,
 };
 
-/// A token that was made just now and must be shown.
-pub(super) struct FirstToken {
-    pub(super) secret: Secret,
+/// A token that was made just now, for the operator.
+pub(super) enum FirstToken {
+    /// To be shown on the terminal of `demae dev`.
+    Shown(Secret),
+    /// Written to this private file by `demae serve`.
+    Written(PathBuf),
 }
 
 /// Makes sure that there is an organization, and that the settings' token opens it. Answers a token if somebody must be
@@ -42,7 +47,11 @@ pub(super) async fn ensure(
     if mode == Mode::Dev {
         dev_token::keep(&settings.data_dir, token.as_str())?;
     }
-    Ok((!given_by_settings).then(|| FirstToken {
-        secret: Secret::new(token.as_str()),
+    if given_by_settings {
+        return Ok(None);
+    }
+    Ok(Some(match mode {
+        Mode::Dev => FirstToken::Shown(Secret::new(token.as_str())),
+        Mode::Serve => FirstToken::Written(dev_token::hand_over(&settings.data_dir, token.as_str())?),
     }))
 }

@@ -9,6 +9,7 @@ mod messages;
 mod plans;
 mod rejected;
 mod retention;
+mod sealed;
 mod tenants;
 
 use std::collections::BTreeMap;
