@@ -1,6 +1,6 @@
 //! A client of the HTTP interface as an application would write it: one token, JSON in, JSON out.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -43,10 +43,21 @@ impl Answer {
 impl Api {
     /// `base` is `http://127.0.0.1:port`.
     pub fn new(base: impl Into<String>, token: impl Into<String>) -> Self {
+        Self::connecting_by(HttpConnector::new(), base, token)
+    }
+
+    /// As [`new`](Self::new), from a certain address of this machine, for servers that tell clients apart by it.
+    pub fn from_address(local: IpAddr, base: impl Into<String>, token: impl Into<String>) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_local_address(Some(local));
+        Self::connecting_by(connector, base, token)
+    }
+
+    fn connecting_by(connector: HttpConnector, base: impl Into<String>, token: impl Into<String>) -> Self {
         // A request counts as one attempt; nothing may repeat it unseen.
         let client = Client::builder(TokioExecutor::new())
             .retry_canceled_requests(false)
-            .build_http();
+            .build(connector);
         Self {
             base: base.into(),
             token: token.into(),

@@ -1,15 +1,16 @@
-//! The campaign from the command line: `cargo run -p demae-testkit --bin campaign -- --seconds 600 --seed 7`.
+//! The campaigns from the command line: `cargo run -p demae-testkit --bin campaign -- --seconds 600 --seed 7`, and with
+//! `--hostile` the one in which not the machine but others do harm.
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
 use demae_testkit::{
-    campaign::{self, Options},
+    campaign::{self, Options, hostile},
     process::find_binary,
 };
 
-/// Runs Demae as several processes under faults, and proves that nothing is lost
+/// Runs Demae under faults or under attack, and proves that nothing is lost
 #[derive(Debug, Parser)]
 #[command(name = "campaign")]
 struct Arguments {
@@ -25,6 +26,15 @@ struct Arguments {
     /// The outbox by polling instead of the write-ahead log
     #[arg(long)]
     poll: bool,
+    /// Strangers, a tenant, receivers and rows do harm instead, to one process
+    #[arg(long, conflicts_with_all = ["no_broker", "poll"])]
+    hostile: bool,
+    /// Of the hostile campaign: sqlite, postgres or postgres-wal [default: each in turn, for all of the time]
+    #[arg(long, requires = "hostile")]
+    database: Option<hostile::Database>,
+    /// Of the hostile campaign: only actors whose names contain this act
+    #[arg(long, requires = "hostile", value_name = "TEXT")]
+    only: Option<String>,
     /// The program to try [default: the one named by `DEMAE_BIN`, or beside this program]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -33,16 +43,35 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    // The processes run in folders of their own.
+    let binary = arguments.binary.map_or_else(find_binary, Ok)?.canonicalize()?;
+    let length = Duration::from_secs(arguments.seconds);
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+    eprintln!("seed {seed}");
+    if arguments.hostile {
+        for (_, database) in hostile::Database::ALL {
+            if arguments.database.is_none_or(|chosen| chosen == database) {
+                let options = hostile::Options {
+                    binary: binary.clone(),
+                    length,
+                    seed,
+                    database,
+                    only: arguments.only.clone(),
+                    tell: |line| eprintln!("{line}"),
+                };
+                println!("{}", hostile::run(&options).await?);
+            }
+        }
+        return Ok(());
+    }
     let options = Options {
-        // The processes run in folders of their own.
-        binary: arguments.binary.map_or_else(find_binary, Ok)?.canonicalize()?,
-        length: Duration::from_secs(arguments.seconds),
-        seed: arguments.seed.unwrap_or_else(rand::random),
+        binary,
+        length,
+        seed,
         broker: !arguments.no_broker,
         wal: !arguments.poll,
         tell: |line| eprintln!("{line}"),
     };
-    eprintln!("seed {}", options.seed);
     println!("{}", campaign::run(&options).await?);
     Ok(())
 }

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,8 +13,15 @@ use std::{
 
 use anyhow::{Result, anyhow, bail, ensure};
 use serde_json::Value;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
+use super::{
+    pace::{Passage, Receipt},
+    totals::Totals,
+};
 use crate::receiver::{Answer, Gate, ReceivedRequest, Recorder};
 
 /// An endpoint that takes everything, and one that refuses some events when they come for the first time.
@@ -37,6 +43,13 @@ pub(super) enum Fate {
     RolledBack,
 }
 
+/// How an event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    Http,
+    Sql,
+}
+
 /// The books. Clones share them.
 #[derive(Clone)]
 pub(super) struct Books(Arc<Shared>);
@@ -54,13 +67,19 @@ struct Shared {
 struct Pages {
     events: Vec<Entry>,
     committed: u64,
+    arrivals: u64,
     refusals: BTreeMap<String, u64>,
 }
 
 struct Entry {
     fate: Fate,
+    way: Way,
     /// Events of one transaction share it: the first one's number.
     group: usize,
+    /// When its writer began.
+    begun: Instant,
+    /// The events committed before it.
+    committed: Option<u64>,
     endpoints: [Arrivals; PATHS.len()],
 }
 
@@ -70,19 +89,8 @@ struct Arrivals {
     refused: u32,
     /// Digests of the id and the body, the same at every arrival.
     seen: Option<(u64, u64)>,
-}
-
-/// What a campaign came to at the receiver.
-#[derive(Debug)]
-pub(super) struct Totals {
-    committed: usize,
-    rolled_back: usize,
-    unknown: usize,
-    unknown_arrived: usize,
-    arrivals: u64,
-    duplicates: u64,
-    most_of_one: u32,
-    refusals: BTreeMap<String, u64>,
+    /// Of the first arrival, accepted or not.
+    first: Option<Receipt>,
 }
 
 impl Books {
@@ -120,12 +128,16 @@ impl Books {
     }
 
     /// Before events are written, together in one transaction: their numbers.
-    pub(super) fn begin(&self, count: usize) -> Range<usize> {
+    pub(super) fn begin(&self, way: Way, count: usize) -> Range<usize> {
         let mut pages = self.pages();
         let group = pages.events.len();
+        let begun = Instant::now();
         pages.events.resize_with(group + count, || Entry {
             fate: Fate::Open,
+            way,
             group,
+            begun,
+            committed: None,
             endpoints: Default::default(),
         });
         group..group + count
@@ -134,11 +146,12 @@ impl Books {
     /// What a writer learnt of some of its events.
     pub(super) fn decide(&self, events: Range<usize>, fate: Fate) {
         let mut pages = self.pages();
-        if fate == Fate::Committed {
-            pages.committed += events.len() as u64;
-        }
-        for event in &mut pages.events[events] {
-            event.fate = fate;
+        for number in events {
+            pages.events[number].fate = fate;
+            if fate == Fate::Committed {
+                pages.events[number].committed = Some(pages.committed);
+                pages.committed += 1;
+            }
         }
     }
 
@@ -165,6 +178,35 @@ impl Books {
     pub(super) fn outstanding(&self) -> u64 {
         let arrived = *self.0.arrived.borrow() / PATHS.len() as u64;
         self.pages().committed.saturating_sub(arrived)
+    }
+
+    /// How many events were begun.
+    pub(super) fn begun(&self) -> usize {
+        self.pages().events.len()
+    }
+
+    /// How long some of the committed events took to their endpoints, in time and in places.
+    pub(super) fn passages(&self, events: Range<usize>) -> Vec<Passage> {
+        let pages = self.pages();
+        let events = &pages.events[events];
+        events
+            .iter()
+            .flat_map(|event| {
+                event
+                    .endpoints
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(endpoint, arrivals)| {
+                        Some(Passage {
+                            way: event.way,
+                            endpoint,
+                            begun: event.begun,
+                            committed: event.committed?,
+                            receipt: arrivals.first?,
+                        })
+                    })
+            })
+            .collect()
     }
 
     /// Where the campaign stands, for people.
@@ -277,6 +319,14 @@ impl Pages {
             return Err(format!("{number} arrived and was rolled back"));
         }
         let arrivals = &mut event.endpoints[at];
+        if arrivals.first.is_none() {
+            arrivals.first = Some(Receipt {
+                at: Instant::now(),
+                order: self.arrivals,
+                committed: self.committed,
+            });
+            self.arrivals += 1;
+        }
         if *arrivals.seen.get_or_insert(seen) != seen {
             return Err(format!(
                 "{number} came under another id or with another body: {request:?}"
@@ -357,33 +407,6 @@ impl Pages {
             most_of_one: arrivals().map(|at| at.accepted).max().unwrap_or_default(),
             refusals: self.refusals.clone(),
         }
-    }
-}
-
-impl fmt::Display for Totals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            committed,
-            rolled_back,
-            unknown,
-            unknown_arrived,
-            arrivals,
-            duplicates,
-            most_of_one,
-            refusals,
-        } = self;
-        writeln!(
-            f,
-            "{committed} events committed, 0 lost; {rolled_back} rolled back, 0 arrived; {unknown} whose writer got no answer, \
-             {unknown_arrived} of them arrived"
-        )?;
-        writeln!(
-            f,
-            "{arrivals} accepted deliveries to {} endpoints, {duplicates} of them duplicates (at most {most_of_one} of one \
-             event at one endpoint)",
-            PATHS.len()
-        )?;
-        write!(f, "writers were refused or left without an answer: {refusals:?}")
     }
 }
 

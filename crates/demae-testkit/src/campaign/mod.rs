@@ -24,13 +24,20 @@
 //!   success at the end;
 //! - no process ended by itself once it was ready, and each obeys its last SIGTERM.
 //!
+//! The [`hostile`] campaign beside it shares the books and the seed. It asks not what happens to Demae, but what others do to
+//! it.
+//!
 //! It knows Demae from outside, by its settings, its tables and its HTTP surface, and none of its code.
 
 mod books;
 mod disasters;
+pub mod hostile;
 mod node;
+mod pace;
 mod schedule;
+mod sql;
 mod stage;
+mod totals;
 mod verdict;
 mod writers;
 
@@ -40,9 +47,10 @@ use anyhow::{Context as _, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::{
-    books::{Books, Totals},
+    books::Books,
     disasters::{Disasters, Tally},
     stage::Stage,
+    totals::Totals,
     verdict::Settled,
     writers::Writers,
 };

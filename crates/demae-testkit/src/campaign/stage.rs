@@ -114,6 +114,11 @@ impl Stage {
 }
 
 impl Logs {
+    /// Of a single process.
+    pub(super) fn of(name: &str, command: &DemaeCommand) -> Self {
+        Self(vec![(name.to_owned(), command.clone())])
+    }
+
     /// Copies the logs to a folder that stays; returns it.
     pub(super) fn keep(&self, seed: u64) -> Result<PathBuf> {
         let folder = std::env::temp_dir().join(format!("demae-campaign-{seed}"));
@@ -171,7 +176,8 @@ async fn start_node(
     Ok((node, command))
 }
 
-async fn make_endpoints(api: &Api, books: &Books) -> Result<()> {
+/// Makes the endpoints that the books know.
+pub(super) async fn make_endpoints(api: &Api, books: &Books) -> Result<()> {
     for path in PATHS {
         let webhook = json!({ "url": books.url(path), "eventNames": ["*"] });
         let answer = api

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    books::{Books, Fate},
+    books::{Books, Fate, Way},
     schedule,
     stage::Stage,
 };
@@ -141,7 +141,7 @@ impl HttpWriter {
         let mut count = 0;
         while self.pen.goes_on().await {
             count += 1;
-            let events = self.pen.books.begin(1);
+            let events = self.pen.books.begin(Way::Http, 1);
             let number = events.start;
             let write = if count % CUSTOMER_EVERY == 0 {
                 let slug = format!("customer-{number}");
@@ -258,10 +258,10 @@ impl SqlWriter {
             15..19 => End::Rollback,
             _ => End::Vanish,
         };
-        let kept = self.pen.books.begin(count);
+        let kept = self.pen.books.begin(Way::Sql, count);
         // The part that is taken back is a group of its own: it has a fate of its own.
         let dropped = match end {
-            End::CommitPart => self.pen.books.begin(count),
+            End::CommitPart => self.pen.books.begin(Way::Sql, count),
             _ => kept.end..kept.end,
         };
         // Until COMMIT is sent, nothing of it can have happened. What is given up in the middle stays undecided.
