@@ -19,6 +19,9 @@ mod url;
 pub use self::{
     error::BrokerError,
     message::{Message, MessageIdError},
-    seam::{Broker, Consumer, DeadLetter, DeadLetters, Delivery, Judge, Publisher, Rejection, Tag, Verdict},
+    seam::{
+        BATCH_BYTES, Broker, Consumer, DeadLetter, DeadLetters, Delivery, HELD_BYTES, Judge, Publisher,
+        Rejection, Tag, Verdict,
+    },
     url::{BrokerUrl, BrokerUrlError},
 };

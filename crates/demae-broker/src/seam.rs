@@ -4,6 +4,12 @@ use async_trait::async_trait;
 
 use crate::{BrokerError, Message};
 
+/// Bytes of messages that [`Consumer::next`] returns at once; at least one message always is.
+pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of messages that a consumer holds without having settled them, whatever its prefetch number allows; at least one
+/// message always is.
+pub const HELD_BYTES: usize = 16 * 1024 * 1024;
+
 /// A broker: where the ends of the seam come from. Making one does no I/O; its first call does.
 pub trait Broker: Send + Sync {
     /// A publisher of its own order.
@@ -43,7 +49,8 @@ pub trait Publisher: Send {
 ///
 /// - *At least once*: a message is delivered again, to any consumer of the queue, unless it was acknowledged or rejected.
 ///   When a consumer or its connection ends, what it had and did not acknowledge is delivered again.
-/// - *Bounded*: a consumer holds at most the prefetch number of unacknowledged messages, and gets none beyond them.
+/// - *Bounded*: a consumer holds at most the prefetch number of unacknowledged messages and about [`HELD_BYTES`] of them,
+///   and gets none beyond. Those that its number allows and its bytes do not wait at the broker, or on the way from it.
 /// - *Redelivery limit*: a message that comes back more often than the queue allows becomes a dead letter. It is counted
 ///   by the broker, so that a message that kills its consumer is counted, too.
 /// - *Ordered*: as in the queue. What is delivered again comes later than it would have.
@@ -51,7 +58,8 @@ pub trait Publisher: Send {
 ///   row. What was delivered before is delivered again; acknowledging it by its old tag does nothing.
 #[async_trait]
 pub trait Consumer: Send {
-    /// The next messages, in order, at most `limit`; waits until there is one. Does not wait for more. Cancel-safe.
+    /// The next messages, in order, at most `limit` and [`BATCH_BYTES`]; waits until there is one. Does not wait for more.
+    /// Cancel-safe.
     async fn next(&mut self, limit: usize) -> Result<Vec<Delivery>, BrokerError>;
 
     /// Takes these messages out of the queue for good: what they caused is durable. Tags of an earlier connection are

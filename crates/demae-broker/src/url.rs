@@ -59,6 +59,11 @@ impl BrokerUrl {
         self.url.scheme() == "amqps"
     }
 
+    /// How often the other side is heard of at least.
+    pub(crate) fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.heartbeat.into())
+    }
+
     /// How long connecting may take.
     pub(crate) fn connection_timeout(&self) -> Duration {
         self.connection_timeout

@@ -24,3 +24,12 @@ pub struct Event {
     /// When it was written.
     pub created_at: Timestamp,
 }
+
+impl Event {
+    /// Bytes of its texts, by which batches are bounded.
+    pub fn size(&self) -> usize {
+        let raw = |text: &Option<Box<RawValue>>| text.as_ref().map_or(0, |text| text.get().len());
+        let traceparent = self.traceparent.as_ref().map_or(0, String::len);
+        self.data.get().len() + raw(&self.headers) + self.name.len() + self.event_type.len() + traceparent
+    }
+}

@@ -20,7 +20,7 @@ pub struct InProcess {
 }
 
 impl InProcess {
-    /// A queue for `capacity` messages, acknowledged or not; publishing waits while it is full. A message that was given
+    /// A queue for `capacity` messages and 32 MiB of them, acknowledged or not; publishing waits while it is full. A message that was given
     /// back more than `delivery_limit` times becomes a dead letter.
     pub fn new(capacity: usize, delivery_limit: u32) -> Self {
         Self {

@@ -1,6 +1,11 @@
 //! [`Consumer`] over RabbitMQ.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures::{FutureExt as _, StreamExt as _};
@@ -8,12 +13,16 @@ use lapin::{
     options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
     types::FieldTable,
 };
+use tokio::task::AbortHandle;
 
 use super::{
     Shared, declare,
+    gate::Gate,
     link::{Link, lost},
 };
-use crate::{BrokerError, Consumer, Delivery, Message, Rejection, Tag, backoff::Backoff, metric};
+use crate::{
+    BATCH_BYTES, BrokerError, Consumer, Delivery, Message, Rejection, Tag, backoff::Backoff, metric,
+};
 
 const PART: &str = "consumer";
 
@@ -28,9 +37,32 @@ pub(super) struct RabbitConsumer {
 
 struct Subscription {
     deliveries: lapin::Consumer,
-    /// Delivered and neither acknowledged nor rejected.
-    outstanding: BTreeSet<u64>,
+    /// Delivered and neither acknowledged nor rejected, with the bytes of their bodies.
+    outstanding: BTreeMap<u64, usize>,
+    gate: Arc<Gate>,
+    _trickle: Trickle,
     link: Link,
+}
+
+/// Keeps a connection alive that is not read.
+struct Trickle(AbortHandle);
+
+impl Trickle {
+    fn start(gate: Arc<Gate>, pause: Duration) -> Self {
+        let drip = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(pause).await;
+                gate.trickle();
+            }
+        });
+        Self(drip.abort_handle())
+    }
+}
+
+impl Drop for Trickle {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl RabbitConsumer {
@@ -46,7 +78,9 @@ impl RabbitConsumer {
     }
 
     async fn subscribe(&self) -> Result<Subscription, BrokerError> {
-        let link = Link::open(&self.shared, PART).await?;
+        let gate = Gate::of_consumer(self.shared.url.is_tls());
+        let link = Link::open_gated(&self.shared, PART, gate.clone()).await?;
+        let trickle = Trickle::start(gate.clone(), self.shared.url.heartbeat());
         declare::declare(&link, &self.shared).await?;
         let qos = link.channel.basic_qos(self.prefetch, BasicQosOptions::default());
         link.answer(qos).await?.map_err(lost)?;
@@ -59,7 +93,9 @@ impl RabbitConsumer {
         let deliveries = link.answer(consume).await?.map_err(lost)?;
         Ok(Subscription {
             deliveries,
-            outstanding: BTreeSet::new(),
+            outstanding: BTreeMap::new(),
+            gate,
+            _trickle: trickle,
             link,
         })
     }
@@ -84,7 +120,7 @@ impl RabbitConsumer {
         let subscription = self.subscription.as_mut()?;
         let numbers = tags
             .iter()
-            .filter(|tag| tag.connection == connection && subscription.outstanding.contains(&tag.number))
+            .filter(|tag| tag.connection == connection && subscription.outstanding.contains_key(&tag.number))
             .map(|tag| tag.number)
             .collect();
         Some((subscription, numbers))
@@ -101,17 +137,50 @@ impl RabbitConsumer {
 impl Subscription {
     async fn next(&mut self, connection: u64, limit: usize) -> Result<Vec<Delivery>, BrokerError> {
         // No limit of time: a queue may be empty for days, and heartbeats tell whether the broker lives.
-        let first = self.deliveries.next().await;
+        let first = self.first().await;
         let mut got = vec![self.received(connection, first)?];
-        while got.len() < limit {
+        let mut bytes = got
+            .iter()
+            .map(|delivery| delivery.message.body().len())
+            .sum::<usize>();
+        while got.len() < limit && bytes < BATCH_BYTES {
             match self.deliveries.next().now_or_never() {
                 // What was got must be handed over before the failure is told; the stream tells it again.
-                Some(Some(Ok(delivery))) => got.push(self.delivery(connection, delivery)),
+                Some(Some(Ok(delivery))) => {
+                    bytes += delivery.data.len();
+                    got.push(self.delivery(connection, delivery));
+                }
                 _ => break,
             }
         }
         metrics::counter!(metric::CONSUMED).increment(got.len() as u64);
         Ok(got)
+    }
+
+    /// The next delivery. Whenever there is none, nothing that was read waits to be taken.
+    async fn first(&mut self) -> Option<lapin::Result<lapin::message::Delivery>> {
+        let Self { deliveries, gate, .. } = self;
+        poll_fn(|context| {
+            let next = deliveries.poll_next_unpin(context);
+            if next.is_pending() {
+                gate.emptied(context.waker());
+            }
+            next
+        })
+        .await
+    }
+
+    /// Everything up to this number is settled.
+    fn settle_through(&mut self, number: u64) {
+        let after = self.outstanding.split_off(&(number + 1));
+        let settled = std::mem::replace(&mut self.outstanding, after);
+        self.gate.settled(settled.len(), settled.values().sum());
+    }
+
+    fn settle_one(&mut self, number: u64) {
+        if let Some(bytes) = self.outstanding.remove(&number) {
+            self.gate.settled(1, bytes);
+        }
     }
 
     fn received(
@@ -129,7 +198,9 @@ impl Subscription {
     }
 
     fn delivery(&mut self, connection: u64, delivery: lapin::message::Delivery) -> Delivery {
-        self.outstanding.insert(delivery.delivery_tag);
+        self.gate.took(delivery.data.len());
+        self.outstanding
+            .insert(delivery.delivery_tag, delivery.data.len());
         Delivery {
             tag: Tag {
                 connection,
@@ -144,19 +215,19 @@ impl Subscription {
     async fn acknowledge(&mut self, mut numbers: BTreeSet<u64>) -> Result<(), BrokerError> {
         let through = self
             .outstanding
-            .iter()
+            .keys()
             .take_while(|number| numbers.contains(number))
             .last()
             .copied();
         if let Some(through) = through {
             let after = numbers.split_off(&(through + 1));
             self.ack(through, true).await?;
-            self.outstanding.retain(|number| *number > through);
+            self.settle_through(through);
             numbers = after;
         }
         for number in numbers {
             self.ack(number, false).await?;
-            self.outstanding.remove(&number);
+            self.settle_one(number);
         }
         Ok(())
     }
@@ -174,7 +245,7 @@ impl Subscription {
         for number in numbers {
             let sent = self.link.channel.basic_nack(number, options);
             self.link.answer(sent).await?.map_err(lost)?;
-            self.outstanding.remove(&number);
+            self.settle_one(number);
             if rejection == Rejection::DeadLetter {
                 metrics::counter!(metric::DEAD_LETTERED).increment(1);
             }

@@ -19,8 +19,9 @@ use crate::{BrokerError, DeadLetter, DeadLetters, Judge, Verdict};
 
 const PART: &str = "dead_letters";
 
-/// Letters redriven with one wait for the broker.
+/// Letters, and bytes of them, redriven with one wait for the broker.
 const BATCH: usize = 256;
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 pub(super) struct RabbitDeadLetters {
     shared: Arc<Shared>,
@@ -59,6 +60,7 @@ impl RabbitDeadLetters {
     /// Shows every letter to the judge; those that stay are held until the link closes, so that none is seen twice.
     async fn judge_all(&self, link: &Link, limit: u64, judge: &mut Judge<'_>) -> Result<(), BrokerError> {
         let mut redriven = Vec::new();
+        let mut bytes = 0;
         for _ in 0..self.waiting(link).await?.min(limit) {
             let Some(got) = self.take(link).await? else { break };
             let tag = got.delivery.delivery_tag;
@@ -66,10 +68,14 @@ impl RabbitDeadLetters {
             match judge(&letter) {
                 Verdict::Keep => {}
                 Verdict::Discard => acknowledge(link, tag).await?,
-                Verdict::Redrive => redriven.push((tag, letter)),
+                Verdict::Redrive => {
+                    bytes += letter.message.body().len();
+                    redriven.push((tag, letter));
+                }
             }
-            if redriven.len() == BATCH {
+            if redriven.len() >= BATCH || bytes >= BATCH_BYTES {
                 self.redrive(link, &mut redriven).await?;
+                bytes = 0;
             }
         }
         self.redrive(link, &mut redriven).await

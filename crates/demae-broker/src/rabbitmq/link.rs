@@ -5,7 +5,7 @@
 
 use std::{
     net::{Shutdown, TcpStream as StdTcpStream},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -20,7 +20,11 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::Shared;
+use super::{
+    Shared,
+    gate::{Gate, Gated},
+    runtime::{GatedRuntime, GatedTcp},
+};
 use crate::{BrokerError, metric};
 
 /// How long the broker may take for any answer while it is not blocked. Confirms of a quorum queue wait for disks.
@@ -42,6 +46,15 @@ pub(super) struct Link {
 impl Link {
     /// Connects and logs in. `part` names whose connection it is, to RabbitMQ's administrator and in metrics.
     pub(super) async fn open(shared: &Shared, part: &'static str) -> Result<Self, BrokerError> {
+        Self::open_gated(shared, part, Gate::unlimited()).await
+    }
+
+    /// The same; the connection is read only while `gate` is open.
+    pub(super) async fn open_gated(
+        shared: &Shared,
+        part: &'static str,
+        gate: Arc<Gate>,
+    ) -> Result<Self, BrokerError> {
         let limit = shared.url.connection_timeout();
         let unreachable = |source| BrokerError::Unreachable {
             broker: shared.url.label(),
@@ -54,6 +67,7 @@ impl Link {
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
             .map_err(|error| unreachable(error.into()))?;
         // Dropping `line` on any way out of here ends the library's thread for this connection, too.
+        let stream = Gated::new(Compat::new(stream), gate);
         let connection = timeout(limit, log_in(uri, stream, certificates, part))
             .await
             .map_err(|_| unreachable(Box::new(BrokerError::Silent(limit))))?
@@ -137,12 +151,12 @@ async fn certificates(shared: &Shared) -> Result<OwnedTLSConfig, BrokerError> {
 
 async fn log_in(
     uri: lapin::uri::AMQPUri,
-    stream: TcpStream,
+    stream: GatedTcp,
     certificates: OwnedTLSConfig,
     part: &str,
 ) -> lapin::Result<Connection> {
     let properties = ConnectionProperties::default().with_connection_name(format!("demae {part}").into());
-    let runtime = lapin::runtime::default_runtime()?;
+    let runtime = async_rs::Runtime::new(GatedRuntime::current());
     // The library could ask again after a failure; there is nothing to give it then.
     let stream = Mutex::new(Some(stream));
     let hand_over = async move |uri: lapin::uri::AMQPUri, _| {
@@ -150,7 +164,7 @@ async fn log_in(
         let stream = stream
             .ok_or(std::io::ErrorKind::NotConnected)
             .map_err(std::io::Error::from)?;
-        let plain = AsyncTcpStream::Plain(Compat::new(stream));
+        let plain = AsyncTcpStream::Plain(stream);
         match uri.scheme {
             lapin::uri::AMQPScheme::AMQP => Ok(plain),
             lapin::uri::AMQPScheme::AMQPS => {

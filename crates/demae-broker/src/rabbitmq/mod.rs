@@ -1,6 +1,7 @@
 //! The seam over RabbitMQ (AMQP 0-9-1, RabbitMQ 3.8 or later).
 //!
-//! - `link` is a connection with a channel: made, watched for alarms, ended.
+//! - `link` is a connection with a channel: made, watched for alarms, ended. `gate` stops reading it while its consumer holds
+//!   enough bytes; `runtime` is how the client library gets such a connection.
 //! - `declare` makes exchanges and queues, or finds out that they are there.
 //! - `publisher`, `consumer` and `dead_letters` are the seam; `confirm` is publishing with confirms, which two of them need.
 //!
@@ -11,8 +12,10 @@ mod confirm;
 mod consumer;
 mod dead_letters;
 mod declare;
+mod gate;
 mod link;
 mod publisher;
+mod runtime;
 mod topology;
 
 use std::sync::{Arc, atomic::AtomicBool};

@@ -1,7 +1,8 @@
 //! What the seam's documentation promises, once for each implementation.
 
 use demae_broker::{
-    Broker, DeadLetter, Message, Rejection, Verdict, in_process::InProcess, rabbitmq::QueueKind,
+    BATCH_BYTES, Broker, DeadLetter, HELD_BYTES, Message, Rejection, Verdict, in_process::InProcess,
+    rabbitmq::QueueKind,
 };
 use demae_testkit::rabbitmq::TestBroker;
 use futures::FutureExt as _;
@@ -52,6 +53,7 @@ on_every_broker!(
     acknowledging_some_leaves_the_others,
     consumers_share_a_queue,
     a_consumer_holds_no_more_than_its_prefetch,
+    large_messages_come_in_parts_and_none_twice,
     a_requeued_message_comes_again_and_says_so,
     a_rejected_message_is_a_dead_letter,
     looking_at_dead_letters_loses_none,
@@ -155,6 +157,37 @@ async fn a_consumer_holds_no_more_than_its_prefetch(broker: &dyn Broker) {
     narrow.acknowledge(&tags(&held)).await.unwrap();
     publish_at_last(&mut broker.publisher(), &messages(6..106)).await;
     assert_eq!(take(&mut narrow, 2).await.len(), 2);
+}
+
+/// More bytes than a consumer may hold, far below its prefetch number.
+async fn large_messages_come_in_parts_and_none_twice(broker: &dyn Broker) {
+    const SIZE: usize = 1024 * 1024;
+    let messages: Vec<Message> = (0..3 * HELD_BYTES / SIZE)
+        .map(|id| Message::new(id.to_string(), vec![b'x'; SIZE]).unwrap())
+        .collect();
+    let mut publisher = broker.publisher();
+    let mut consumer = broker.consumer(PREFETCH);
+    let taking = async {
+        let mut seen = Vec::new();
+        let mut held = Vec::new();
+        while seen.len() < messages.len() {
+            let got = soon(consumer.next(usize::MAX)).await.unwrap();
+            assert!(got.len() * SIZE <= BATCH_BYTES, "{} at once", got.len());
+            assert!(got.iter().all(|delivery| !delivery.redelivered));
+            seen.extend(ids(&got).into_iter().map(str::to_owned));
+            held.extend(tags(&got));
+            // As late as possible.
+            if (held.len() + 1) * SIZE >= HELD_BYTES || seen.len() == messages.len() {
+                consumer.acknowledge(&held).await.unwrap();
+                held.clear();
+            }
+        }
+        seen
+    };
+    let publishing = async { soon(publisher.publish(&messages)).await.unwrap() };
+    let (seen, ()) = tokio::join!(taking, publishing);
+    let published: Vec<&str> = messages.iter().map(Message::id).collect();
+    assert_eq!(seen, published);
 }
 
 async fn a_requeued_message_comes_again_and_says_so(broker: &dyn Broker) {

@@ -36,5 +36,5 @@ mod worker;
 
 pub use health::HealthPolicy;
 pub use relay::Relay;
-pub use source::{EventSource, HandedOn, OutboxSource, SourceError};
+pub use source::{BATCH_BYTES, EventSource, HandedOn, OutboxSource, SourceError};
 pub use worker::{DrainError, MIN_LEASE, Settings, Worker};

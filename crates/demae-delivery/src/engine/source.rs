@@ -7,6 +7,9 @@ use demae_event::{Event, EventId};
 use demae_store::{Engine, StoreError};
 use tokio::time::timeout;
 
+/// Bytes of events that a source offers at once; at least one event always is.
+pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
 /// Why a source has no events to offer, or could not be told that they were routed.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -33,6 +36,7 @@ impl SourceError {
 /// - *Failure*: after an error the caller waits a moment and calls again; the source reconnects by itself.
 /// - *Order*: events of one transaction come in the order in which they were written. Between transactions the source
 ///   tries to keep the order of commits but promises nothing.
+/// - *Bounded*: a batch ends once it holds [`BATCH_BYTES`], however many events were asked for.
 /// - *Concurrency*: one reader at a time.
 #[async_trait]
 pub trait EventSource: Send + 'static {

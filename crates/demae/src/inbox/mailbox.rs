@@ -20,8 +20,10 @@ use super::{
 pub(super) const MAX_INBOXES: usize = 50;
 /// Requests kept per inbox.
 pub(super) const MAX_REQUESTS: usize = 100;
-/// Bytes of bodies kept per inbox.
+/// Bytes of requests kept per inbox.
 pub(super) const MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of requests kept in all inboxes together; the inbox that was used longest ago goes first.
+pub(super) const MAX_TOTAL_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes kept of one body.
 pub(super) const MAX_BODY: usize = 256 * 1024;
 
@@ -52,6 +54,18 @@ pub(super) struct KeptRequest {
     pub(super) signature: Verdict,
     /// The status it was answered with.
     pub(super) answered: u16,
+}
+
+impl KeptRequest {
+    /// Bytes of what is kept of it.
+    fn size(&self) -> usize {
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.as_str().map_or(0, str::len))
+            .sum();
+        self.body.len() + headers + self.query.as_ref().map_or(0, String::len)
+    }
 }
 
 /// An inbox as it is shown: newest request first.
@@ -92,6 +106,7 @@ impl Mailboxes {
         let (answer, rest) = AnswerRule::next(mailbox.rule.take());
         mailbox.rule = rest;
         mailbox.keep(request, answer);
+        inboxes.shrink();
         answer
     }
 
@@ -140,18 +155,29 @@ impl Shelf {
     fn mailbox(&mut self, name: &str) -> &mut Mailbox {
         self.uses += 1;
         if !self.boxes.contains_key(name) && self.boxes.len() >= MAX_INBOXES {
-            let oldest = self
-                .boxes
-                .iter()
-                .min_by_key(|(_, mailbox)| mailbox.used)
-                .map(|(name, _)| name.clone());
-            if let Some(oldest) = oldest {
-                self.boxes.remove(&oldest);
-            }
+            self.remove_oldest();
         }
         let mailbox = self.boxes.entry(name.to_owned()).or_default();
         mailbox.used = self.uses;
         mailbox
+    }
+
+    fn shrink(&mut self) {
+        let total = |shelf: &Self| shelf.boxes.values().map(|mailbox| mailbox.bytes).sum::<usize>();
+        while self.boxes.len() > 1 && total(self) > MAX_TOTAL_BYTES {
+            self.remove_oldest();
+        }
+    }
+
+    fn remove_oldest(&mut self) {
+        let oldest = self
+            .boxes
+            .iter()
+            .min_by_key(|(_, mailbox)| mailbox.used)
+            .map(|(name, _)| name.clone());
+        if let Some(oldest) = oldest {
+            self.boxes.remove(&oldest);
+        }
     }
 }
 
@@ -170,11 +196,11 @@ impl Mailbox {
             signature: request.signature,
             answered: answer.status.as_u16(),
         };
-        self.bytes += request.body.len();
+        self.bytes += request.size();
         self.requests.push_back(request);
         while self.requests.len() > MAX_REQUESTS || (self.bytes > MAX_BYTES && self.requests.len() > 1) {
             if let Some(oldest) = self.requests.pop_front() {
-                self.bytes -= oldest.body.len();
+                self.bytes -= oldest.size();
             }
         }
     }

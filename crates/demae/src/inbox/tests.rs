@@ -143,6 +143,19 @@ async fn keeps_no_more_than_its_bounds() {
     assert_eq!(kept.len(), mailbox::MAX_BYTES / mailbox::MAX_BODY);
     assert!(kept.iter().all(|request| request["bodyTruncated"] == true));
 
+    // Together they hold no more than all may: the inboxes that were used longest ago are gone.
+    let inboxes = mailbox::MAX_TOTAL_BYTES / mailbox::MAX_BYTES + 2;
+    for number in 0..inboxes {
+        for _ in 0..8 {
+            let body = vec![b'x'; mailbox::MAX_BODY - 1_000];
+            send(&app, Request::post(format!("/inbox/full-{number}")), body).await;
+        }
+    }
+    assert_eq!(view(&app, "large").await["received"], 0);
+    assert_eq!(view(&app, "full-0").await["received"], 0);
+    let last = format!("full-{}", inboxes - 1);
+    assert_eq!(view(&app, &last).await["received"], 8);
+
     for number in 0..mailbox::MAX_INBOXES {
         send(&app, Request::post(format!("/inbox/box-{number}")), "x").await;
     }

@@ -14,6 +14,9 @@ use demae_event::{Event, EventId};
 use super::forwarder::{Destination, NotTaken};
 use crate::config::BrokerSettings;
 
+/// Bytes of events that are encoded and published before the next are encoded.
+const PART_BYTES: usize = 4 * 1024 * 1024;
+
 /// RabbitMQ as the settings name it. Does no I/O.
 pub(crate) fn rabbitmq(settings: &BrokerSettings) -> RabbitMq {
     RabbitMq::new(settings.url.clone(), demae_broker::rabbitmq::Topology::default())
@@ -39,12 +42,33 @@ impl Destination for ToBroker {
     }
 
     async fn send(&mut self, events: &[Event]) -> Result<(), NotTaken> {
-        let messages = events
-            .iter()
-            .map(|event| Message::new(event.id.to_string(), envelope::encode(event)))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(self.publisher.publish(&messages).await?)
+        for part in parts(events) {
+            let messages = part
+                .iter()
+                .map(|event| Message::new(event.id.to_string(), envelope::encode(event)))
+                .collect::<Result<Vec<_>, _>>()?;
+            self.publisher.publish(&messages).await?;
+        }
+        Ok(())
     }
+}
+
+/// The events in order, in parts that end once they hold [`PART_BYTES`].
+fn parts(events: &[Event]) -> impl Iterator<Item = &[Event]> {
+    let mut rest = events;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let length = rest
+            .iter()
+            .take_while(|event| {
+                let fits = bytes < PART_BYTES;
+                bytes += event.size();
+                fits
+            })
+            .count();
+        let part = rest.split_off(..length)?;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 /// The broker's queue as a source of events.
@@ -236,6 +260,24 @@ mod tests {
         })
         .await;
         assert!(empty.is_err(), "something was left");
+    }
+
+    #[test]
+    fn events_are_published_in_parts_of_bounded_size() {
+        let of_size = |bytes: usize| Event {
+            data: RawValue::from_string(format!("{{\"text\":\"{}\"}}", "x".repeat(bytes))).unwrap(),
+            ..event(0)
+        };
+        let lengths = |sizes: &[usize]| {
+            let events: Vec<Event> = sizes.iter().map(|bytes| of_size(*bytes)).collect();
+            let parts: Vec<usize> = parts(&events).map(<[Event]>::len).collect();
+            assert_eq!(parts.iter().sum::<usize>(), events.len());
+            parts
+        };
+        assert_eq!(lengths(&[]), [0; 0]);
+        assert_eq!(lengths(&[10; 500]), [500]);
+        assert_eq!(lengths(&[PART_BYTES / 2; 5]), [2, 2, 1]);
+        assert_eq!(lengths(&[PART_BYTES * 2, 10, PART_BYTES * 2, 10]), [1, 2, 1]);
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use axum::{
     routing::{get, post},
 };
 use demae_cdc::envelope::{self, Envelope, EnvelopeError};
-use demae_delivery::engine::{EventSource, SourceError};
+use demae_delivery::engine::{BATCH_BYTES, EventSource, SourceError};
 use demae_event::{Event, EventId};
 use demae_store::StoreError;
 use http::{HeaderMap, StatusCode, header};
@@ -26,7 +26,7 @@ use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use subtle::ConstantTimeEq as _;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Instant, timeout_at},
 };
 
@@ -50,6 +50,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(25);
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
 /// Events that wait for the router; more requests wait for a place.
 const WAITING: usize = 64;
+/// Bytes of events that wait for the router or are being routed; more requests wait before their bodies are read.
+const WAITING_BYTES: usize = BODY_LIMIT;
 
 /// Counter, label `status`: answers to Dapr.
 const ANSWERS: &str = "demae_dapr_answers_total";
@@ -65,7 +67,11 @@ impl Dapr {
     /// The two ends: what a sidecar talks to, and what a router reads from.
     pub(crate) fn open(self) -> (Router, DaprSource) {
         let (hand_in, arrivals) = mpsc::channel(WAITING);
-        let state = Arc::new(Handlers { dapr: self, hand_in });
+        let state = Arc::new(Handlers {
+            dapr: self,
+            hand_in,
+            room: Arc::new(Semaphore::new(WAITING_BYTES)),
+        });
         let router = Router::new()
             .route("/dapr/subscribe", get(subscribe))
             .route(ROUTE, post(receive))
@@ -81,12 +87,20 @@ impl Dapr {
 /// An event and who waits for it to be routed.
 struct Arrival {
     event: Event,
+    waiting: Waiting,
+}
+
+/// Where the answer of an event goes, and the room that the event takes until then.
+struct Waiting {
     routed: oneshot::Sender<()>,
+    _room: OwnedSemaphorePermit,
 }
 
 struct Handlers {
     dapr: Dapr,
     hand_in: mpsc::Sender<Arrival>,
+    /// For the bytes of events.
+    room: Arc<Semaphore>,
 }
 
 /// What Dapr is told (Dapr's pub/sub API reference: expected HTTP response).
@@ -174,8 +188,12 @@ impl Handlers {
     }
 
     async fn take(&self, request: Request, deadline: Instant) -> Result<Status, StoreError> {
-        // A place first: bodies in memory are as many as there are places.
+        // A place and room first: bodies in memory are as many, and as large, as there is place and room.
         let Ok(place) = self.hand_in.reserve().await else {
+            return Ok(Status::Retry);
+        };
+        let size = declared_size(request.headers());
+        let Ok(room) = self.room.clone().acquire_many_owned(size).await else {
             return Ok(Status::Retry);
         };
         let body = match to_bytes(request.into_body(), BODY_LIMIT).await {
@@ -195,8 +213,10 @@ impl Handlers {
         if !self.dapr.organizations.exists(event.organization_id).await? {
             return self.drop_it(&unknown_organization(&event), &body).await;
         }
+        drop(body);
         let (routed, done) = oneshot::channel();
-        place.send(Arrival { event, routed });
+        let waiting = Waiting { routed, _room: room };
+        place.send(Arrival { event, waiting });
         Ok(match timeout_at(deadline, done).await {
             Ok(Ok(())) => Status::Success,
             // Not routed, or not in time; if it is routed after all, its id tells when it comes again.
@@ -222,6 +242,15 @@ impl IntoResponse for Refusal {
 /// `::ffff:127.0.0.1` is this machine, too.
 fn is_this_machine(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
+}
+
+/// How much room a body takes; as much as any may take if its sender does not say.
+fn declared_size(headers: &HeaderMap) -> u32 {
+    headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
+        .unwrap_or(BODY_LIMIT)
+        .clamp(1, BODY_LIMIT) as u32
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -269,7 +298,7 @@ fn read(body: &[u8]) -> Result<Envelope, EnvelopeError> {
 pub(crate) struct DaprSource {
     arrivals: mpsc::Receiver<Arrival>,
     /// Those that the last call offered.
-    offered: Vec<(EventId, oneshot::Sender<()>)>,
+    offered: Vec<(EventId, Waiting)>,
 }
 
 #[async_trait]
@@ -277,22 +306,30 @@ impl EventSource for DaprSource {
     async fn next(&mut self, limit: u32) -> Result<Vec<Event>, SourceError> {
         // Whoever waits for what was offered before and not acknowledged hears that it did not work out.
         self.offered.clear();
-        let mut arrivals = Vec::new();
-        if self.arrivals.recv_many(&mut arrivals, limit as usize).await == 0 {
+        let mut next = self.arrivals.recv().await;
+        if next.is_none() {
             // There is no other end any more: the process stops.
             std::future::pending::<()>().await;
         }
-        let take = |arrival: Arrival| {
-            self.offered.push((arrival.event.id, arrival.routed));
-            arrival.event
-        };
-        Ok(arrivals.into_iter().map(take).collect())
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        while let Some(Arrival { event, waiting }) = next {
+            bytes += event.size();
+            self.offered.push((event.id, waiting));
+            events.push(event);
+            next = if events.len() < limit as usize && bytes < BATCH_BYTES {
+                self.arrivals.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        Ok(events)
     }
 
     async fn acknowledge(&mut self, events: &[EventId]) -> Result<(), SourceError> {
-        for (_, routed) in self.offered.extract_if(.., |(id, _)| events.contains(id)) {
+        for (_, waiting) in self.offered.extract_if(.., |(id, _)| events.contains(id)) {
             // Nobody may be waiting any more.
-            let _ = routed.send(());
+            let _ = waiting.routed.send(());
         }
         Ok(())
     }

@@ -326,3 +326,32 @@ async fn a_body_without_end_is_dropped_at_its_bound() {
     assert_eq!(answer, json!({ "status": "DROP" }));
     assert_eq!(fixture.rejected().await.len(), 1);
 }
+
+/// A body whose length its sender does not declare may be as long as any, so two of them do not fit.
+#[tokio::test]
+async fn a_body_is_read_once_there_is_room_for_its_bytes() {
+    let mut fixture = fixture(None).await;
+    let bodies = [fixture.event(), fixture.event()].map(|event| envelope::encode(&event));
+    let mut answers = Vec::new();
+    for body in bodies {
+        answers.push(tokio::spawn(
+            fixture.router.clone().oneshot(from_here(post(body))),
+        ));
+    }
+    for _ in 0..2 {
+        let events = fixture.source.next(10).await.unwrap();
+        assert_eq!(events.len(), 1);
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(
+            fixture.source.arrivals.try_recv().is_err(),
+            "there was no room for it"
+        );
+        fixture.source.acknowledge(&[events[0].id]).await.unwrap();
+    }
+    for answer in answers {
+        let answer = json_of(answer.await.unwrap().unwrap()).await;
+        assert_eq!(answer["status"], "SUCCESS");
+    }
+}
