@@ -11,13 +11,13 @@ use demae_event::{
 };
 use demae_store::{
     Store, StoreError, Transaction,
-    engine::{DeliveryState, Message},
+    engine::DeliveryState,
     repository::{
         Listing, Page,
         deliveries::{self, DeliveryProgress, Planned},
         endpoints::{self, Endpoint},
         jobs::{self, Job, NewJob, NextStep, Step},
-        messages::{self, MessageCursor},
+        messages::{self, MessageCursor, MessageHead},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -273,7 +273,7 @@ async fn resend(
     transaction: &mut Transaction,
     endpoint: &Endpoint,
     states: &[RecoverState],
-    chunk: &[Message],
+    chunk: &[MessageHead],
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     let ids: Vec<EventId> = chunk.iter().map(|message| message.event_id).collect();

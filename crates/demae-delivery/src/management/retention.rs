@@ -1,15 +1,16 @@
 //! Forgetting what is old.
 //!
 //! One call does a bounded amount of work, in transactions that are short, and is repeated from time to time: it goes
-//! through the organizations from where it stands and removes chunk by chunk until its budget is spent.
+//! through the organizations and removes chunk by chunk until its budget is spent. One process at a time does it.
 
 use std::time::Duration;
 
 use demae_event::{OrganizationId, Timestamp};
 use demae_store::{
-    Store, StoreError,
+    Store, StoreError, Transaction,
     repository::{Page, organizations, rejected, retention},
 };
+use futures::{FutureExt as _, future::BoxFuture};
 
 /// Rows removed per transaction.
 const CHUNK: u64 = 500;
@@ -50,8 +51,29 @@ impl Default for Retention {
     }
 }
 
-/// Deletes what is older than `retention` allows, in bounded chunks. Expired idempotency keys go as well.
+/// Deletes what is older than `retention` allows, in bounded chunks. Expired idempotency keys go as well. Ends at once
+/// while another process does it.
 pub async fn delete_expired(store: &Store, retention: &Retention, now: Timestamp) -> Result<(), StoreError> {
+    match sweep(store, retention, now).await {
+        Ok(()) | Err(Interruption::Elsewhere) => Ok(()),
+        Err(Interruption::Store(error)) => Err(error),
+    }
+}
+
+/// Why a sweep ends early.
+enum Interruption {
+    /// Another process deletes at this moment.
+    Elsewhere,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Interruption {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+async fn sweep(store: &Store, retention: &Retention, now: Timestamp) -> Result<(), Interruption> {
     let mut page = Page::<OrganizationId>::first(ORGANIZATIONS);
     loop {
         let organizations = organizations::list(store.reader(), page).await?;
@@ -63,26 +85,18 @@ pub async fn delete_expired(store: &Store, retention: &Retention, now: Timestamp
             None => break,
         }
     }
-    for _ in 0..CHUNKS_PER_CALL {
-        let mut transaction = store.begin().await?;
-        let removed = retention::idempotency_keys(&mut transaction, now, CHUNK).await?;
-        transaction.commit().await?;
-        if removed < CHUNK {
-            break;
-        }
-    }
-    for _ in 0..CHUNKS_PER_CALL {
-        let mut transaction = store.begin().await?;
-        let before = now - retention.rejected;
-        let removed = retention::rejected(&mut transaction, before, rejected::KEPT, CHUNK).await?;
-        transaction.commit().await?;
-        if removed < CHUNK {
-            break;
-        }
-    }
-    let mut transaction = store.begin().await?;
+    in_chunks(store, |transaction| {
+        retention::idempotency_keys(transaction, now, CHUNK).boxed()
+    })
+    .await?;
+    let before = now - retention.rejected;
+    in_chunks(store, |transaction| {
+        retention::rejected(transaction, before, rejected::KEPT, CHUNK).boxed()
+    })
+    .await?;
+    let mut transaction = begin(store).await?;
     retention::workers(&mut transaction, now - WORKERS).await?;
-    transaction.commit().await
+    Ok(transaction.commit().await?)
 }
 
 async fn of_organization(
@@ -90,29 +104,21 @@ async fn of_organization(
     retention: &Retention,
     organization: OrganizationId,
     now: Timestamp,
-) -> Result<(), StoreError> {
-    for _ in 0..CHUNKS_PER_CALL {
-        let mut transaction = store.begin().await?;
-        let removed =
-            retention::attempts(&mut transaction, organization, now - retention.attempts, CHUNK).await?;
-        transaction.commit().await?;
-        if removed < CHUNK {
-            break;
-        }
-    }
-    for _ in 0..CHUNKS_PER_CALL {
-        let mut transaction = store.begin().await?;
-        let before = now - retention.audit;
-        let removed = retention::audit_entries(&mut transaction, organization, before, CHUNK).await?;
-        transaction.commit().await?;
-        if removed < CHUNK {
-            break;
-        }
-    }
+) -> Result<(), Interruption> {
+    let before = now - retention.attempts;
+    in_chunks(store, |transaction| {
+        retention::attempts(transaction, organization, before, CHUNK).boxed()
+    })
+    .await?;
+    let before = now - retention.audit;
+    in_chunks(store, |transaction| {
+        retention::audit_entries(transaction, organization, before, CHUNK).boxed()
+    })
+    .await?;
+    let before = now - retention.messages;
     let mut after = None;
     for _ in 0..CHUNKS_PER_CALL {
-        let mut transaction = store.begin().await?;
-        let before = now - retention.messages;
+        let mut transaction = begin(store).await?;
         let swept = retention::messages(&mut transaction, organization, before, after, CHUNK).await?;
         transaction.commit().await?;
         after = swept.next;
@@ -120,8 +126,30 @@ async fn of_organization(
             break;
         }
     }
-    let mut transaction = store.begin().await?;
-    retention::jobs(&mut transaction, organization, now - retention.jobs, CHUNK).await?;
-    retention::endpoints(&mut transaction, organization, now - retention.jobs, CHUNK).await?;
-    transaction.commit().await
+    let before = now - retention.jobs;
+    let mut transaction = begin(store).await?;
+    retention::jobs(&mut transaction, organization, before, CHUNK).await?;
+    retention::endpoints(&mut transaction, organization, before, CHUNK).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Repeats `piece`, which answers how many rows of at most [`CHUNK`] it removed, until there are no more or this call has
+/// done its share.
+async fn in_chunks(
+    store: &Store,
+    piece: impl for<'t> Fn(&'t mut Transaction) -> BoxFuture<'t, Result<u64, StoreError>> + Send + Sync,
+) -> Result<(), Interruption> {
+    for _ in 0..CHUNKS_PER_CALL {
+        let mut transaction = begin(store).await?;
+        let removed = piece(&mut transaction).await?;
+        transaction.commit().await?;
+        if removed < CHUNK {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn begin(store: &Store) -> Result<Transaction, Interruption> {
+    retention::begin(store).await?.ok_or(Interruption::Elsewhere)
 }

@@ -104,8 +104,8 @@ pub struct Planned {
     pub delivered_name: String,
 }
 
-/// Writes deliveries of existing messages to one endpoint, due now; those that exist are left alone. Answers how many
-/// were written.
+/// Writes deliveries of messages to one endpoint, due now; those that exist are left alone, and so are messages that do
+/// not exist (any more). Answers how many were written.
 pub async fn insert(
     transaction: &mut Transaction,
     organization: OrganizationId,
@@ -116,24 +116,17 @@ pub async fn insert(
     if deliveries.is_empty() {
         return Ok(0);
     }
-    let rows = deliveries.into_iter().map(|planned| {
-        ActiveModel::from(Model {
-            endpoint_id: endpoint.0,
-            event_id: planned.event_id.0,
-            organization_id: organization.0,
-            state: DeliveryState::Waiting as i16,
-            attempts: 0,
-            step: 0,
-            due_at: now.as_micros(),
-            lease: None,
-            worker_id: None,
-            manual: false,
-            resume_state: None,
-            resume_due_at: None,
-            delivered_name: planned.delivered_name,
-            created_at: now.as_micros(),
-        })
-    });
+    // Held, so that retention removes none of them before it can see the deliveries.
+    let ids = deliveries.iter().map(|planned| planned.event_id.0);
+    let held = super::messages::hold(transaction, organization, ids).await?;
+    let rows: Vec<ActiveModel> = deliveries
+        .into_iter()
+        .filter(|planned| held.contains(&planned.event_id.0))
+        .map(|planned| new_row(organization, endpoint, planned, now))
+        .collect();
+    if rows.is_empty() {
+        return Ok(0);
+    }
     let written = Entity::insert_many(rows)
         .on_conflict(OnConflict::new().do_nothing().to_owned())
         .exec_without_returning(transaction.connection())
@@ -142,6 +135,30 @@ pub async fn insert(
         transaction.note_waiting(endpoint);
     }
     Ok(written)
+}
+
+fn new_row(
+    organization: OrganizationId,
+    endpoint: EndpointId,
+    planned: Planned,
+    now: Timestamp,
+) -> ActiveModel {
+    ActiveModel::from(Model {
+        endpoint_id: endpoint.0,
+        event_id: planned.event_id.0,
+        organization_id: organization.0,
+        state: DeliveryState::Waiting as i16,
+        attempts: 0,
+        step: 0,
+        due_at: now.as_micros(),
+        lease: None,
+        worker_id: None,
+        manual: false,
+        resume_state: None,
+        resume_due_at: None,
+        delivered_name: planned.delivered_name,
+        created_at: now.as_micros(),
+    })
 }
 
 /// The state of one delivery.

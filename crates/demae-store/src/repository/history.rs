@@ -2,7 +2,7 @@
 //!
 //! Finished attempts are read by the primary key `(organization_id, id)`, newest first; ids are time-ordered. Filters
 //! other than endpoint and event have no index: a page looks at [`SCAN_LIMIT`] rows at most and may therefore be short
-//! and still have a next one. Attempts under way are the leased deliveries: few, and shown on the first page only, with
+//! and still have a next one; so may one whose answers are long (`PAGE_BYTES`). Attempts under way are the leased deliveries: few, and shown on the first page only, with
 //! their lease as their id, under which they are found again when they are finished.
 
 use std::{collections::HashMap, time::Duration};
@@ -205,10 +205,46 @@ async fn attempts(
     if let Some(names) = &filter.event_names {
         query = query.filter(Column::EventName.is_in(names.iter().map(String::as_str)));
     }
-    let rows = query.all(connection).await?;
-    let mut listing = Listing::cut(rows, &page, |row| AttemptId(row.id));
-    listing.next = listing.next.or(floor);
-    listing.try_map(entry)
+    let sizes = sizes(query, connection).await?;
+    let listing = Listing::cut_by_size(sizes, &page, |(_, size)| *size, |(id, _)| AttemptId(*id));
+    let next = listing.next.or(floor);
+    if listing.items.is_empty() {
+        return Ok(Listing {
+            items: Vec::new(),
+            next,
+        });
+    }
+    let rows = Entity::find()
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.is_in(listing.items.iter().map(|(id, _)| *id)))
+        .order_by_desc(Column::Id)
+        .all(connection)
+        .await?;
+    let items = rows.into_iter().map(entry).collect::<Result<_, _>>()?;
+    Ok(Listing { items, next })
+}
+
+/// Which attempts these are, and how many bytes of bodies and headers each has. Neither database reads a long text to learn
+/// its length.
+async fn sizes(
+    query: Select<Entity>,
+    connection: &impl ConnectionTrait,
+) -> Result<Vec<(Uuid, u64)>, StoreError> {
+    let length = |column: Column| Expr::from(Func::cust("octet_length").arg(Expr::col(column)));
+    let size = length(Column::ResponseBody)
+        .add(length(Column::ResponseHeaders))
+        .add(length(Column::RequestHeaders));
+    let rows: Vec<(Uuid, i32)> = query
+        .select_only()
+        .column(Column::Id)
+        .expr_as(size, "size")
+        .into_tuple()
+        .all(connection)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, size)| (id, u64::from(size.unsigned_abs())))
+        .collect())
 }
 
 fn range(organization: OrganizationId, filter: &HistoryFilter, after: Option<AttemptId>) -> Select<Entity> {

@@ -1,15 +1,17 @@
 //! Messages: routed events, and those still in the outbox.
 
+use std::collections::{HashMap, HashSet};
+
 use demae_event::{EndpointId, Event, EventId, OrganizationId, Timestamp};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
     QuerySelect, QueryTrait, Select, Statement,
-    sea_query::{Expr, ExprTrait as _, OnConflict},
+    sea_query::{Expr, ExprTrait as _, Func, LockBehavior, LockType, OnConflict},
 };
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Listing, Page};
+use super::{Listing, PAGE_BYTES, Page, page::within};
 use crate::{
     StoreError, Transaction,
     engine::{DeliveryState, Message},
@@ -19,6 +21,8 @@ use crate::{
     },
 };
 
+/// What a delivery adds to the size of its message in a page, in bytes.
+const DELIVERY_SIZE: u64 = 256;
 /// How many rows a page of a filtered list looks at before it stops with what it has.
 pub const SCAN_LIMIT: u64 = 10_000;
 
@@ -29,6 +33,31 @@ pub struct MessageCursor {
     pub created_at: Timestamp,
     /// The event.
     pub event_id: EventId,
+}
+
+/// A message without its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageHead {
+    /// The event.
+    pub event_id: EventId,
+    /// Its (seed) name.
+    pub event_name: String,
+    /// Its type.
+    pub event_type: String,
+    /// When the event was written.
+    pub created_at: Timestamp,
+    /// Bytes of its payload and its headers.
+    pub size: u64,
+}
+
+impl MessageHead {
+    /// Its place in the list.
+    pub fn cursor(&self) -> MessageCursor {
+        MessageCursor {
+            created_at: self.created_at,
+            event_id: self.event_id,
+        }
+    }
 }
 
 /// Which messages are wanted.
@@ -151,6 +180,9 @@ pub async fn find_unrouted(
 }
 
 /// The messages of an organization, newest first.
+///
+/// Sizes are read before payloads: a page of large messages, or of messages with many deliveries, is short and has a next
+/// one.
 pub async fn list(
     connection: &impl ConnectionTrait,
     organization: OrganizationId,
@@ -173,10 +205,49 @@ pub async fn list(
     if let Some(event_type) = &filter.event_type {
         query = query.filter(Column::EventType.eq(event_type.as_str()));
     }
-    let rows = query.all(connection).await?;
-    let mut listing = Listing::cut(rows, &page, cursor);
-    listing.next = listing.next.or(floor);
-    listing.try_map(message)
+    let heads = heads(query, connection).await?;
+    let listing = Listing::cut_by_size(heads, &page, |head| head.size, MessageHead::cursor);
+    let listing = cut_by_deliveries(connection, organization, listing).await?;
+    let ids: Vec<EventId> = listing.items.iter().map(|head| head.event_id).collect();
+    let mut items = find_many(connection, organization, &ids).await?;
+    items.sort_unstable_by_key(|message| std::cmp::Reverse((message.created_at, message.event_id)));
+    Ok(Listing {
+        items,
+        next: listing.next.or(floor),
+    })
+}
+
+/// Ends the page earlier where its messages have many deliveries.
+async fn cut_by_deliveries(
+    connection: &impl ConnectionTrait,
+    organization: OrganizationId,
+    mut listing: Listing<MessageHead, MessageCursor>,
+) -> Result<Listing<MessageHead, MessageCursor>, StoreError> {
+    if listing.items.is_empty() {
+        return Ok(listing);
+    }
+    let ids = listing.items.iter().map(|head| head.event_id);
+    let counts: Vec<(Uuid, i64)> = deliveries_of(organization, ids)
+        .select_only()
+        .column(delivery::Column::EventId)
+        .expr_as(delivery::Column::EventId.count(), "deliveries")
+        .group_by(delivery::Column::EventId)
+        .into_tuple()
+        .all(connection)
+        .await?;
+    let counts: HashMap<Uuid, u64> = counts
+        .into_iter()
+        .map(|(id, count)| (id, count.unsigned_abs()))
+        .collect();
+    let size = |head: &MessageHead| {
+        head.size + counts.get(&head.event_id.0).copied().unwrap_or_default() * DELIVERY_SIZE
+    };
+    let kept = within(PAGE_BYTES, listing.items.iter().map(size));
+    if kept < listing.items.len() {
+        listing.items.truncate(kept);
+        listing.next = listing.items.last().map(MessageHead::cursor);
+    }
+    Ok(listing)
 }
 
 /// The next `limit` messages after `after`, oldest first, written within `[since, until)`. They stay until the
@@ -184,27 +255,95 @@ pub async fn list(
 pub async fn walk(
     transaction: &mut Transaction,
     organization: OrganizationId,
+    window: (Timestamp, Timestamp),
+    after: Option<MessageCursor>,
+    limit: u64,
+) -> Result<Vec<MessageHead>, StoreError> {
+    let query = oldest(organization, window, after, limit).lock_shared();
+    heads(query, transaction.connection()).await
+}
+
+/// The same, for somebody who removes them: until the transaction ends nobody else holds or removes one of them, and no
+/// delivery of them is written. Those that somebody holds already are passed over.
+pub(super) async fn walk_to_remove(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    window: (Timestamp, Timestamp),
+    after: Option<MessageCursor>,
+    limit: u64,
+) -> Result<Vec<MessageHead>, StoreError> {
+    let query = oldest(organization, window, after, limit)
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+    heads(query, transaction.connection()).await
+}
+
+/// Which of these messages are there. They stay until the transaction ends.
+pub(super) async fn hold(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    events: impl IntoIterator<Item = Uuid>,
+) -> Result<HashSet<Uuid>, StoreError> {
+    let held: Vec<Uuid> = Entity::find()
+        .select_only()
+        .column(Column::EventId)
+        .filter(Column::EventId.is_in(events))
+        .filter(Column::OrganizationId.eq(organization.0))
+        .order_by_asc(Column::EventId)
+        .lock_shared()
+        .into_tuple()
+        .all(transaction.connection())
+        .await?;
+    Ok(held.into_iter().collect())
+}
+
+fn oldest(
+    organization: OrganizationId,
     (since, until): (Timestamp, Timestamp),
     after: Option<MessageCursor>,
     limit: u64,
-) -> Result<Vec<Message>, StoreError> {
+) -> Select<Entity> {
     let mut query = Entity::find()
         .filter(Column::OrganizationId.eq(organization.0))
         .filter(Column::CreatedAt.gte(since.as_micros()))
         .filter(Column::CreatedAt.lt(until.as_micros()))
         .order_by_asc(Column::CreatedAt)
         .order_by_asc(Column::EventId)
-        .limit(limit)
-        .lock_shared();
+        .limit(limit);
     if let Some(after) = after {
         query = query.filter(place().gt(tuple(after)));
     }
     query
-        .all(transaction.connection())
-        .await?
-        .into_iter()
-        .map(message)
-        .collect()
+}
+
+/// Reads everything of these messages but their payloads. Neither database reads a long text to learn its length.
+async fn heads(
+    query: Select<Entity>,
+    connection: &impl ConnectionTrait,
+) -> Result<Vec<MessageHead>, StoreError> {
+    let length = |column: Column| Func::cust("octet_length").arg(Expr::col(column));
+    let rows: Vec<(Uuid, String, String, i64, i32, Option<i32>)> = query
+        .select_only()
+        .columns([
+            Column::EventId,
+            Column::EventName,
+            Column::EventType,
+            Column::CreatedAt,
+        ])
+        .expr_as(length(Column::Payload), "payload_size")
+        .expr_as(length(Column::Headers), "headers_size")
+        .into_tuple()
+        .all(connection)
+        .await?;
+    let heads = rows.into_iter().map(
+        |(event_id, event_name, event_type, created_at, payload, headers)| MessageHead {
+            event_id: EventId(event_id),
+            event_name,
+            event_type,
+            created_at: Timestamp::from_micros(created_at),
+            size: u64::from(payload.unsigned_abs()) + u64::from(headers.unwrap_or_default().unsigned_abs()),
+        },
+    );
+    Ok(heads.collect())
 }
 
 /// Where these messages are going, or went.
@@ -216,15 +355,7 @@ pub async fn deliveries(
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    // Deliveries are found by endpoint and event, and an organization's endpoints are few.
-    let endpoints = endpoint::Entity::find()
-        .select_only()
-        .column(endpoint::Column::Id)
-        .filter(endpoint::Column::OrganizationId.eq(organization.0))
-        .into_query();
-    let rows = delivery::Entity::find()
-        .filter(delivery::Column::EndpointId.in_subquery(endpoints))
-        .filter(delivery::Column::EventId.is_in(events.iter().map(|event| event.0)))
+    let rows = deliveries_of(organization, events.iter().copied())
         .order_by_asc(delivery::Column::EventId)
         .order_by_asc(delivery::Column::EndpointId)
         .all(connection)
@@ -241,6 +372,21 @@ pub async fn deliveries(
             })
         })
         .collect()
+}
+
+/// Deliveries are found by endpoint and event, and an organization's endpoints are few.
+fn deliveries_of(
+    organization: OrganizationId,
+    events: impl IntoIterator<Item = EventId>,
+) -> Select<delivery::Entity> {
+    let endpoints = endpoint::Entity::find()
+        .select_only()
+        .column(endpoint::Column::Id)
+        .filter(endpoint::Column::OrganizationId.eq(organization.0))
+        .into_query();
+    delivery::Entity::find()
+        .filter(delivery::Column::EndpointId.in_subquery(endpoints))
+        .filter(delivery::Column::EventId.is_in(events.into_iter().map(|event| event.0)))
 }
 
 fn range(
@@ -295,13 +441,6 @@ fn tuple(cursor: MessageCursor) -> Expr {
         Expr::value(cursor.created_at.as_micros()),
         Expr::value(cursor.event_id.0),
     ])
-}
-
-fn cursor(row: &Model) -> MessageCursor {
-    MessageCursor {
-        created_at: Timestamp::from_micros(row.created_at),
-        event_id: EventId(row.event_id),
-    }
 }
 
 fn message(row: Model) -> Result<Message, StoreError> {

@@ -37,7 +37,7 @@ pub mod service_accounts;
 pub mod stats;
 pub mod usages;
 
-pub use page::{Listing, MAX_PAGE, Page};
+pub use page::{Listing, MAX_PAGE, PAGE_BYTES, Page};
 
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, sea_query::OnConflict};
 

@@ -2,6 +2,9 @@
 
 /// No page is longer, whatever its caller asks for.
 pub const MAX_PAGE: u32 = 1_000;
+/// Bytes of payloads, bodies and headers in a page; at least one item always is. A page that ends for this reason has a
+/// next one.
+pub const PAGE_BYTES: u64 = 1024 * 1024;
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,15 +38,26 @@ pub struct Listing<T, C> {
     /// The items, in the order of the list.
     pub items: Vec<T>,
     /// Where the next page begins; `None` at the end of the list. A page may be short, or even empty, and still have a
-    /// next one: a filtered list looks at a bounded number of rows per page.
+    /// next one: a filtered list reads a bounded number of rows per page, and items of any size at most [`PAGE_BYTES`].
     pub next: Option<C>,
 }
 
 impl<T, C> Listing<T, C> {
     /// From the rows read with [`Page::rows`].
-    pub(super) fn cut(mut items: Vec<T>, page: &Page<C>, cursor: impl FnOnce(&T) -> C) -> Self {
-        let more = items.len() > page.bounded();
-        items.truncate(page.bounded());
+    pub(super) fn cut(items: Vec<T>, page: &Page<C>, cursor: impl FnOnce(&T) -> C) -> Self {
+        Self::cut_by_size(items, page, |_| 0, cursor)
+    }
+
+    /// The same, where items are of `size` bytes: the page ends at [`PAGE_BYTES`].
+    pub(super) fn cut_by_size(
+        mut items: Vec<T>,
+        page: &Page<C>,
+        size: impl Fn(&T) -> u64,
+        cursor: impl FnOnce(&T) -> C,
+    ) -> Self {
+        let kept = within(PAGE_BYTES, items.iter().map(size)).min(page.bounded());
+        let more = items.len() > kept;
+        items.truncate(kept);
         let next = if more { items.last().map(cursor) } else { None };
         Self { items, next }
     }
@@ -66,9 +80,36 @@ impl<T, C> Listing<T, C> {
     }
 }
 
+/// How many items of these sizes fit into `budget` bytes; the first always does.
+pub(super) fn within(budget: u64, sizes: impl IntoIterator<Item = u64>) -> usize {
+    let mut left = budget;
+    let fits = |(place, size): &(usize, u64)| {
+        let fits = *place == 0 || *size <= left;
+        left = left.saturating_sub(*size);
+        fits
+    };
+    sizes.into_iter().enumerate().take_while(fits).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_ends_at_its_bytes_and_has_a_next_one() {
+        let page = Page::<usize>::first(10);
+        let cut = |sizes: &[u64]| {
+            let items: Vec<(usize, u64)> = sizes.iter().copied().enumerate().collect();
+            let listing = Listing::cut_by_size(items, &page, |item| item.1, |item| item.0);
+            (listing.items.len(), listing.next)
+        };
+        assert_eq!(cut(&[PAGE_BYTES, 1]), (1, Some(0)));
+        assert_eq!(cut(&[PAGE_BYTES * 9, 1]), (1, Some(0)));
+        assert_eq!(cut(&[PAGE_BYTES - 1, 1]), (2, None));
+        assert_eq!(cut(&[1, PAGE_BYTES - 1, 1]), (2, Some(1)));
+        assert_eq!(cut(&[0; 11]), (10, Some(9)));
+        assert_eq!(cut(&[]), (0, None));
+    }
 
     #[test]
     fn the_extra_row_is_not_shown_but_tells_of_a_next_page() {

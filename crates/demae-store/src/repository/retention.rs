@@ -1,7 +1,8 @@
 //! Forgetting what is old, in small transactions.
 //!
-//! Each function does one bounded piece and says whether there is more. Whoever calls them repeats them, one
-//! organization after the other, and commits after each piece, so that nobody waits for a long delete.
+//! Each function does one bounded piece and says whether there is more. Its caller repeats it, one organization after the
+//! other, in a transaction of [`begin`] for each piece, so that no request waits for a long delete. One process at a time
+//! has such a transaction: two that delete the same rows in different order would wait for each other.
 
 use demae_event::{OrganizationId, Timestamp};
 use sea_orm::{
@@ -10,12 +11,38 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{history::first_id_at, messages::MessageCursor};
+use super::{history::first_id_at, messages::MessageCursor, page::within};
 use crate::{
-    StoreError, Transaction,
+    Backend, Store, StoreError, Transaction,
     engine::DeliveryState,
     entity::{attempt, audit_entry, delivery, endpoint, idempotency_key, job, message, rejected_event},
 };
+
+/// The advisory lock of [`begin`]: "demae-rt" in ASCII.
+const LOCK: i64 = 0x6465_6d61_652d_7274;
+/// Bytes of payloads that one piece removes; at least one message always goes.
+const PIECE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Begins a transaction for a piece; `None` while another process has one.
+pub async fn begin(store: &Store) -> Result<Option<Transaction>, StoreError> {
+    let transaction = store.begin().await?;
+    if store.backend() == Backend::Sqlite {
+        // One process, and one writer.
+        return Ok(Some(transaction));
+    }
+    let connection = transaction.connection();
+    let sql = "SELECT pg_try_advisory_xact_lock($1)";
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, [LOCK.into()]);
+    let held = match connection.query_one_raw(statement).await? {
+        Some(row) => row.try_get_by_index(0)?,
+        None => false,
+    };
+    if held {
+        return Ok(Some(transaction));
+    }
+    transaction.rollback().await?;
+    Ok(None)
+}
 
 /// Removes up to `limit` of an organization's attempts begun before `before`; answers how many.
 pub async fn attempts(
@@ -50,8 +77,8 @@ pub struct Swept {
     pub next: Option<MessageCursor>,
 }
 
-/// Removes messages of an organization written before `before`, with their finished deliveries: looks at `limit` of
-/// them after `after`, oldest first, and keeps those that still have an open delivery.
+/// Removes messages of an organization written before `before`, with their finished deliveries: takes up to `limit` of
+/// them after `after`, oldest first and 32 MiB at most, and keeps those that still have an open delivery.
 pub async fn messages(
     transaction: &mut Transaction,
     organization: OrganizationId,
@@ -59,7 +86,7 @@ pub async fn messages(
     after: Option<MessageCursor>,
     limit: u64,
 ) -> Result<Swept, StoreError> {
-    let old = super::messages::walk(
+    let mut old = super::messages::walk_to_remove(
         transaction,
         organization,
         (Timestamp::from_micros(i64::MIN), before),
@@ -67,13 +94,14 @@ pub async fn messages(
         limit,
     )
     .await?;
-    let next = (old.len() as u64 == limit)
-        .then(|| old.last())
-        .flatten()
-        .map(|message| MessageCursor {
-            created_at: message.created_at,
-            event_id: message.event_id,
-        });
+    let piece = within(PIECE_BYTES, old.iter().map(|message| message.size));
+    let more = old.len() as u64 == limit || old.len() > piece;
+    old.truncate(piece);
+    let next = if more {
+        old.last().map(super::messages::MessageHead::cursor)
+    } else {
+        None
+    };
     let ids: Vec<_> = old.iter().map(|message| message.event_id).collect();
     let open: std::collections::HashSet<_> =
         super::messages::deliveries(transaction.connection(), organization, &ids)

@@ -5,7 +5,7 @@ use demae_store::{
     engine::{AttemptStatus, DeliveryState},
     entity::attempt,
     repository::{
-        Page,
+        PAGE_BYTES, Page,
         history::{self, HistoryEntry, HistoryFilter, HistoryStatus},
     },
 };
@@ -16,6 +16,7 @@ use crate::support::{NOW, TestStore, new_endpoint, seconds};
 
 on_both_databases!(
     pages_go_from_new_to_old_without_gaps,
+    a_page_of_long_answers_is_short_and_has_a_next_one,
     attempts_under_way_come_first_and_only_once,
     filters_choose,
     a_rare_filter_stops_at_its_bound_and_goes_on,
@@ -84,6 +85,49 @@ async fn pages_go_from_new_to_old_without_gaps(store: &TestStore) {
     assert_eq!([first, second, third].concat(), ids);
     assert_eq!(end, None);
     assert_eq!(list(store, two.mine, &any, Page::first(5)).await, (ids, None));
+}
+
+async fn a_page_of_long_answers_is_short_and_has_a_next_one(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let of = (
+        two.mine,
+        new_endpoint(),
+        store.message_at(two.mine, NOW, "A").await,
+    );
+    let mut ids = Vec::new();
+    for after in 0..5 {
+        ids.push(
+            store
+                .attempt_at(of, NOW + seconds(after), AttemptStatus::Failed)
+                .await,
+        );
+    }
+    ids.reverse();
+    let text = "x".repeat(PAGE_BYTES as usize / 2 - 10);
+    store
+        .execute(&format!("UPDATE attempts SET response_body = '{text}'"))
+        .await
+        .unwrap();
+    let failed = HistoryStatus::Finished(AttemptStatus::Failed);
+    let of_a_status = HistoryFilter {
+        statuses: Some(vec![failed]),
+        ..HistoryFilter::default()
+    };
+    for filter in [HistoryFilter::default(), of_a_status] {
+        let mut pages = Vec::new();
+        let mut page = Page::first(200);
+        loop {
+            let (found, next) = list(store, two.mine, &filter, page).await;
+            pages.push(found);
+            page.after = next;
+            if next.is_none() {
+                break;
+            }
+        }
+        let lengths: Vec<usize> = pages.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [2, 2, 1]);
+        assert_eq!(pages.concat(), ids);
+    }
 }
 
 async fn attempts_under_way_come_first_and_only_once(store: &TestStore) {

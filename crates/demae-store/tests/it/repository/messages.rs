@@ -5,7 +5,7 @@ use demae_store::{
     engine::DeliveryState,
     outbox,
     repository::{
-        Page,
+        PAGE_BYTES, Page,
         messages::{self, MessageCursor, MessageFilter},
     },
 };
@@ -16,6 +16,8 @@ use crate::support::{NOW, TestStore, json, seconds};
 on_both_databases!(
     a_message_is_read_back_as_it_was,
     pages_go_from_new_to_old_also_within_a_moment,
+    a_page_of_large_messages_is_short_and_has_a_next_one,
+    a_page_of_widely_delivered_messages_is_short_and_has_a_next_one,
     filters_choose,
     an_event_in_the_outbox_is_found,
     the_walk_goes_from_old_to_new_within_its_window,
@@ -110,6 +112,68 @@ async fn pages_go_from_new_to_old_also_within_a_moment(store: &TestStore) {
         next = after;
     }
     assert_eq!(found, ids);
+}
+
+async fn a_page_of_large_messages_is_short_and_has_a_next_one(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let mut written = Vec::new();
+    // In bytes, not in characters; the largest is larger than any page.
+    let sizes = [PAGE_BYTES / 2, PAGE_BYTES / 2 - 100, 10, PAGE_BYTES * 2, 10];
+    for (after, size) in sizes.into_iter().enumerate() {
+        let text = "\u{fc}".repeat((size / 2) as usize);
+        let event = Event {
+            data: json(&format!(r#"{{"text":"{text}"}}"#)),
+            headers: Some(json("{}")),
+            ..event(two.mine, NOW + seconds(after as u64), "A")
+        };
+        let mut transaction = store.begin().await;
+        messages::insert(&mut transaction, &event).await.unwrap();
+        transaction.commit().await.unwrap();
+        written.push(event.id);
+    }
+    written.reverse();
+    let mut pages = Vec::new();
+    let mut page = Page::first(200);
+    loop {
+        let (found, next) = list(store, two.mine, &MessageFilter::default(), page).await;
+        pages.push(found);
+        page.after = next;
+        if next.is_none() {
+            break;
+        }
+    }
+    let lengths: Vec<usize> = pages.iter().map(Vec::len).collect();
+    assert_eq!(lengths, [1, 1, 3]);
+    assert_eq!(pages.concat(), written);
+}
+
+async fn a_page_of_widely_delivered_messages_is_short_and_has_a_next_one(store: &TestStore) {
+    const ENDPOINTS: usize = 100;
+    const MESSAGES: usize = 60;
+    let two = Two::organizations(store).await;
+    let mut endpoints = Vec::new();
+    for _ in 0..ENDPOINTS {
+        endpoints.push(store.endpoint(two.mine).await);
+    }
+    let mut written = Vec::new();
+    for after in 0..MESSAGES {
+        let event = event(two.mine, NOW + seconds(after as u64), "A");
+        written.push(store.enqueue(event, &endpoints, NOW).await);
+    }
+    written.reverse();
+    let any = MessageFilter::default();
+    let (mut found, mut next) = list(store, two.mine, &any, Page::first(200)).await;
+    assert_eq!(found.len(), PAGE_BYTES as usize / (ENDPOINTS * 256 + 19));
+    while next.is_some() {
+        let page = Page {
+            limit: 200,
+            after: next,
+        };
+        let (more, after) = list(store, two.mine, &any, page).await;
+        found.extend(more);
+        next = after;
+    }
+    assert_eq!(found, written);
 }
 
 async fn filters_choose(store: &TestStore) {

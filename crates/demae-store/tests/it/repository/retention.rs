@@ -1,25 +1,32 @@
 //! Forgetting: what is old goes in chunks, what is open stays, and the other organization's is not touched.
 
-use demae_event::{JobId, OrganizationId, Timestamp, id::new_uuid};
+use demae_event::{EndpointId, Event, EventId, JobId, OrganizationId, Timestamp, id::new_uuid};
 use demae_store::{
+    Transaction,
     engine::{AttemptStatus, DeliveryState},
     entity::{audit_entry, endpoint},
     repository::{
-        Page, audit, endpoints, idempotency,
+        Page, audit,
+        deliveries::{self, Planned},
+        endpoints, idempotency,
         jobs::{self, NewJob, NextStep, Step},
-        messages::MessageCursor,
+        messages::{self, MessageCursor},
         retention::{self, Swept},
     },
 };
-use sea_orm::EntityTrait;
+use sea_orm::{ConnectionTrait as _, DbBackend, EntityTrait, Statement};
 use uuid::Uuid;
 
-use super::Two;
-use crate::support::{NOW, TestStore, new_endpoint, new_worker, seconds};
+use super::{Two, event};
+use crate::support::{NOW, TestStore, json, new_endpoint, new_worker, seconds};
 
 on_both_databases!(
     attempts_go_from_the_oldest,
     messages_go_with_their_finished_deliveries,
+    a_step_removes_a_bounded_number_of_bytes,
+    a_delivery_that_is_being_written_keeps_its_message,
+    a_message_that_is_being_removed_gets_no_delivery,
+    one_process_at_a_time_removes,
     a_message_that_stays_does_not_hold_up_the_others,
     expired_keys_go,
     finished_jobs_go,
@@ -123,6 +130,128 @@ async fn messages_go_with_their_finished_deliveries(store: &TestStore) {
     }
     let left: Vec<_> = store.deliveries().await.iter().map(|row| row.event_id).collect();
     assert_eq!(left, [open.0, open.0]);
+}
+
+async fn a_step_removes_a_bounded_number_of_bytes(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    for after in 0..5 {
+        let mut transaction = store.begin().await;
+        let large = Event {
+            data: json(&format!(r#"{{"text":"{}"}}"#, "x".repeat(12 * 1024 * 1024))),
+            ..event(two.mine, NOW + seconds(after), "A")
+        };
+        messages::insert(&mut transaction, &large).await.unwrap();
+        transaction.commit().await.unwrap();
+    }
+    let mut removed = Vec::new();
+    let mut after = None;
+    loop {
+        let swept = sweep(store, two.mine, after, 500).await;
+        removed.push(swept.removed);
+        after = swept.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    // Of 32 MiB at most.
+    assert_eq!(removed, [2, 2, 1]);
+}
+
+/// Runs `other` while `transaction` is open, until it has ended or waits for `transaction`; then commits.
+async fn beside(store: &TestStore, transaction: Transaction, other: impl Future<Output = ()>) {
+    let mut other = std::pin::pin!(other);
+    let waits = async {
+        // SQLite has one writer: the other waits for it, wherever it is.
+        while store.is_postgres() && !someone_waits(store).await {}
+    };
+    tokio::select! {
+        () = &mut other => {
+            transaction.commit().await.unwrap();
+            return;
+        }
+        () = waits => {}
+    }
+    let ((), ()) = tokio::join!(other, async { transaction.commit().await.unwrap() });
+}
+
+async fn someone_waits(store: &TestStore) -> bool {
+    let statement = Statement::from_string(
+        DbBackend::Postgres,
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    );
+    let row = store.store.reader().query_one_raw(statement).await.unwrap();
+    row.unwrap().try_get_by_index(0).unwrap()
+}
+
+async fn a_delivery_that_is_being_written_keeps_its_message(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let endpoint = store.endpoint(two.mine).await;
+    let event = store.message_at(two.mine, NOW, "A").await;
+    let mut recovery = store.begin().await;
+    let window = (NOW, NOW + seconds(1));
+    assert_eq!(
+        messages::walk(&mut recovery, two.mine, window, None, 10)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    plan(&mut recovery, two.mine, endpoint, event, 1).await;
+    beside(store, recovery, async {
+        sweep(store, two.mine, None, 100).await;
+    })
+    .await;
+    assert!(store.message(event).await.is_some());
+    assert_eq!(store.deliveries().await.len(), 1);
+}
+
+async fn a_message_that_is_being_removed_gets_no_delivery(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let endpoint = store.endpoint(two.mine).await;
+    let event = store.message_at(two.mine, NOW, "A").await;
+    let mut removal = store.begin().await;
+    let swept = retention::messages(&mut removal, two.mine, NOW + seconds(1), None, 10).await;
+    assert_eq!(swept.unwrap().removed, 1);
+    beside(store, removal, async {
+        let mut recovery = store.begin().await;
+        plan(&mut recovery, two.mine, endpoint, event, 0).await;
+        recovery.commit().await.unwrap();
+    })
+    .await;
+    assert!(store.message(event).await.is_none());
+    assert!(store.deliveries().await.is_empty());
+}
+
+/// Writes a delivery as a recovery does; `written` says how many that should be.
+async fn plan(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    endpoint: EndpointId,
+    event: EventId,
+    written: u64,
+) {
+    let planned = Planned {
+        event_id: event,
+        delivered_name: "A".to_owned(),
+    };
+    let inserted = deliveries::insert(transaction, organization, endpoint, vec![planned], NOW).await;
+    assert_eq!(inserted.unwrap(), written);
+}
+
+async fn one_process_at_a_time_removes(store: &TestStore) {
+    let first = retention::begin(&store.store)
+        .await
+        .unwrap()
+        .expect("nobody else removes");
+    if store.is_postgres() {
+        let other = store.open_again().await;
+        assert!(retention::begin(&other).await.unwrap().is_none());
+        first.commit().await.unwrap();
+        assert!(retention::begin(&other).await.unwrap().is_some());
+    } else {
+        first.commit().await.unwrap();
+        assert!(retention::begin(&store.store).await.unwrap().is_some());
+    }
 }
 
 async fn a_message_that_stays_does_not_hold_up_the_others(store: &TestStore) {
