@@ -1,32 +1,51 @@
-//! All lanes, and the tasks that work through them.
+//! Runs all lanes, and shares what the process has among them.
 //!
-//! A lane has as many tasks as it may have exchanges at a time, and none while it is empty: a task takes the next
-//! delivery, makes the attempt, hands the outcome to the recorder and goes on until the queue is empty. There is no
-//! dispatcher in the middle that all deliveries pass.
+//! A lane has as many tasks as it may have attempts at a time, and none while it is empty: a task takes a permit and the
+//! next delivery, makes the attempt, passes the outcome to the recorder and goes on until the queue is empty. No
+//! dispatcher stands in the middle that all deliveries pass.
+//!
+//! # Guarantees
+//! - One endpoint's trouble is its own, and one organization's load is its own. Attempts in flight and deliveries in
+//!   memory are shared among the organizations that have work, then among the endpoints of each ([`super::shares`]);
+//!   [`super::scheduler`] shares claims in the same way. What does not fit waits in the table.
+//! - A slow success counts as slow ([`super::lane`]). Slow, failing and new lanes together cannot take the permits that
+//!   quick ones need ([`super::permits`]).
+//! - What a lane has learnt about its receiver outlives its work ([`REMEMBER`]): an endpoint does not become well by
+//!   pausing, and one that is known as quick does not have to prove it for each event.
+//!
+//! # Limits
+//! - Only attempts that end give their permits back: nothing is cut off for fairness. A receiver that was quick and
+//!   turns slow keeps what it holds until its timeout.
+//! - Shares cost throughput where one organization is alone: it uses half of `concurrency` at most, three eighths while
+//!   its receivers are slow. A slow receiver gets [`super::lane::SLOW_CONCURRENCY`] attempts at a time at most.
+//! - Each process shares out what it has by itself; processes do not know of each other's shares.
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use demae_event::{Clock, EndpointId, Timestamp};
+use demae_event::{Clock, EndpointId, OrganizationId, Timestamp};
 use demae_store::engine::{LeasedDelivery, Release};
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    lane::{Lane, Next},
+    lane::Lane,
     life::Life,
     metric,
+    permits::{Answer, Permit, Permits, Standing},
     sender::{Attempted, Sender},
+    shares::Pool,
 };
 
 /// A lease must outlast the exchange by this much, for the record to be written under it.
 pub(super) const LEASE_MARGIN: Duration = Duration::from_secs(10);
+/// How long a lane without work is kept, for what it knows about its receiver.
+const REMEMBER: Duration = Duration::from_mins(10);
+/// Lanes without work that are kept.
+const REMEMBERED_LANES: usize = 4_096;
 
 /// What an attempt leaves for the recorder.
 #[derive(Debug)]
@@ -37,21 +56,20 @@ pub(super) enum Outcome {
     Released(Release),
 }
 
-/// How much may be in memory and under way, over all lanes.
+/// How much may be in memory and in flight, over all lanes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// Deliveries in memory.
     pub(super) queued: usize,
-    /// Exchanges at a time; lanes in trouble share a quarter of them, and cannot take the rest.
+    /// Attempts at a time.
     pub(super) exchanges: usize,
 }
 
 pub(super) struct Lanes {
     lanes: Mutex<HashMap<EndpointId, Arc<Mutex<Lane>>>>,
-    queued: AtomicUsize,
-    bounds: Bounds,
-    healthy_permits: Semaphore,
-    probation_permits: Semaphore,
+    /// Places in memory; a lane locks itself first.
+    places: Mutex<Pool>,
+    permits: Arc<Permits>,
     hungry: Mutex<HashSet<EndpointId>>,
     wake_scheduler: Notify,
     sender: Sender,
@@ -59,10 +77,19 @@ pub(super) struct Lanes {
     life: Arc<Life>,
     outcomes: mpsc::Sender<Outcome>,
     tasks: TaskTracker,
-    /// Ends waiting for a rate limit's slot or a permit; exchanges under way go on.
+    /// Ends waiting for a rate limit's slot or a permit; attempts in flight go on.
     stopping: CancellationToken,
-    /// Ends exchanges.
+    /// Ends attempts.
     aborting: CancellationToken,
+}
+
+/// What a task of a lane does next.
+enum Next {
+    Attempt(Box<LeasedDelivery>, Permit),
+    /// Wait for the rate limit's slot, then ask again.
+    Sleep(Timestamp),
+    Wait(oneshot::Receiver<Permit>),
+    End,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -80,10 +107,8 @@ impl Lanes {
     ) -> Arc<Self> {
         Arc::new(Self {
             lanes: Mutex::default(),
-            queued: AtomicUsize::new(0),
-            healthy_permits: Semaphore::new(bounds.exchanges - bounds.exchanges / 4),
-            probation_permits: Semaphore::new((bounds.exchanges / 4).max(1)),
-            bounds,
+            places: Mutex::new(Pool::new(bounds.queued as u64)),
+            permits: Permits::new(bounds.exchanges),
             hungry: Mutex::default(),
             wake_scheduler: Notify::new(),
             sender,
@@ -96,76 +121,102 @@ impl Lanes {
         })
     }
 
-    fn lane(&self, endpoint: EndpointId) -> Arc<Mutex<Lane>> {
+    fn lane(&self, endpoint: EndpointId, organization: OrganizationId) -> Arc<Mutex<Lane>> {
         locked(&self.lanes)
             .entry(endpoint)
-            .or_insert_with(|| Arc::new(Mutex::new(Lane::new())))
+            .or_insert_with(|| Arc::new(Mutex::new(Lane::new(organization))))
             .clone()
     }
 
+    fn known_lane(&self, endpoint: EndpointId) -> Option<Arc<Mutex<Lane>>> {
+        locked(&self.lanes).get(&endpoint).cloned()
+    }
+
     /// Sets a place aside for a fresh delivery; refused if it should wait in the table instead.
-    pub(super) fn reserve(&self, endpoint: EndpointId, rate_limit: Option<u32>) -> bool {
-        let lane = self.lane(endpoint);
+    pub(super) fn reserve(
+        &self,
+        endpoint: EndpointId,
+        organization: OrganizationId,
+        rate_limit: Option<u32>,
+    ) -> bool {
+        let lane = self.lane(endpoint, organization);
         let mut lane = locked(&lane);
         lane.set_rate_limit(rate_limit);
-        if self.queued.load(Ordering::Relaxed) >= self.bounds.queued {
+        let granted = lane.takes_fresh() && self.take_places(&mut lane, 1) > 0;
+        if !granted {
             lane.set_more_waiting(true);
-            return false;
         }
-        lane.reserve()
+        granted
+    }
+
+    /// Sets places aside for a claim, at most `limit`; if there are none, the lane asks again when it has room.
+    pub(super) fn reserve_for_claim(
+        &self,
+        endpoint: EndpointId,
+        organization: OrganizationId,
+        rate_limit: Option<u32>,
+        limit: u32,
+    ) -> u32 {
+        let lane = self.lane(endpoint, organization);
+        let mut lane = locked(&lane);
+        lane.set_rate_limit(rate_limit);
+        lane.set_more_waiting(true);
+        let wanted = lane.room().min(limit);
+        self.take_places(&mut lane, wanted)
+    }
+
+    fn take_places(&self, lane: &mut Lane, wanted: u32) -> u32 {
+        let organization = lane.organization();
+        let mut pool = locked(&self.places);
+        let room = pool.room(organization, u64::from(lane.places()));
+        let taken = u64::from(wanted).min(room) as u32;
+        pool.take(organization, u64::from(taken));
+        lane.reserve(taken);
+        taken
     }
 
     /// Gives back what [`Lanes::reserve`] set aside.
     pub(super) fn unreserve(&self, endpoint: EndpointId) {
-        locked(&self.lane(endpoint)).unreserve();
-    }
-
-    /// Takes in a delivery for which a place was reserved.
-    pub(super) fn push_reserved(self: &Arc<Self>, delivery: LeasedDelivery) {
-        let lane = self.lane(delivery.endpoint_id);
-        locked(&lane).unreserve();
-        self.push_into(&lane, delivery);
-    }
-
-    /// Takes in a claimed delivery.
-    pub(super) fn push(self: &Arc<Self>, delivery: LeasedDelivery) {
-        let lane = self.lane(delivery.endpoint_id);
-        self.push_into(&lane, delivery);
-    }
-
-    fn push_into(self: &Arc<Self>, lane: &Arc<Mutex<Lane>>, delivery: LeasedDelivery) {
-        let endpoint = delivery.endpoint_id;
-        self.queued.fetch_add(1, Ordering::Relaxed);
-        let start = locked(lane).push(delivery);
-        if start {
-            self.start_task(endpoint, lane.clone());
+        if let Some(lane) = self.known_lane(endpoint) {
+            self.give_up(&mut locked(&lane), 1);
         }
     }
 
-    /// How many deliveries to claim for the endpoint; if none, the lane asks again when it has room.
-    pub(super) fn room_or_ask_later(&self, endpoint: EndpointId, rate_limit: Option<u32>) -> u32 {
-        let lane = self.lane(endpoint);
-        let mut lane = locked(&lane);
-        lane.set_rate_limit(rate_limit);
-        let left = self
-            .bounds
-            .queued
-            .saturating_sub(self.queued.load(Ordering::Relaxed));
-        let room = lane.room().min(left as u32);
-        lane.set_more_waiting(true);
-        room
+    fn give_up(&self, lane: &mut Lane, places: u32) {
+        let given_up = lane.unreserve(places);
+        locked(&self.places).give_back(lane.organization(), u64::from(given_up));
     }
 
-    /// Notes what a claim showed about the rest in the table.
-    pub(super) fn set_more_waiting(&self, endpoint: EndpointId, more: bool) {
-        let lane = self.lane(endpoint);
+    /// Takes in a delivery for which a place was set aside.
+    pub(super) fn push(self: &Arc<Self>, delivery: LeasedDelivery) {
+        let endpoint = delivery.endpoint_id;
+        let lane = self.lane(endpoint, delivery.message.organization_id);
+        let start = locked(&lane).push(delivery);
+        if start {
+            self.start_task(endpoint, lane);
+        }
+    }
+
+    /// Notes what a claim showed about the rest in the table, and gives back the places that it left.
+    pub(super) fn note_claim(&self, endpoint: EndpointId, unused: u32, more: bool) {
+        let Some(lane) = self.known_lane(endpoint) else {
+            return;
+        };
         let hungry = {
             let mut lane = locked(&lane);
+            self.give_up(&mut lane, unused);
             lane.set_more_waiting(more);
             lane.is_hungry()
         };
         if hungry {
             self.ask_scheduler(endpoint);
+        }
+    }
+
+    /// A claim failed: its places are given back, and nothing is known about the table.
+    pub(super) fn cancel_claim(&self, endpoint: EndpointId, places: u32) {
+        if let Some(lane) = self.known_lane(endpoint) {
+            self.give_up(&mut locked(&lane), places);
         }
     }
 
@@ -192,47 +243,22 @@ impl Lanes {
 
     /// One task of a lane.
     async fn work(self: &Arc<Self>, endpoint: EndpointId, lane: &Arc<Mutex<Lane>>) {
-        loop {
-            let (delivery, slot, probation) = {
-                let mut lane = locked(lane);
-                match lane.next() {
-                    Next::Stop => break,
-                    Next::Attempt(delivery) => {
-                        (delivery, lane.take_slot(self.clock.now()), lane.is_on_probation())
-                    }
-                }
-            };
-            self.queued.fetch_sub(1, Ordering::Relaxed);
-            let permit = tokio::select! {
-                biased;
-                () = self.stopping.cancelled() => None,
-                permit = self.admit(slot, probation) => permit,
-            };
-            let outcome = match permit {
-                Some(permit) if self.lease_suffices(&delivery) => self.attempt(&delivery, permit).await,
-                _ => Some(Outcome::Released(release(&delivery))),
+        while let Some((delivery, permit)) = self.next(endpoint, lane).await {
+            let outcome = if self.lease_suffices(&delivery) {
+                self.attempt(&delivery, permit).await
+            } else {
+                drop(permit);
+                Some(Outcome::Released(release(&delivery)))
             };
             let Some(outcome) = outcome else { break };
-            let trouble = match &outcome {
-                Outcome::Attempted(attempted) => Some(attempted.trouble),
-                Outcome::Released(_) => None,
-            };
-            if self.outcomes.send(outcome).await.is_err() {
-                // The recorder is gone only when the process ends; the lease lapses and another worker goes on.
-                break;
-            }
-            let (another, hungry) = {
-                let mut lane = locked(lane);
-                (
-                    trouble.is_some_and(|trouble| lane.note(trouble)),
-                    lane.is_hungry(),
-                )
-            };
-            if another {
-                self.start_task(endpoint, lane.clone());
-            }
-            if hungry {
-                self.ask_scheduler(endpoint);
+            let excess = self.note(endpoint, lane, &outcome);
+            let outcomes = std::iter::once(outcome)
+                .chain(excess.iter().map(|delivery| Outcome::Released(release(delivery))));
+            for outcome in outcomes {
+                if self.outcomes.send(outcome).await.is_err() {
+                    // The recorder is gone only when the process ends; the lease lapses and another worker goes on.
+                    return;
+                }
             }
         }
         if locked(lane).is_hungry() {
@@ -240,18 +266,126 @@ impl Lanes {
         }
     }
 
-    /// Waits for the rate limit's slot, then for a permit.
-    async fn admit(&self, slot: Timestamp, probation: bool) -> Option<SemaphorePermit<'_>> {
-        let wait = slot.since(self.clock.now());
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
+    /// Waits until the lane may begin its next attempt; none if this task ends.
+    async fn next(
+        self: &Arc<Self>,
+        endpoint: EndpointId,
+        lane: &Arc<Mutex<Lane>>,
+    ) -> Option<(Box<LeasedDelivery>, Permit)> {
+        let mut next = self.begin(lane, false);
+        loop {
+            match next {
+                Next::Attempt(delivery, permit) => return Some((delivery, permit)),
+                Next::End => return None,
+                Next::Sleep(slot) => {
+                    let wait = slot.since(self.clock.now());
+                    tokio::select! {
+                        () = self.stopping.cancelled() => {}
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                    next = self.begin(lane, true);
+                }
+                Next::Wait(permit) => {
+                    let permit = tokio::select! {
+                        biased;
+                        () = self.stopping.cancelled() => None,
+                        permit = permit => permit.ok(),
+                    };
+                    next = self.begin_from_line(endpoint, lane, permit);
+                }
+            }
         }
-        let permits = if probation {
-            &self.probation_permits
-        } else {
-            &self.healthy_permits
+    }
+
+    /// What a task does that was started, or has ended an attempt or a wait for the rate limit's slot.
+    fn begin(&self, lane: &Mutex<Lane>, slot_taken: bool) -> Next {
+        let now = self.clock.now();
+        let mut lane = locked(lane);
+        if self.stopping.is_cancelled() {
+            lane.leave();
+            return Next::End;
+        }
+        if !lane.goes_on() {
+            return Next::End;
+        }
+        if !slot_taken {
+            let slot = lane.take_slot(now);
+            if slot > now {
+                return Next::Sleep(slot);
+            }
+        }
+        match self
+            .permits
+            .take(lane.holder(), lane.standing(), lane.is_in_line())
+        {
+            Answer::Permit(permit) => self.pop(&mut lane, permit, now),
+            Answer::Wait(permit) => {
+                lane.set_in_line(true);
+                Next::Wait(permit)
+            }
+            Answer::Refused => {
+                lane.leave();
+                Next::End
+            }
+        }
+    }
+
+    /// What a task does that stood in line; it has no permit if the lanes stop.
+    fn begin_from_line(
+        self: &Arc<Self>,
+        endpoint: EndpointId,
+        lane: &Arc<Mutex<Lane>>,
+        permit: Option<Permit>,
+    ) -> Next {
+        let mut state = locked(lane);
+        state.set_in_line(false);
+        let Some(permit) = permit else {
+            state.leave();
+            return Next::End;
         };
-        permits.acquire().await.ok()
+        let next = self.pop(&mut state, permit, self.clock.now());
+        if state.start_another() {
+            self.start_task(endpoint, lane.clone());
+        }
+        next
+    }
+
+    fn pop(&self, lane: &mut Lane, permit: Permit, now: Timestamp) -> Next {
+        if let Some(delivery) = lane.pop(now) {
+            locked(&self.places).give_back(lane.organization(), 1);
+            Next::Attempt(Box::new(delivery), permit)
+        } else {
+            lane.leave();
+            Next::End
+        }
+    }
+
+    /// Draws the conclusions from an outcome. Answers the deliveries that the lane should no longer keep in memory.
+    fn note(
+        self: &Arc<Self>,
+        endpoint: EndpointId,
+        lane: &Arc<Mutex<Lane>>,
+        outcome: &Outcome,
+    ) -> Vec<LeasedDelivery> {
+        let mut state = locked(lane);
+        let mut excess = Vec::new();
+        if let Outcome::Attempted(attempted) = outcome {
+            let before = state.standing();
+            if state.note(attempted.trouble, attempted.took(), self.clock.now()) {
+                self.start_task(endpoint, lane.clone());
+            }
+            if before == Standing::Doubtful && state.standing() == Standing::Quick && state.is_in_line() {
+                self.permits.promote(state.holder());
+            }
+            excess = state.take_excess();
+            locked(&self.places).give_back(state.organization(), excess.len() as u64);
+        }
+        let hungry = state.is_hungry();
+        drop(state);
+        if hungry {
+            self.ask_scheduler(endpoint);
+        }
+        excess
     }
 
     fn lease_suffices(&self, delivery: &LeasedDelivery) -> bool {
@@ -260,7 +394,7 @@ impl Lanes {
         now + needed < delivery.lease_until && self.life.goes_on(now)
     }
 
-    async fn attempt(&self, delivery: &LeasedDelivery, _permit: SemaphorePermit<'_>) -> Option<Outcome> {
+    async fn attempt(&self, delivery: &LeasedDelivery, _permit: Permit) -> Option<Outcome> {
         let gauge = metrics::gauge!(metric::EXCHANGES);
         gauge.increment(1.0);
         let attempted = tokio::select! {
@@ -281,10 +415,14 @@ impl Lanes {
         })
     }
 
-    /// Forgets lanes that have nothing to do, so that memory does not grow with every endpoint ever seen.
+    /// Called about every second: notices lanes whose attempts do not end, and forgets lanes without work, so that memory
+    /// does not grow with every endpoint ever seen. What a receiver was like is remembered for [`REMEMBER`] after its
+    /// last attempt, of [`REMEMBERED_LANES`] at most.
     pub(super) fn sweep(&self) {
-        // An Arc held elsewhere means that somebody is about to use the lane.
-        locked(&self.lanes).retain(|_, lane| Arc::strong_count(lane) > 1 || !locked(lane).is_idle());
+        forget_idle(&mut locked(&self.lanes), self.clock.now());
+        let usage = self.permits.usage();
+        metrics::gauge!(metric::EXCHANGES_DOUBTFUL).set(usage.doubtful as f64);
+        metrics::gauge!(metric::LANES_IN_LINE).set(usage.waiting as f64);
     }
 
     /// Ends: what was not begun is handed back, what is under way goes on until `deadline`, then is cut off. While the
@@ -295,7 +433,6 @@ impl Lanes {
         let hand_back = async {
             for lane in lanes {
                 let unbegun = locked(&lane).drain();
-                self.queued.fetch_sub(unbegun.len(), Ordering::Relaxed);
                 for delivery in unbegun {
                     // The recorder outlives the lanes; if it does not, the worker's retirement frees the lease.
                     let _ = self.outcomes.send(Outcome::Released(release(&delivery))).await;
@@ -315,11 +452,67 @@ impl Lanes {
     }
 }
 
+fn forget_idle(lanes: &mut HashMap<EndpointId, Arc<Mutex<Lane>>>, now: Timestamp) {
+    let mut remembered = 0;
+    lanes.retain(|_, lane| {
+        // An Arc held elsewhere means that a task is about to use the lane.
+        let in_use = Arc::strong_count(lane) > 1;
+        let mut lane = locked(lane);
+        lane.note_silence(now);
+        if in_use || !lane.is_idle() {
+            return true;
+        }
+        let keep = remembered < REMEMBERED_LANES && now.since(lane.last_used()) < REMEMBER;
+        if keep {
+            lane.shrink();
+            remembered += 1;
+        }
+        keep
+    });
+}
+
 fn release(delivery: &LeasedDelivery) -> Release {
     Release {
         lease: delivery.lease,
         endpoint_id: delivery.endpoint_id,
         event_id: delivery.message.event_id,
         due_at: delivery.due_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::engine::lane::tests::{begin, lane_with};
+
+    /// A lane that made one attempt at `used`, which took so long, and has nothing to do any more.
+    fn idle(used: Timestamp, took: Duration) -> Arc<Mutex<Lane>> {
+        let mut lane = lane_with(1);
+        drop(begin(&mut lane, &Permits::new(16), used));
+        lane.note(false, Some(took), used);
+        assert!(!lane.goes_on() && lane.is_idle());
+        Arc::new(Mutex::new(lane))
+    }
+
+    #[test]
+    fn what_a_lane_learnt_outlives_its_work_for_a_while() {
+        let used = Timestamp::from_secs(1_000);
+        let id = |number| EndpointId(Uuid::from_u128(number));
+        let mut lanes = HashMap::from([
+            (id(1), idle(used, Duration::from_secs(20))),
+            (id(2), idle(used, Duration::from_millis(3))),
+        ]);
+        forget_idle(&mut lanes, used + REMEMBER - Duration::from_secs(1));
+        let standing = |number| locked(&lanes[&id(number)]).standing();
+        assert_eq!((standing(1), standing(2)), (Standing::Doubtful, Standing::Quick));
+        forget_idle(&mut lanes, used + REMEMBER);
+        assert!(lanes.is_empty(), "but not for ever");
+        for number in 0..=REMEMBERED_LANES as u128 {
+            lanes.insert(id(number), idle(used, Duration::ZERO));
+        }
+        forget_idle(&mut lanes, used);
+        assert_eq!(lanes.len(), REMEMBERED_LANES, "nor of any number");
     }
 }

@@ -24,6 +24,10 @@ pub const DELIVERIES_LEASED: &str = "demae_deliveries_leased";
 pub const DELIVERY_LAG_SECONDS: &str = "demae_delivery_lag_seconds";
 /// Gauge: exchanges under way in this process.
 pub const EXCHANGES: &str = "demae_exchanges";
+/// Gauge: of these, those of endpoints that are slow, in trouble or new.
+pub const EXCHANGES_DOUBTFUL: &str = "demae_exchanges_doubtful";
+/// Gauge: endpoints with work that wait because their organization, or all doubtful ones together, use their share.
+pub const LANES_IN_LINE: &str = "demae_lanes_in_line";
 /// Counter, label `part`: failed calls to the database that are being repeated.
 pub const STORE_FAILURES: &str = "demae_store_failures_total";
 /// Counter: failures of sources other than Demae's own database.

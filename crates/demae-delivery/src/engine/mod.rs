@@ -12,8 +12,10 @@
 //!   at any point leaves a row that somebody finds again.
 //! - A fresh delivery goes from the router to its lane in memory, its lease already written; the table is read only for
 //!   retries, for what did not fit, and after a crash.
-//! - An endpoint has its own lane: its own queue, its own number of exchanges at a time, which shrinks while it is in
-//!   trouble. What does not fit into its lane waits in the table and takes nothing from the others.
+//! - An endpoint has its own lane: its own queue, its own number of attempts at a time, which shrinks while it is slow
+//!   or in trouble. What does not fit into its lane waits in the table and takes nothing from the others.
+//! - What the process has is shared fairly among organizations, then among the endpoints of each: attempts in flight,
+//!   places in memory and claims.
 //! - Everything is bounded: the queue of a lane, all queues together, exchanges at a time, records waiting to be
 //!   written. Where a bound is reached the part before it waits.
 //!
@@ -26,11 +28,14 @@ mod lane;
 mod lanes;
 mod life;
 pub mod metric;
+mod permits;
+mod ready;
 mod recorder;
 mod relay;
 mod router;
 mod scheduler;
 mod sender;
+mod shares;
 pub mod source;
 mod worker;
 

@@ -104,10 +104,10 @@ impl Router {
                 let name = endpoint
                     .subscriptions
                     .delivered_name(&event.name, &event.event_type)?;
-                let leased = self
-                    .hand_over
-                    .as_ref()
-                    .is_some_and(|to| to.lanes.reserve(endpoint.id, endpoint.rate_limit));
+                let leased = self.hand_over.as_ref().is_some_and(|to| {
+                    to.lanes
+                        .reserve(endpoint.id, event.organization_id, endpoint.rate_limit)
+                });
                 Some(NewDelivery {
                     endpoint_id: endpoint.id,
                     delivered_name: name.to_owned(),
@@ -164,7 +164,7 @@ impl HandOver {
             lease,
         } = delivery;
         match lease {
-            Some(lease) if new => self.lanes.push_reserved(LeasedDelivery {
+            Some(lease) if new => self.lanes.push(LeasedDelivery {
                 endpoint_id,
                 lease,
                 lease_until: grant.until,

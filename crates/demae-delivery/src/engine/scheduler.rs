@@ -1,23 +1,30 @@
-//! Brings what is due in the table to its lane.
+//! Brings deliveries that are due in the table to their lanes.
 //!
 //! Four things say that a lane has something due: the recorder and the router, which know what they just wrote; the
 //! store, which passes on what a person asked for and what other processes wrote; a lane that ran low and knows of more;
-//! and a look at the whole table every [`SCAN_INTERVAL`], which finds what nobody told of and what a crash left. The look costs one index probe per endpoint that has anything waiting.
+//! and a scan of the whole table every [`SCAN_INTERVAL`], which finds deliveries that were not announced and those that a
+//! crash left behind. The scan costs one index probe per endpoint that has anything waiting.
+//!
+//! # Fairness
+//! Lanes are served in turns, organization by organization ([`super::ready`]). One claim takes at most
+//! [`CLAIM_TOTAL`] deliveries, of which each of its lanes gets an equal part, and sets their places in memory aside
+//! before it asks for them.
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashSet},
+    collections::{BinaryHeap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use demae_event::{Clock, EndpointId, Timestamp};
+use demae_event::{Clock, EndpointId, OrganizationId, Timestamp};
 use demae_store::{Engine, StoreError, engine::LaneRequest};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::{grants::Grants, lanes::Lanes, metric};
-use crate::directory::Directory;
+use super::{grants::Grants, lanes::Lanes, metric, ready::Ready};
+use crate::directory::{Directory, Snapshot};
 
 /// How often the whole table is looked at.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,6 +32,8 @@ const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 const LANES_PER_CLAIM: usize = 128;
 /// Deliveries of one lane taken by one claim: others should not wait for a large one.
 const CLAIM_LIMIT: u32 = 512;
+/// Deliveries of all its lanes taken by one claim, for the same reason.
+const CLAIM_TOTAL: u32 = 4_096;
 /// Due times remembered; more are found by the next look.
 const NOTES_LIMIT: usize = 100_000;
 /// Wait before a failed look at the database is repeated.
@@ -83,9 +92,10 @@ impl Scheduler {
     /// Runs until `stopping`.
     pub(super) async fn run(self, stopping: CancellationToken) {
         let mut next_scan = Instant::now();
-        let mut ready = HashSet::new();
+        let mut found = HashSet::new();
+        let mut ready = Ready::default();
         while !stopping.is_cancelled() {
-            if let Err(error) = self.turn(&mut ready, &mut next_scan).await {
+            if let Err(error) = self.turn(&mut found, &mut ready, &mut next_scan).await {
                 metrics::counter!(metric::STORE_FAILURES, "part" => "scheduler").increment(1);
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -98,13 +108,13 @@ impl Scheduler {
                 continue;
             }
             if ready.is_empty() {
-                self.rest(&mut ready, next_scan, &stopping).await;
+                self.rest(&mut found, next_scan, &stopping).await;
             }
         }
     }
 
     /// Waits for the next thing to do.
-    async fn rest(&self, ready: &mut HashSet<EndpointId>, next_scan: Instant, stopping: &CancellationToken) {
+    async fn rest(&self, found: &mut HashSet<EndpointId>, next_scan: Instant, stopping: &CancellationToken) {
         let until_due = self
             .notes
             .earliest()
@@ -114,19 +124,24 @@ impl Scheduler {
             () = tokio::time::sleep_until(wake_at) => {}
             () = self.notes.sooner.notified() => {}
             () = self.lanes.ran_low() => {}
-            told = self.engine.deliveries_changed() => ready.extend(told),
+            told = self.engine.deliveries_changed() => found.extend(told),
             () = stopping.cancelled() => {}
         }
     }
 
     /// Finds the lanes that have something due and serves some of them; `ready` keeps the others.
-    async fn turn(&self, ready: &mut HashSet<EndpointId>, next_scan: &mut Instant) -> Result<(), StoreError> {
+    async fn turn(
+        &self,
+        found: &mut HashSet<EndpointId>,
+        ready: &mut Ready,
+        next_scan: &mut Instant,
+    ) -> Result<(), StoreError> {
         if Instant::now() >= *next_scan {
             let now = self.clock.now();
             let horizon = now + SCAN_INTERVAL;
             for (endpoint, due_at) in self.engine.waiting_lanes().await? {
                 if due_at <= now {
-                    ready.insert(endpoint);
+                    found.insert(endpoint);
                 } else if due_at <= horizon {
                     self.notes.add(endpoint, due_at);
                 }
@@ -134,32 +149,21 @@ impl Scheduler {
             *next_scan = Instant::now() + SCAN_INTERVAL;
             self.lanes.sweep();
         }
-        self.notes.take_due(self.clock.now(), ready);
-        ready.extend(self.lanes.take_hungry());
-        self.claim(ready).await
-    }
-
-    async fn claim(&self, ready: &mut HashSet<EndpointId>) -> Result<(), StoreError> {
-        if ready.is_empty() {
+        self.notes.take_due(self.clock.now(), found);
+        found.extend(self.lanes.take_hungry());
+        if found.is_empty() && ready.is_empty() {
             return Ok(());
         }
         // What is claimed from here on goes out under the settings of now, as what the router brings does.
         let directory = self.directory.refresh().await?;
-        let mut requests = Vec::new();
-        let served: Vec<EndpointId> = ready.iter().copied().take(LANES_PER_CLAIM).collect();
-        for endpoint_id in served {
-            let rate_limit = directory
-                .get(endpoint_id)
-                .and_then(|endpoint| endpoint.rate_limit);
-            let limit = self
-                .lanes
-                .room_or_ask_later(endpoint_id, rate_limit)
-                .min(CLAIM_LIMIT);
-            ready.remove(&endpoint_id);
-            if limit > 0 {
-                requests.push(LaneRequest { endpoint_id, limit });
-            }
+        for endpoint in found.drain() {
+            ready.add(organization_of(&directory, endpoint), endpoint);
         }
+        self.claim(ready, &directory).await
+    }
+
+    async fn claim(&self, ready: &mut Ready, directory: &Snapshot) -> Result<(), StoreError> {
+        let requests = self.requests(ready, directory);
         if requests.is_empty() {
             return Ok(());
         }
@@ -168,19 +172,51 @@ impl Scheduler {
             Ok(claimed) => claimed,
             Err(error) => {
                 self.grants.doubt(grant);
-                ready.extend(requests.iter().map(|request| request.endpoint_id));
+                for LaneRequest { endpoint_id, limit } in requests {
+                    self.lanes.cancel_claim(endpoint_id, limit);
+                    ready.add(organization_of(directory, endpoint_id), endpoint_id);
+                }
                 return Err(error);
             }
         };
-        let mut counts: std::collections::HashMap<EndpointId, u32> = std::collections::HashMap::new();
+        let mut counts: HashMap<EndpointId, u32> = HashMap::new();
         for delivery in claimed {
             *counts.entry(delivery.endpoint_id).or_default() += 1;
             self.lanes.push(delivery);
         }
-        for request in requests {
-            let full = counts.get(&request.endpoint_id).copied().unwrap_or_default() >= request.limit;
-            self.lanes.set_more_waiting(request.endpoint_id, full);
+        for LaneRequest { endpoint_id, limit } in requests {
+            let unused = limit.saturating_sub(counts.get(&endpoint_id).copied().unwrap_or_default());
+            self.lanes.note_claim(endpoint_id, unused, unused == 0);
         }
         Ok(())
     }
+
+    /// What the next lanes can take; places in memory are set aside for it.
+    fn requests(&self, ready: &mut Ready, directory: &Snapshot) -> Vec<LaneRequest> {
+        let lanes = ready.len().clamp(1, LANES_PER_CLAIM);
+        let limit = (CLAIM_TOTAL / lanes as u32).min(CLAIM_LIMIT);
+        let mut requests = Vec::with_capacity(lanes);
+        for _ in 0..lanes {
+            let Some((organization, endpoint_id)) = ready.take() else {
+                break;
+            };
+            let rate_limit = directory
+                .get(endpoint_id)
+                .and_then(|endpoint| endpoint.rate_limit);
+            let limit = self
+                .lanes
+                .reserve_for_claim(endpoint_id, organization, rate_limit, limit);
+            if limit > 0 {
+                requests.push(LaneRequest { endpoint_id, limit });
+            }
+        }
+        requests
+    }
+}
+
+/// Whose the endpoint is; those that nobody knows (any more) are taken together.
+fn organization_of(directory: &Snapshot, endpoint: EndpointId) -> OrganizationId {
+    directory
+        .get(endpoint)
+        .map_or(OrganizationId(Uuid::nil()), |endpoint| endpoint.organization_id)
 }

@@ -47,6 +47,14 @@ pub(super) struct Attempted {
     pub(super) endpoint: Option<Arc<EndpointConfig>>,
 }
 
+impl Attempted {
+    /// How long the receiver took; none if nothing was sent.
+    pub(super) fn took(&self) -> Option<Duration> {
+        self.ending?;
+        Some(Duration::from_millis(u64::from(self.record.duration_ms)))
+    }
+}
+
 pub(super) struct Sender {
     pub(super) client: DeliveryClient,
     pub(super) directory: Arc<Directory>,

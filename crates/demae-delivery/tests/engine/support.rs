@@ -88,22 +88,18 @@ impl Bench {
             .await
             .unwrap();
         store.migrate().await.unwrap();
-        let organization = OrganizationId::new(now());
-        let mut transaction = store.begin().await.unwrap();
-        let row = organization::Model {
-            id: organization.0,
-            external_id: None,
-            name: "Test".to_owned(),
-            created_at: now().as_micros(),
-        };
-        organizations::insert(&mut transaction, row).await.unwrap();
-        transaction.commit().await.unwrap();
+        let organization = new_organization(&store).await;
         Self {
             store,
             organization,
             database,
             vault,
         }
+    }
+
+    /// One more organization.
+    pub(crate) async fn other_organization(&self) -> OrganizationId {
+        new_organization(&self.store).await
     }
 
     /// Another process's view of the same database.
@@ -176,6 +172,15 @@ impl Bench {
         events
     }
 
+    /// Publishes events of another organization.
+    pub(crate) async fn publish_for(&self, organization: OrganizationId, numbers: std::ops::Range<usize>) {
+        let mut events: Vec<Event> = numbers.map(|number| self.event(number)).collect();
+        for event in &mut events {
+            event.organization_id = organization;
+        }
+        self.store.engine().append(&events).await.unwrap();
+    }
+
     pub(crate) async fn start(&self, settings: Settings) -> Worker {
         start(self.store.clone(), settings).await
     }
@@ -215,6 +220,20 @@ impl Bench {
             .filter(|delivery| delivery.state == state as i16)
             .count()
     }
+}
+
+async fn new_organization(store: &Store) -> OrganizationId {
+    let organization = OrganizationId::new(now());
+    let mut transaction = store.begin().await.unwrap();
+    let row = organization::Model {
+        id: organization.0,
+        external_id: None,
+        name: "Test".to_owned(),
+        created_at: now().as_micros(),
+    };
+    organizations::insert(&mut transaction, row).await.unwrap();
+    transaction.commit().await.unwrap();
+    organization
 }
 
 /// Settings with a schedule of these waits, in seconds.
