@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{grants::Grants, life::Life, metric};
+use super::{grants::Grants, life::Life, metric, supervise::caught};
 use crate::management::{self, Retention};
 
 /// How often a worker says that it lives.
@@ -161,10 +161,10 @@ async fn repeat<F>(
             () = stopping.cancelled() => return,
             result = async {
                 ticks.tick().await;
-                answer_within(limit, turn()).await
+                caught(part, answer_within(limit, turn())).await
             } => result,
         };
-        if let Err(error) = result {
+        if let Some(Err(error)) = result {
             metrics::counter!(metric::STORE_FAILURES, "part" => part).increment(1);
             tracing::warn!(
                 part,

@@ -160,11 +160,11 @@ impl Lane {
     /// Whether a task that was started, or finished an attempt, goes on. If not, it no longer counts as active.
     pub(super) fn goes_on(&mut self) -> bool {
         if self.active > self.concurrency {
-            self.active -= 1;
+            self.leave();
             return false;
         }
         if self.queue.is_empty() {
-            self.active -= 1;
+            self.leave();
             if self.concurrency > INITIAL_CONCURRENCY {
                 self.concurrency -= 1;
             }
@@ -173,7 +173,7 @@ impl Lane {
         true
     }
 
-    /// A task ends without having asked whether it goes on.
+    /// A task ends.
     pub(super) fn leave(&mut self) {
         self.active = self.active.saturating_sub(1);
     }
@@ -212,7 +212,7 @@ impl Lane {
         if let Some(took) = took {
             self.average = Some(match self.average {
                 None => took,
-                Some(average) => average - average / AVERAGE_OVER + took / AVERAGE_OVER,
+                Some(average) => (average * (AVERAGE_OVER - 1) + took) / AVERAGE_OVER,
             });
         }
         if trouble {

@@ -13,6 +13,8 @@
 //! - What a lane has learnt about its receiver outlives its work ([`REMEMBER`]): an endpoint does not become well by
 //!   pausing, and one that is known as quick does not have to prove it for each event.
 //!
+//! - A panic in an attempt releases its delivery, and the lane goes on with the next one.
+//!
 //! # Limits
 //! - Only attempts that end give their permits back: nothing is cut off for fairness. A receiver that was quick and
 //!   turns slow keeps what it holds until its timeout.
@@ -38,12 +40,17 @@ use super::{
     permits::{Answer, Permit, Permits, Standing},
     sender::{Attempted, Sender},
     shares::Pool,
+    supervise::caught,
 };
 
 /// A lease must outlast the exchange by this much, for the record to be written under it.
 pub(super) const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// How long a lane without work is kept, for what it knows about its receiver.
 const REMEMBER: Duration = Duration::from_mins(10);
+/// Wait before a task that panicked goes on.
+const PANIC_PAUSE: Duration = Duration::from_secs(1);
+/// A delivery whose attempt panicked is due again after this time: it may do so again.
+const PANICKED_DELIVERY_PAUSE: Duration = Duration::from_mins(1);
 /// Lanes without work that are kept.
 const REMEMBERED_LANES: usize = 4_096;
 
@@ -238,7 +245,15 @@ impl Lanes {
 
     fn start_task(self: &Arc<Self>, endpoint: EndpointId, lane: Arc<Mutex<Lane>>) {
         let lanes = self.clone();
-        self.tasks.spawn(async move { lanes.work(endpoint, &lane).await });
+        self.tasks.spawn(async move {
+            // After a panic the task goes on; it still counts as active.
+            while caught("lane", lanes.work(endpoint, &lane)).await.is_none() {
+                tokio::select! {
+                    () = lanes.stopping.cancelled() => {}
+                    () = tokio::time::sleep(PANIC_PAUSE) => {}
+                }
+            }
+        });
     }
 
     /// One task of a lane.
@@ -398,13 +413,17 @@ impl Lanes {
         let gauge = metrics::gauge!(metric::EXCHANGES);
         gauge.increment(1.0);
         let attempted = tokio::select! {
-            attempted = self.sender.attempt(delivery) => Some(attempted),
+            attempted = caught("lane", self.sender.attempt(delivery)) => Some(attempted),
             () = self.aborting.cancelled() => None,
         };
         gauge.decrement(1.0);
         Some(match attempted? {
-            Ok(attempted) => Outcome::Attempted(Box::new(attempted)),
-            Err(error) => {
+            Some(Ok(attempted)) => Outcome::Attempted(Box::new(attempted)),
+            None => Outcome::Released(Release {
+                due_at: self.clock.now() + PANICKED_DELIVERY_PAUSE,
+                ..release(delivery)
+            }),
+            Some(Err(error)) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     endpoint = %delivery.endpoint_id,

@@ -30,5 +30,7 @@ pub const EXCHANGES_DOUBTFUL: &str = "demae_exchanges_doubtful";
 pub const LANES_IN_LINE: &str = "demae_lanes_in_line";
 /// Counter, label `part`: failed calls to the database that are being repeated.
 pub const STORE_FAILURES: &str = "demae_store_failures_total";
+/// Counter, label `part`: panics in the engine; each is a fault of Demae.
+pub const PANICS: &str = "demae_panics_total";
 /// Counter: failures of sources other than Demae's own database.
 pub const SOURCE_FAILURES: &str = "demae_source_failures_total";

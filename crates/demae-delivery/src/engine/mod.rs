@@ -19,6 +19,8 @@
 //! - Everything is bounded: the queue of a lane, all queues together, exchanges at a time, records waiting to be
 //!   written. Where a bound is reached the part before it waits.
 //!
+//! - A panic costs the step in which it happens, not the part of the engine ([`supervise`]).
+//!
 //! The engine must not know which domain an event came from, nor axum.
 
 mod grants;
@@ -37,6 +39,7 @@ mod scheduler;
 mod sender;
 mod shares;
 pub mod source;
+mod supervise;
 mod worker;
 
 pub use health::HealthPolicy;

@@ -12,7 +12,9 @@ use demae_store::{
 };
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{health::Health, lanes::Outcome, metric, scheduler::DueNotes, sender::Attempted};
+use super::{
+    health::Health, lanes::Outcome, metric, scheduler::DueNotes, sender::Attempted, supervise::caught,
+};
 
 /// Outcomes that wait to be written: with the exchanges under way, the most that a crash can send twice.
 pub(super) const QUEUE: usize = 2_048;
@@ -42,8 +44,9 @@ impl Recorder {
                     Outcome::Released(one) => released.push(one),
                 }
             }
-            self.record(attempted).await;
-            self.release(released).await;
+            // After a panic the leases of what was not written end by themselves.
+            caught("recorder", self.record(attempted)).await;
+            caught("recorder", self.release(released)).await;
         }
     }
 

@@ -20,6 +20,7 @@ use super::{
     metric,
     scheduler::DueNotes,
     source::{EventSource, SourceError},
+    supervise::caught,
 };
 use crate::directory::{Directory, Snapshot};
 
@@ -50,15 +51,18 @@ impl Router {
     pub(super) async fn run(self: Arc<Self>, mut source: Box<dyn EventSource>, stopping: CancellationToken) {
         while !stopping.is_cancelled() {
             let read = tokio::select! {
-                read = source.next(BATCH) => read,
+                read = caught("source", source.next(BATCH)) => read,
                 () = stopping.cancelled() => return,
             };
             let result = match read {
-                Ok(events) => self.turn(source.as_mut(), events).await,
-                Err(error) => Err(error),
+                Some(Ok(events)) => caught("router", self.turn(source.as_mut(), events)).await,
+                Some(Err(error)) => Some(Err(error)),
+                None => None,
             };
-            if let Err(error) = result {
-                note_failure(&error);
+            if let Some(Err(error)) = &result {
+                note_failure(error);
+            }
+            if !matches!(result, Some(Ok(()))) {
                 tokio::select! {
                     () = tokio::time::sleep(FAILURE_PAUSE) => {}
                     () = stopping.cancelled() => {}
@@ -132,7 +136,9 @@ impl Router {
                 until: now,
             },
         };
-        let new = match self.engine.route(&batch, grant).await {
+        // Caught here, because the places that were set aside must be given back.
+        let new = caught("router", self.engine.route(&batch, grant)).await;
+        let new = match new.unwrap_or(Err(StoreError::Unreadable("routing panicked"))) {
             Ok(new) => new,
             Err(error) => {
                 if let Some(to) = &self.hand_over {

@@ -23,7 +23,7 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{grants::Grants, lanes::Lanes, metric, ready::Ready};
+use super::{grants::Grants, lanes::Lanes, metric, ready::Ready, supervise::caught};
 use crate::directory::{Directory, Snapshot};
 
 /// How often the whole table is looked at.
@@ -95,16 +95,18 @@ impl Scheduler {
         let mut found = HashSet::new();
         let mut ready = Ready::default();
         while !stopping.is_cancelled() {
-            if let Err(error) = self.turn(&mut found, &mut ready, &mut next_scan).await {
+            let turn = caught("scheduler", self.turn(&mut found, &mut ready, &mut next_scan)).await;
+            let Some(result) = turn else {
+                pause(&stopping).await;
+                continue;
+            };
+            if let Err(error) = result {
                 metrics::counter!(metric::STORE_FAILURES, "part" => "scheduler").increment(1);
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the scheduler could not reach the database; trying again"
                 );
-                tokio::select! {
-                    () = tokio::time::sleep(FAILURE_PAUSE) => {}
-                    () = stopping.cancelled() => {}
-                }
+                pause(&stopping).await;
                 continue;
             }
             if ready.is_empty() {
@@ -168,7 +170,9 @@ impl Scheduler {
             return Ok(());
         }
         let grant = self.grants.grant(self.clock.now());
-        let claimed = match self.engine.claim(&requests, grant).await {
+        // Caught here, because the places that were set aside must be given back.
+        let claimed = caught("scheduler", self.engine.claim(&requests, grant)).await;
+        let claimed = match claimed.unwrap_or(Err(StoreError::Unreadable("the claim panicked"))) {
             Ok(claimed) => claimed,
             Err(error) => {
                 self.grants.doubt(grant);
@@ -211,6 +215,14 @@ impl Scheduler {
             }
         }
         requests
+    }
+}
+
+/// Waits before a failed turn is repeated.
+async fn pause(stopping: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(FAILURE_PAUSE) => {}
+        () = stopping.cancelled() => {}
     }
 }
 

@@ -9,5 +9,6 @@ mod crash;
 mod delivery;
 mod fairness;
 mod lost_answers;
+mod panics;
 mod relay;
 mod support;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use demae_delivery::{
-    client::{AddressPolicy, ClientSettings, DeliveryClient, SystemResolver},
+    client::{AddressPolicy, ClientSettings, DeliveryClient, Resolve, SystemResolver},
     engine::{EventSource, OutboxSource, Settings, Worker},
     policy::RetrySchedule,
 };
@@ -254,13 +254,33 @@ pub(crate) async fn start_without_sources(store: Store, settings: Settings) -> W
     start_on(store, settings, Vec::new()).await
 }
 
+/// A worker with this source of events.
+pub(crate) async fn start_from(store: Store, settings: Settings, source: Box<dyn EventSource>) -> Worker {
+    start_on(store, settings, vec![source]).await
+}
+
+/// A worker that routes the outbox and finds the addresses of hosts in its own way.
+pub(crate) async fn start_resolving(store: Store, settings: Settings, resolver: Arc<dyn Resolve>) -> Worker {
+    let source = OutboxSource::new(store.engine().clone(), Duration::from_millis(50));
+    start_with(store, settings, vec![Box::new(source)], resolver).await
+}
+
 async fn start_on(store: Store, settings: Settings, sources: Vec<Box<dyn EventSource>>) -> Worker {
+    let resolver = Arc::new(SystemResolver::from_system().unwrap());
+    start_with(store, settings, sources, resolver).await
+}
+
+async fn start_with(
+    store: Store,
+    settings: Settings,
+    sources: Vec<Box<dyn EventSource>>,
+    resolver: Arc<dyn Resolve>,
+) -> Worker {
     let loopback = ["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
     let client_settings = ClientSettings {
         policy: AddressPolicy::new(loopback),
         ..ClientSettings::default()
     };
-    let resolver = Arc::new(SystemResolver::from_system().unwrap());
     let client = DeliveryClient::new(&client_settings, resolver).unwrap();
     Worker::start(settings, store, client, Arc::new(SystemClock), sources)
         .await
