@@ -4,10 +4,16 @@
 //! raises a counter in the same transaction ([`demae_store::Engine::endpoints_version`]), and the router compares the
 //! counter before it fans a batch out: an event that was committed after an endpoint is never routed without it, in
 //! whichever process either happened.
+//!
+//! Only what changed is loaded, and opened, again. Health is kept in place: an endpoint that fails and works in turns costs
+//! the others nothing.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,7 +22,7 @@ use demae_signature::standard::SigningKey;
 use demae_store::{Store, StoreError, silence::answer};
 use http::HeaderMap;
 
-use crate::{client::EndpointUrl, dialect::Dialect, policy::RetrySchedule};
+use crate::{client::EndpointUrl, dialect::Dialect, management, policy::RetrySchedule};
 
 /// An endpoint as the engine needs it: parsed and ready for use.
 #[derive(Debug)]
@@ -45,10 +51,55 @@ pub struct EndpointConfig {
     pub dialect: Dialect,
     /// The keys that sign, the current one first, each with the time at which it stops.
     pub keys: Vec<(SigningKey, Option<Timestamp>)>,
+    /// What is known about its health.
+    pub health: KnownHealth,
+    /// Whether its keys and headers could be opened. If not, its deliveries wait.
+    pub opened: bool,
+}
+
+/// What this process knows about an endpoint's health. It changes in place: it is no reason to load an endpoint again.
+#[derive(Debug)]
+pub struct KnownHealth {
+    failing_since: AtomicI64,
+    failing_notified_at: AtomicI64,
+}
+
+/// Stands for no time.
+const NEVER: i64 = i64::MIN;
+
+impl KnownHealth {
+    /// From what the database says.
+    pub fn new(failing_since: Option<Timestamp>, failing_notified_at: Option<Timestamp>) -> Self {
+        let health = Self {
+            failing_since: AtomicI64::new(NEVER),
+            failing_notified_at: AtomicI64::new(NEVER),
+        };
+        health.set(failing_since, failing_notified_at);
+        health
+    }
+
+    /// What it is from now on.
+    pub fn set(&self, failing_since: Option<Timestamp>, failing_notified_at: Option<Timestamp>) {
+        let micros = |time: Option<Timestamp>| time.map_or(NEVER, Timestamp::as_micros);
+        self.failing_since.store(micros(failing_since), Ordering::Relaxed);
+        self.failing_notified_at
+            .store(micros(failing_notified_at), Ordering::Relaxed);
+    }
+
     /// Since when there has been nothing but failure.
-    pub failing_since: Option<Timestamp>,
+    pub fn failing_since(&self) -> Option<Timestamp> {
+        time(&self.failing_since)
+    }
+
     /// When its owner was told.
-    pub failing_notified_at: Option<Timestamp>,
+    pub fn failing_notified_at(&self) -> Option<Timestamp> {
+        time(&self.failing_notified_at)
+    }
+}
+
+fn time(micros: &AtomicI64) -> Option<Timestamp> {
+    let micros = micros.load(Ordering::Relaxed);
+    (micros != NEVER).then(|| Timestamp::from_micros(micros))
 }
 
 impl EndpointConfig {
@@ -64,12 +115,35 @@ impl EndpointConfig {
 /// Every endpoint that is not deleted, at one version.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    version: Option<i64>,
+    /// Rises without another change if nothing but health changed, which is kept in place.
+    version: AtomicI64,
     by_id: HashMap<EndpointId, Arc<EndpointConfig>>,
     by_organization: HashMap<OrganizationId, Vec<Arc<EndpointConfig>>>,
 }
 
 impl Snapshot {
+    fn insert(&mut self, endpoint: EndpointConfig) {
+        self.remove(endpoint.id);
+        let endpoint = Arc::new(endpoint);
+        self.by_organization
+            .entry(endpoint.organization_id)
+            .or_default()
+            .push(endpoint.clone());
+        self.by_id.insert(endpoint.id, endpoint);
+    }
+
+    fn remove(&mut self, id: EndpointId) {
+        let Some(endpoint) = self.by_id.remove(&id) else {
+            return;
+        };
+        if let Some(siblings) = self.by_organization.get_mut(&endpoint.organization_id) {
+            siblings.retain(|sibling| sibling.id != id);
+            if siblings.is_empty() {
+                self.by_organization.remove(&endpoint.organization_id);
+            }
+        }
+    }
+
     /// The endpoint, unless it is deleted.
     pub fn get(&self, id: EndpointId) -> Option<&Arc<EndpointConfig>> {
         self.by_id.get(&id)
@@ -95,7 +169,10 @@ impl Directory {
     pub fn new(store: Store) -> Self {
         Self {
             store,
-            snapshot: RwLock::default(),
+            snapshot: RwLock::new(Arc::new(Snapshot {
+                version: AtomicI64::new(NEVER),
+                ..Snapshot::default()
+            })),
             refreshing: tokio::sync::Mutex::default(),
         }
     }
@@ -112,27 +189,39 @@ impl Directory {
     pub async fn refresh(&self) -> Result<Arc<Snapshot>, StoreError> {
         let version = self.store.engine().endpoints_version().await?;
         let known = self.snapshot();
-        if known.version == Some(version) {
+        if known.version.load(Ordering::Acquire) == version {
             return Ok(known);
         }
         let _one = self.refreshing.lock().await;
         let known = self.snapshot();
-        if known.version.is_some_and(|known| known >= version) {
+        let since = known.version.load(Ordering::Acquire);
+        if since >= version {
             return Ok(known);
         }
         // Read after the version: what is loaded is at least as new as what it is called.
+        let since = (since != NEVER).then_some(since);
+        let changes = answer(management::load_changes(&self.store, since)).await?;
+        for health in changes.health {
+            if let Some(endpoint) = known.get(health.id) {
+                endpoint
+                    .health
+                    .set(health.failing_since, health.failing_notified_at);
+            }
+        }
+        if since.is_some() && changes.endpoints.is_empty() && changes.gone.is_empty() {
+            known.version.store(version, Ordering::Release);
+            return Ok(known);
+        }
         let mut snapshot = Snapshot {
-            version: Some(version),
-            ..Snapshot::default()
+            version: AtomicI64::new(version),
+            by_id: known.by_id.clone(),
+            by_organization: known.by_organization.clone(),
         };
-        for endpoint in answer(crate::management::load_endpoints(&self.store)).await? {
-            let endpoint = Arc::new(endpoint);
-            snapshot
-                .by_organization
-                .entry(endpoint.organization_id)
-                .or_default()
-                .push(endpoint.clone());
-            snapshot.by_id.insert(endpoint.id, endpoint);
+        for id in changes.gone {
+            snapshot.remove(id);
+        }
+        for endpoint in changes.endpoints {
+            snapshot.insert(endpoint);
         }
         let snapshot = Arc::new(snapshot);
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();

@@ -38,7 +38,7 @@ use super::{
     life::Life,
     metric,
     permits::{Answer, Permit, Permits, Standing},
-    sender::{Attempted, Sender},
+    sender::{Attempted, NotMade, Sender},
     shares::Pool,
     supervise::caught,
 };
@@ -49,8 +49,8 @@ pub(super) const LEASE_MARGIN: Duration = Duration::from_secs(10);
 const REMEMBER: Duration = Duration::from_mins(10);
 /// Wait before a task that panicked goes on.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
-/// A delivery whose attempt panicked is due again after this time: it may do so again.
-const PANICKED_DELIVERY_PAUSE: Duration = Duration::from_mins(1);
+/// A delivery whose attempt panicked, or whose endpoint cannot be opened, is due again after this time.
+const HOPELESS_PAUSE: Duration = Duration::from_mins(1);
 /// Lanes without work that are kept.
 const REMEMBERED_LANES: usize = 4_096;
 
@@ -419,11 +419,12 @@ impl Lanes {
         gauge.decrement(1.0);
         Some(match attempted? {
             Some(Ok(attempted)) => Outcome::Attempted(Box::new(attempted)),
-            None => Outcome::Released(Release {
-                due_at: self.clock.now() + PANICKED_DELIVERY_PAUSE,
+            // It may do so again; and secrets that cannot be opened are a person's work.
+            None | Some(Err(NotMade::Closed)) => Outcome::Released(Release {
+                due_at: self.clock.now() + HOPELESS_PAUSE,
                 ..release(delivery)
             }),
-            Some(Err(error)) => {
+            Some(Err(NotMade::Store(error))) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     endpoint = %delivery.endpoint_id,

@@ -47,6 +47,17 @@ pub(super) struct Attempted {
     pub(super) endpoint: Option<Arc<EndpointConfig>>,
 }
 
+/// Why nothing is known about an attempt: it was not made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotMade {
+    /// The endpoint could not be looked up.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its secrets cannot be opened; the directory logged it.
+    #[error("the endpoint's secrets cannot be opened")]
+    Closed,
+}
+
 impl Attempted {
     /// How long the receiver took; none if nothing was sent.
     pub(super) fn took(&self) -> Option<Duration> {
@@ -74,8 +85,9 @@ impl Sender {
 
     /// Makes the attempt: whatever goes wrong with the endpoint is its outcome. Fails if nobody knows whether there is
     /// such an endpoint; then nothing was sent.
-    pub(super) async fn attempt(&self, delivery: &LeasedDelivery) -> Result<Attempted, StoreError> {
+    pub(super) async fn attempt(&self, delivery: &LeasedDelivery) -> Result<Attempted, NotMade> {
         Ok(match self.endpoint(delivery.endpoint_id).await? {
+            Some(endpoint) if endpoint.enabled && !endpoint.opened => return Err(NotMade::Closed),
             Some(endpoint) if endpoint.enabled => self.exchange(delivery, endpoint).await,
             endpoint => self.cancel(delivery, endpoint),
         })

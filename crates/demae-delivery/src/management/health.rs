@@ -52,7 +52,9 @@ pub async fn mark_working(
 ) -> Result<(), StoreError> {
     let mut transaction = store.begin().await?;
     endpoints::note_success(&mut transaction, endpoint.organization_id, endpoint.id).await?;
-    transaction.commit().await
+    transaction.commit().await?;
+    endpoint.health.set(None, None);
+    Ok(())
 }
 
 /// The endpoint fails, from `now` on unless it did before.
@@ -62,8 +64,13 @@ pub async fn mark_failing(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut transaction = store.begin().await?;
-    endpoints::note_failing(&mut transaction, endpoint.organization_id, endpoint.id, now).await?;
-    transaction.commit().await
+    let noted = endpoints::note_failing(&mut transaction, endpoint.organization_id, endpoint.id, now).await?;
+    transaction.commit().await?;
+    // Otherwise another worker noted it, and the directory will say since when.
+    if noted {
+        endpoint.health.set(Some(now), None);
+    }
+    Ok(())
 }
 
 /// Tells the owner that the endpoint has been failing, once per failure.
@@ -73,14 +80,19 @@ pub async fn notify_failing(
     attempt: &LastAttempt,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let since = endpoint.failing_since.unwrap_or(attempt.timestamp);
+    let since = endpoint.health.failing_since().unwrap_or(attempt.timestamp);
     let mut transaction = store.begin().await?;
     let (organization, id) = (endpoint.organization_id, endpoint.id);
-    if endpoints::mark_notified(&mut transaction, organization, id, since, now).await? {
+    let notified = endpoints::mark_notified(&mut transaction, organization, id, since, now).await?;
+    if notified {
         let event = event(catalogue::endpoint_failing(), endpoint, attempt, None, now);
         outbox::append(&mut transaction, &event).await?;
     }
-    transaction.commit().await
+    transaction.commit().await?;
+    if notified {
+        endpoint.health.set(Some(since), Some(now));
+    }
+    Ok(())
 }
 
 /// Disables the endpoint and tells the owner, unless it is disabled already.
@@ -144,7 +156,7 @@ fn event(
         webhook_id: endpoint.id,
         url: &endpoint.url_text,
         organization_id: endpoint.organization_id,
-        failing_since: endpoint.failing_since.unwrap_or(attempt.timestamp),
+        failing_since: endpoint.health.failing_since().unwrap_or(attempt.timestamp),
         event_id: attempt.event_id,
         last_attempt: AttemptData {
             id: attempt.id,

@@ -2,31 +2,69 @@
 
 use std::time::Duration;
 
-use demae_event::subscription::{Subscription, SubscriptionSet};
+use demae_event::{
+    EndpointId,
+    subscription::{Subscription, SubscriptionSet},
+};
 use demae_signature::standard::SigningKey;
 use demae_store::{Store, StoreError, repository::endpoints};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::{client::EndpointUrl, dialect::Dialect, directory::EndpointConfig, policy::RetrySchedule};
+use crate::{
+    client::EndpointUrl,
+    dialect::Dialect,
+    directory::{EndpointConfig, KnownHealth},
+    policy::RetrySchedule,
+};
 
-/// Every endpoint that is not deleted, parsed. One that cannot be read (written by a newer release) is left out and
-/// logged: it must not stop the others. Secrets sealed with another key are an error: all of them are then.
-pub async fn load_endpoints(store: &Store) -> Result<Vec<EndpointConfig>, StoreError> {
-    let rows = endpoints::load_active(store.reader(), store.vault(), None).await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|row| {
-            let id = row.id;
-            let config = parse(row);
-            if config.is_none() {
-                tracing::error!(endpoint = %id, "the endpoint's settings cannot be read; it receives nothing");
-            }
-            config
-        })
-        .collect())
+/// What changed of the endpoints, parsed.
+#[derive(Debug)]
+pub struct EndpointChanges {
+    /// Endpoints that are there.
+    pub endpoints: Vec<EndpointConfig>,
+    /// Endpoints that are deleted or cannot be read.
+    pub gone: Vec<EndpointId>,
+    /// The health of others.
+    pub health: Vec<endpoints::Health>,
 }
 
-fn parse(row: endpoints::Endpoint) -> Option<EndpointConfig> {
+/// Every endpoint that is not deleted, parsed.
+pub async fn load_endpoints(store: &Store) -> Result<Vec<EndpointConfig>, StoreError> {
+    Ok(load_changes(store, None).await?.endpoints)
+}
+
+/// What changed of the endpoints after the version `since`, or all of them. One whose settings cannot be read (written by
+/// a newer release) is left out and logged: it must not stop the others.
+pub async fn load_changes(store: &Store, since: Option<i64>) -> Result<EndpointChanges, StoreError> {
+    let endpoints::Changes { endpoints, mut gone } =
+        endpoints::load(store.reader(), store.vault(), since).await?;
+    let health = match since {
+        None => Vec::new(),
+        Some(since) => endpoints::load_health(store.reader(), since).await?,
+    };
+    let mut parsed = Vec::with_capacity(endpoints.len());
+    for loaded in endpoints {
+        let id = loaded.endpoint.id;
+        if let Some(config) = parse(loaded) {
+            parsed.push(config);
+        } else {
+            tracing::error!(endpoint = %id, "the endpoint's settings cannot be read; it receives nothing");
+            gone.push(id);
+        }
+    }
+    Ok(EndpointChanges {
+        endpoints: parsed,
+        gone,
+        health,
+    })
+}
+
+fn parse(
+    endpoints::Loaded {
+        endpoint: row,
+        opened,
+    }: endpoints::Loaded,
+) -> Option<EndpointConfig> {
     let subscriptions = row
         .event_names
         .iter()
@@ -38,7 +76,10 @@ fn parse(row: endpoints::Endpoint) -> Option<EndpointConfig> {
             HeaderValue::try_from(value).ok()?,
         );
     }
-    let mut keys = vec![(SigningKey::parse(&row.secret).ok()?, None)];
+    let mut keys = Vec::new();
+    if opened {
+        keys.push((SigningKey::parse(&row.secret).ok()?, None));
+    }
     for previous in &row.previous_secrets {
         keys.push((
             SigningKey::parse(&previous.secret).ok()?,
@@ -66,7 +107,7 @@ fn parse(row: endpoints::Endpoint) -> Option<EndpointConfig> {
         enabled: row.enabled,
         dialect: Dialect::from_name(&row.dialect)?,
         keys,
-        failing_since: row.failing_since,
-        failing_notified_at: row.failing_notified_at,
+        health: KnownHealth::new(row.failing_since, row.failing_notified_at),
+        opened,
     })
 }

@@ -35,7 +35,7 @@ pub use demae_store::repository::{Listing, Page, endpoints::Endpoint};
 pub use endpoint::{EndpointInput, EndpointPatch};
 pub use error::ManagementError;
 pub use event_types::EventType;
-pub use load::load_endpoints;
+pub use load::{EndpointChanges, load_changes, load_endpoints};
 pub use recovery::run_due_jobs;
 pub use retention::{Retention, delete_expired};
 

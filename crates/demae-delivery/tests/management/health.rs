@@ -41,7 +41,7 @@ async fn an_owner_is_told_once_per_failure(world: &World) {
         .unwrap();
     // Two workers that know the same come to the same conclusion.
     let known = config(world).await;
-    assert_eq!(known.failing_since, Some(NOW));
+    assert_eq!(known.health.failing_since(), Some(NOW));
     let later = NOW + seconds(60);
     let both = [(); 2].map(|()| {
         let known = known.clone();
@@ -52,7 +52,7 @@ async fn an_owner_is_told_once_per_failure(world: &World) {
         }
     });
     futures::future::join_all(both).await;
-    assert_eq!(config(world).await.failing_notified_at, Some(later));
+    assert_eq!(config(world).await.health.failing_notified_at(), Some(later));
     let events = world.outbox().await;
     assert_eq!(events.len(), 1);
     let definition = catalogue::endpoint_failing();
@@ -84,7 +84,7 @@ async fn an_endpoint_is_disabled_once(world: &World) {
     assert_eq!(endpoint.disabled_reason.as_deref(), Some("gone"));
     // What is disabled does not fail.
     mark_failing(&world.store, &known, NOW).await.unwrap();
-    assert_eq!(config(world).await.failing_since, None);
+    assert_eq!(config(world).await.health.failing_since(), None);
 }
 
 async fn a_success_ends_the_failure(world: &World) {
@@ -94,7 +94,7 @@ async fn a_success_ends_the_failure(world: &World) {
         .unwrap();
     let known = config(world).await;
     mark_working(&world.store, &known, NOW).await.unwrap();
-    assert_eq!(config(world).await.failing_since, None);
+    assert_eq!(config(world).await.health.failing_since(), None);
     // Who has not heard of the success yet tells nobody.
     notify_failing(&world.store, &known, &attempt(), NOW)
         .await

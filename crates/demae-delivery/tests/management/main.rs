@@ -21,6 +21,7 @@ macro_rules! on_both_databases {
     };
 }
 
+mod directory;
 mod endpoint;
 mod event_types;
 mod events;

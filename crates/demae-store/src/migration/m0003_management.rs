@@ -63,6 +63,10 @@ impl MigrationTrait for Migration {
                     .col(micros("updated_at"))
                     // Deleted endpoints stay until their history is gone.
                     .col(optional(micros("deleted_at")))
+                    // The value of the counter `endpoints` after the last change of anything but the health, and after
+                    // the last change of the health: a reader loads what is newer than the value that it knows.
+                    .col(big("version"))
+                    .col(big("health_version"))
                     .foreign_key(&mut owned_by_organization())
                     .to_owned(),
             )
@@ -70,6 +74,10 @@ impl MigrationTrait for Migration {
         manager
             .create_index(index("endpoints_page", "endpoints", &["organization_id", "id"]))
             .await?;
+        for column in ["version", "health_version"] {
+            let name = format!("endpoints_{column}");
+            manager.create_index(index(&name, "endpoints", &[column])).await?;
+        }
         manager
             .create_table(
                 table("event_types")

@@ -3,6 +3,11 @@
 //! Secrets and own headers are sealed here, with the endpoint's id as their owner, and leave the database only as an
 //! [`Endpoint`]. Every change, of an endpoint's health too, raises the counter that [`crate::Engine::endpoints_version`]
 //! shows, in the transaction of the change; what changes nothing does not raise it.
+//!
+//! The row keeps the value to which its change raised the counter, so a reader that knows a version loads what changed
+//! since ([`load`], [`load_health`]) and nothing else. That misses nothing: a transaction that raises the counter locks it
+//! until its end, so values become visible in their order. Health is stamped by itself: an endpoint that fails and works
+//! in turns costs a reader two columns, and opens no secret.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -12,6 +17,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait as _},
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{Listing, Page, from_json, to_json};
@@ -23,7 +29,7 @@ use crate::{
     },
 };
 
-/// How many endpoints [`load_active`] reads per query.
+/// How many endpoints [`load`] reads per query.
 const LOAD_CHUNK: u64 = 1_000;
 
 /// An endpoint with its secrets in the clear.
@@ -71,6 +77,35 @@ pub struct Endpoint {
     pub updated_at: Timestamp,
 }
 
+/// An endpoint as it was loaded for delivering to it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The endpoint; without its secrets and own headers if they cannot be opened.
+    pub endpoint: Endpoint,
+    /// Whether its secrets were opened.
+    pub opened: bool,
+}
+
+/// What [`load`] found.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Endpoints that are there.
+    pub endpoints: Vec<Loaded>,
+    /// Endpoints that are deleted, and those of which nothing can be read.
+    pub gone: Vec<EndpointId>,
+}
+
+/// An endpoint's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// Whose.
+    pub id: EndpointId,
+    /// Since when there has been nothing but failure.
+    pub failing_since: Option<Timestamp>,
+    /// When its owner was told so.
+    pub failing_notified_at: Option<Timestamp>,
+}
+
 /// A signing key on its way out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PreviousSecret {
@@ -116,6 +151,7 @@ pub async fn insert(
     Entity::insert(row)
         .exec_without_returning(transaction.connection())
         .await?;
+    stamp(transaction, endpoint.id, Column::Version).await?;
     Ok(true)
 }
 
@@ -149,7 +185,7 @@ pub async fn update(
         .filter(Column::DeletedAt.is_null())
         .exec(transaction.connection())
         .await?;
-    raise_if_changed(transaction, result.rows_affected).await
+    raise_if_changed(transaction, result.rows_affected, endpoint.id, Column::Version).await
 }
 
 /// Hides an endpoint from everything but the history of what went to it.
@@ -167,7 +203,7 @@ pub async fn delete(
         .filter(Column::DeletedAt.is_null())
         .exec(transaction.connection())
         .await?;
-    raise_if_changed(transaction, result.rows_affected).await
+    raise_if_changed(transaction, result.rows_affected, id, Column::Version).await
 }
 
 /// An endpoint that is not deleted.
@@ -222,39 +258,93 @@ pub async fn count(
     Ok(live(organization).count(connection).await?)
 }
 
-/// Every endpoint that is not deleted, of one organization or of all, disabled ones included.
+/// Every endpoint that is not deleted, disabled ones included; with `since`, what changed after that version of all.
 ///
-/// Fails as a whole if one cannot be opened: a router that did without it would lose its deliveries for good.
-pub async fn load_active(
+/// One whose secrets cannot be opened is logged and loaded without them: its deliveries are made and wait, and the others
+/// do not notice. If that is so of all, the key is another one, which is an error.
+pub async fn load(
     connection: &impl ConnectionTrait,
     vault: &Vault,
-    organization: Option<OrganizationId>,
-) -> Result<Vec<Endpoint>, StoreError> {
-    let mut endpoints: Vec<Endpoint> = Vec::new();
+    since: Option<i64>,
+) -> Result<Changes, StoreError> {
+    let mut changes = Changes::default();
+    let mut last = None;
+    let mut fault = None;
     loop {
-        let mut query = Entity::find()
-            .filter(Column::DeletedAt.is_null())
-            .order_by_asc(Column::Id)
-            .limit(LOAD_CHUNK);
-        if let Some(organization) = organization {
-            query = query.filter(Column::OrganizationId.eq(organization.0));
-        }
-        if let Some(last) = endpoints.last() {
-            query = query.filter(Column::Id.gt(last.id.0));
+        let mut query = Entity::find().order_by_asc(Column::Id).limit(LOAD_CHUNK);
+        query = match since {
+            None => query.filter(Column::DeletedAt.is_null()),
+            Some(version) => query.filter(Column::Version.gt(version)),
+        };
+        if let Some(last) = last {
+            query = query.filter(Column::Id.gt(last));
         }
         let rows = query.all(connection).await?;
+        last = rows.last().map(|row| row.id);
         let complete = (rows.len() as u64) < LOAD_CHUNK;
         for row in rows {
-            let id = EndpointId(row.id);
-            let endpoint = open(vault, row).inspect_err(
-                |error| tracing::error!(endpoint = %id, %error, "an endpoint cannot be opened"),
-            )?;
-            endpoints.push(endpoint);
+            if let Err(error) = take_in(vault, row, &mut changes) {
+                fault = Some(error);
+            }
         }
         if complete {
-            return Ok(endpoints);
+            break;
         }
     }
+    let none_opened = since.is_none() && changes.endpoints.iter().all(|loaded| !loaded.opened);
+    match fault {
+        Some(error) if none_opened => Err(error),
+        _ => Ok(changes),
+    }
+}
+
+/// Adds a row to `changes`. Fails, in addition, if its secrets cannot be opened.
+fn take_in(vault: &Vault, row: Model, changes: &mut Changes) -> Result<(), StoreError> {
+    let id = EndpointId(row.id);
+    if row.deleted_at.is_some() {
+        changes.gone.push(id);
+        return Ok(());
+    }
+    let error = match open(vault, row.clone()) {
+        Ok(endpoint) => {
+            changes.endpoints.push(Loaded {
+                endpoint,
+                opened: true,
+            });
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    tracing::error!(
+        endpoint = %id,
+        error = &error as &dyn std::error::Error,
+        "an endpoint cannot be opened; its deliveries wait: set its secret and headers anew, or delete it"
+    );
+    match without_secrets(row) {
+        Ok(endpoint) => changes.endpoints.push(Loaded {
+            endpoint,
+            opened: false,
+        }),
+        Err(_) => changes.gone.push(id),
+    }
+    Err(error)
+}
+
+/// The health of the endpoints whose health changed after the version `since`.
+pub async fn load_health(connection: &impl ConnectionTrait, since: i64) -> Result<Vec<Health>, StoreError> {
+    let rows: Vec<(Uuid, Option<i64>, Option<i64>)> = Entity::find()
+        .select_only()
+        .columns([Column::Id, Column::FailingSince, Column::FailingNotifiedAt])
+        .filter(Column::HealthVersion.gt(since))
+        .into_tuple()
+        .all(connection)
+        .await?;
+    let health = |(id, since, notified_at): (Uuid, Option<i64>, Option<i64>)| Health {
+        id: EndpointId(id),
+        failing_since: since.map(Timestamp::from_micros),
+        failing_notified_at: notified_at.map(Timestamp::from_micros),
+    };
+    Ok(rows.into_iter().map(health).collect())
 }
 
 /// Notes that an attempt at `at` failed; `false` if a failure is noted already, or if nothing is delivered there.
@@ -272,7 +362,7 @@ pub async fn note_failing(
         .filter(Column::Enabled.eq(true))
         .exec(transaction.connection())
         .await?;
-    raise_if_changed(transaction, result.rows_affected).await
+    raise_if_changed(transaction, result.rows_affected, id, Column::HealthVersion).await
 }
 
 /// Notes a success: whatever failed before is over. `false` if nothing had.
@@ -289,7 +379,7 @@ pub async fn note_success(
         .filter(Column::FailingSince.is_not_null())
         .exec(transaction.connection())
         .await?;
-    raise_if_changed(transaction, result.rows_affected).await
+    raise_if_changed(transaction, result.rows_affected, id, Column::HealthVersion).await
 }
 
 /// Notes that the owner is told of a failure that began at `since`; `false` if they were told already, or if it ended.
@@ -309,7 +399,7 @@ pub async fn mark_notified(
         .filter(Column::Enabled.eq(true))
         .exec(transaction.connection())
         .await?;
-    raise_if_changed(transaction, result.rows_affected).await
+    raise_if_changed(transaction, result.rows_affected, id, Column::HealthVersion).await
 }
 
 /// Disables an endpoint on Demae's own account; `false` if it is disabled or deleted already.
@@ -330,7 +420,7 @@ pub async fn disable(
         .filter(Column::DeletedAt.is_null())
         .exec(transaction.connection())
         .await?;
-    raise_if_changed(transaction, result.rows_affected).await
+    raise_if_changed(transaction, result.rows_affected, id, Column::Version).await
 }
 
 fn live(organization: OrganizationId) -> Select<Entity> {
@@ -339,11 +429,28 @@ fn live(organization: OrganizationId) -> Select<Entity> {
         .filter(Column::DeletedAt.is_null())
 }
 
-async fn raise_if_changed(transaction: &mut Transaction, rows: u64) -> Result<bool, StoreError> {
+async fn raise_if_changed(
+    transaction: &mut Transaction,
+    rows: u64,
+    id: EndpointId,
+    stamped: Column,
+) -> Result<bool, StoreError> {
     if rows > 0 {
         raise_version(transaction).await?;
+        stamp(transaction, id, stamped).await?;
     }
     Ok(rows > 0)
+}
+
+/// Writes the counter's value, which this transaction raised, into the row.
+async fn stamp(transaction: &mut Transaction, id: EndpointId, column: Column) -> Result<(), StoreError> {
+    let value = Expr::cust("(SELECT value FROM counters WHERE name = 'endpoints')");
+    Entity::update_many()
+        .col_expr(column, value)
+        .filter(Column::Id.eq(id.0))
+        .exec(transaction.connection())
+        .await?;
+    Ok(())
 }
 
 async fn raise_version(transaction: &mut Transaction) -> Result<(), StoreError> {
@@ -396,6 +503,9 @@ fn seal(vault: &Vault, endpoint: &Endpoint) -> Model {
         created_at: endpoint.created_at.as_micros(),
         updated_at: endpoint.updated_at.as_micros(),
         deleted_at: None,
+        // Stamped once the counter is raised.
+        version: 0,
+        health_version: 0,
     }
 }
 
@@ -407,11 +517,29 @@ fn open(vault: &Vault, row: Model) -> Result<Endpoint, StoreError> {
     };
     let previous: Vec<StoredSecret> =
         from_json(&open_text(&row.previous_secrets)?, "an endpoint's old secrets")?;
+    let headers = from_json(&open_text(&row.headers)?, "an endpoint's headers")?;
+    let secret = open_text(&row.secret)?;
+    Ok(Endpoint {
+        headers,
+        secret,
+        previous_secrets: previous
+            .into_iter()
+            .map(|stored| PreviousSecret {
+                secret: stored.secret,
+                expires_at: Timestamp::from_micros(stored.expires_at),
+            })
+            .collect(),
+        ..without_secrets(row)?
+    })
+}
+
+/// What can be read of an endpoint without opening anything.
+fn without_secrets(row: Model) -> Result<Endpoint, StoreError> {
     Ok(Endpoint {
         id: EndpointId(row.id),
         organization_id: OrganizationId(row.organization_id),
         event_names: from_json(&row.event_names, "an endpoint's event names")?,
-        headers: from_json(&open_text(&row.headers)?, "an endpoint's headers")?,
+        headers: BTreeMap::new(),
         rate_limit: row.rate_limit.map(i32::unsigned_abs),
         timeout_seconds: row.timeout_seconds.unsigned_abs(),
         retry_schedule: row
@@ -420,14 +548,8 @@ fn open(vault: &Vault, row: Model) -> Result<Endpoint, StoreError> {
             .map(|text| from_json(text, "an endpoint's retry schedule"))
             .transpose()?,
         metadata: from_json(&row.metadata, "an endpoint's metadata")?,
-        secret: open_text(&row.secret)?,
-        previous_secrets: previous
-            .into_iter()
-            .map(|stored| PreviousSecret {
-                secret: stored.secret,
-                expires_at: Timestamp::from_micros(stored.expires_at),
-            })
-            .collect(),
+        secret: Zeroizing::default(),
+        previous_secrets: Vec::new(),
         url: row.url,
         name: row.name,
         description: row.description,

@@ -24,6 +24,8 @@ on_both_databases!(
     deleted_endpoints_are_gone_from_every_list,
     a_failure_is_noted_once_and_ended_by_a_success,
     disabling_and_telling_happen_once,
+    only_what_changed_is_loaded_again,
+    an_endpoint_that_cannot_be_opened_is_loaded_without_its_secrets,
 );
 
 async fn insert(store: &TestStore, endpoint: &Endpoint) {
@@ -117,7 +119,7 @@ async fn another_key_opens_nothing(store: &TestStore) {
     let found = endpoints::find(store.store.reader(), &other, two.mine, id).await;
     assert!(matches!(found, Err(StoreError::Unreadable(_))));
     assert!(matches!(
-        endpoints::load_active(store.store.reader(), &other, None).await,
+        endpoints::load(store.store.reader(), &other, None).await,
         Err(StoreError::Unreadable(_))
     ));
 }
@@ -238,12 +240,8 @@ async fn deleted_endpoints_are_gone_from_every_list(store: &TestStore) {
             .collect::<Vec<_>>(),
         [ids[1]]
     );
-    let active = |organization| async move {
-        let loaded = endpoints::load_active(reader, vault, organization).await.unwrap();
-        loaded.into_iter().map(|endpoint| endpoint.id).collect::<Vec<_>>()
-    };
-    assert_eq!(active(None).await, [ids[1], theirs]);
-    assert_eq!(active(Some(two.theirs)).await, [theirs]);
+    let loaded = endpoints::load(reader, vault, None).await.unwrap();
+    assert_eq!(loaded_ids(&loaded), [ids[1], theirs]);
     assert_eq!(endpoints::count(reader, two.mine).await.unwrap(), 1);
 }
 
@@ -323,4 +321,78 @@ async fn disabling_and_telling_happen_once(store: &TestStore) {
     assert!(!found.enabled);
     assert_eq!(found.disabled_reason.as_deref(), Some("failing"));
     assert_eq!(found.failing_notified_at, Some(later));
+}
+
+fn loaded_ids(changes: &endpoints::Changes) -> Vec<EndpointId> {
+    let ids = changes.endpoints.iter().map(|loaded| loaded.endpoint.id);
+    ids.collect()
+}
+
+async fn only_what_changed_is_loaded_again(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let ids = [
+        store.endpoint(two.mine).await,
+        store.endpoint(two.mine).await,
+        store.endpoint(two.theirs).await,
+    ];
+    let (reader, vault) = (store.store.reader(), store.store.vault());
+    let changes = async |since| {
+        let changes = endpoints::load(reader, vault, Some(since)).await.unwrap();
+        let health = endpoints::load_health(reader, since).await.unwrap();
+        let failing = health.iter().map(|health| (health.id, health.failing_since));
+        (loaded_ids(&changes), changes.gone, failing.collect::<Vec<_>>())
+    };
+    assert_eq!(changes(0).await.0, ids);
+    let known = version(store).await;
+    assert_eq!(changes(known).await, (vec![], vec![], vec![]));
+
+    let mut transaction = store.begin().await;
+    endpoints::note_failing(&mut transaction, two.mine, ids[0], NOW)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(changes(known).await, (vec![], vec![], vec![(ids[0], Some(NOW))]));
+
+    let known = version(store).await;
+    let mut changed = find(store, two.theirs, ids[2]).await.unwrap();
+    changed.url = "https://example.com/other".to_owned();
+    let mut transaction = store.begin().await;
+    endpoints::update(&mut transaction, vault, &changed)
+        .await
+        .unwrap();
+    endpoints::delete(&mut transaction, two.mine, ids[1], NOW)
+        .await
+        .unwrap();
+    endpoints::disable(&mut transaction, two.mine, ids[0], "gone", NOW)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(changes(known).await, (vec![ids[0], ids[2]], vec![ids[1]], vec![]));
+    assert_eq!(changes(version(store).await).await, (vec![], vec![], vec![]));
+}
+
+async fn an_endpoint_that_cannot_be_opened_is_loaded_without_its_secrets(store: &TestStore) {
+    let two = Two::organizations(store).await;
+    let ids = [store.endpoint(two.mine).await, store.endpoint(two.theirs).await];
+    // The sealed text of one belongs to it alone.
+    let copy =
+        "UPDATE endpoints SET secret = (SELECT o.secret FROM endpoints o WHERE o.id <> endpoints.id LIMIT 1)";
+    store
+        .execute(&format!(
+            "{copy} WHERE organization_id = (SELECT organization_id FROM endpoints ORDER BY id LIMIT 1)"
+        ))
+        .await
+        .unwrap();
+    let loaded = endpoints::load(store.store.reader(), store.store.vault(), None)
+        .await
+        .unwrap();
+    let opened: Vec<bool> = loaded.endpoints.iter().map(|loaded| loaded.opened).collect();
+    assert_eq!((loaded_ids(&loaded), opened), (ids.to_vec(), vec![false, true]));
+    let closed = &loaded.endpoints[0].endpoint;
+    assert_eq!(
+        closed.event_names,
+        ["CUSTOMER_*"],
+        "its events are still routed to it"
+    );
+    assert!(closed.secret.is_empty() && closed.headers.is_empty());
 }
