@@ -75,7 +75,7 @@ impl Default for ClientSettings {
             policy: AddressPolicy::default(),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(4),
-            connection_age: Duration::from_secs(60),
+            connection_age: Duration::from_mins(1),
             // Many endpoints often share a host, each with its own lane; a connection that does not fit is closed after
             // every exchange and opened again, which costs more than the exchange.
             idle_per_host: 512,
@@ -166,13 +166,13 @@ pub struct DeliveryClient {
 impl DeliveryClient {
     /// A client that finds addresses by `resolver`. Must be used within a tokio runtime.
     pub fn new(settings: &ClientSettings, resolver: Arc<dyn Resolve>) -> Result<Self, ClientFault> {
-        let connector = |protocols| -> Result<Connector, ClientFault> {
+        let connector = |resolver, protocols| -> Result<Connector, ClientFault> {
             let tls = tls_connector(&settings.extra_roots, protocols)?;
-            let resolver = Arc::clone(&resolver);
             let policy = settings.policy.clone();
             Ok(Connector::new(policy, resolver, tls, settings.connect_timeout))
         };
-        let (usual, http1) = (connector(Protocols::Http2OrHttp1)?, connector(Protocols::Http1)?);
+        let usual = connector(Arc::clone(&resolver), Protocols::Http2OrHttp1)?;
+        let http1 = connector(resolver, Protocols::Http1)?;
         Ok(Self {
             pools: Arc::new(Pools::new(settings, usual, http1)),
         })
@@ -205,14 +205,20 @@ impl DeliveryClient {
             .await
             .map_err(Failure::no_answer)?;
         let (mut head, body) = response.into_parts();
-        note_answer(&mut head);
+        let link = head.extensions.remove::<Arc<Link>>();
+        if let Some(link) = &link {
+            link.note_answer();
+        }
+        let doubtful = link.filter(|_| leaves_doubt(&head));
         progress.head = Some(head);
-        read_bounded(body, limit, &mut progress.body)
-            .await
-            .map_err(|error| Failure {
-                kind: ErrorKind::BodyBroken,
-                detail: detail(&error),
-            })
+        let read = read_bounded(body, limit, &mut progress.body).await;
+        if let Some(link) = doubtful {
+            link.close();
+        }
+        read.map_err(|error| Failure {
+            kind: ErrorKind::BodyBroken,
+            detail: detail(&error),
+        })
     }
 
     async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, legacy::Error> {
@@ -227,16 +233,6 @@ impl DeliveryClient {
         };
         tracing::debug!(?way, "a request is sent again over a new connection");
         self.pools.request_again(copy, way).await
-    }
-}
-
-/// Tells the connection that it was answered, and ends it if what follows on it cannot be trusted.
-fn note_answer(head: &mut Parts) {
-    if let Some(link) = head.extensions.remove::<Arc<Link>>() {
-        link.note_answer();
-        if leaves_doubt(head) {
-            link.close();
-        }
     }
 }
 

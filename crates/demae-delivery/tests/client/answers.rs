@@ -69,6 +69,16 @@ fn answering_once(answer: &str) -> Vec<Step> {
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
+/// More than the client reads at once, and less than it keeps.
+const LONG: usize = 15_000;
+
+fn long_chunk_with_a_length() -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: 7\r\ntransfer-encoding: chunked\r\n\r\n{LONG:x}\r\n{}\r\n0\r\n\r\n",
+        "x".repeat(LONG)
+    )
+}
+
 /// Rows: name, connections, outcomes, and the number of connections and requests that the server sees.
 macro_rules! rows {
     ($(fn $name:ident: [$($connection:expr),+ $(,)?] => [$($outcome:expr),+ $(,)?], $seen:expr;)+) => {
@@ -85,7 +95,7 @@ macro_rules! rows {
 }
 
 fn many_headers(count: usize) -> String {
-    let lines: String = (0..count).map(|n| format!("x-{n}: {n}\r\n")).collect();
+    let lines = (0..count).fold(String::new(), |lines, n| lines + &format!("x-{n}: {n}\r\n"));
     format!("HTTP/1.1 200 OK\r\n{lines}content-length: 2\r\n\r\nok")
 }
 
@@ -189,8 +199,9 @@ rows! {
             send("HTTP/1.1 200 OK\r\ncontent-length: 7\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
             Step::UntilClosed,
         ],
+        vec![Step::Request, send(&long_chunk_with_a_length()), Step::UntilClosed],
         answering(&[OK]),
-    ] => [answer(200, "ok"), answer(200, "ok")], (2, 2);
+    ] => [answer(200, "ok"), answer(200, &"x".repeat(LONG)), answer(200, "ok")], (3, 3);
     fn a_coding_other_than_chunked_is_read_to_the_end_of_the_connection: [
         answering_once("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nok"),
         answering_once("HTTP/1.1 200 OK\r\n\r\nok"),

@@ -288,7 +288,7 @@ async fn start_with(
 }
 
 /// For recording and releasing at the end of a worker, on a busy machine.
-pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const DRAIN_LIMIT: Duration = Duration::from_mins(1);
 
 pub(crate) async fn drain(worker: Worker) {
     let now = Instant::now();
