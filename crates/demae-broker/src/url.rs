@@ -1,6 +1,6 @@
 //! Where the broker is.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use url::{Host, Url};
 
@@ -23,6 +23,7 @@ pub struct BrokerUrl {
     heartbeat: u16,
     connection_timeout: Duration,
     certificates: Option<String>,
+    authorities: Option<Arc<str>>,
 }
 
 /// Why a text is not a broker's URL. Repeats nothing of it, for it may hold a password.
@@ -49,6 +50,15 @@ pub enum BrokerUrlError {
 }
 
 impl BrokerUrl {
+    /// The same broker, whose certificate may also come from these authorities (PEM).
+    #[must_use]
+    pub fn trusting(self, authorities: &str) -> Self {
+        Self {
+            authorities: Some(authorities.into()),
+            ..self
+        }
+    }
+
     /// Host and port, for messages.
     pub fn label(&self) -> String {
         format!("{}:{}", self.host(), self.port())
@@ -69,7 +79,12 @@ impl BrokerUrl {
         self.connection_timeout
     }
 
-    /// The file with the certificates to trust instead of the public ones.
+    /// Further authorities to trust, in PEM.
+    pub(crate) fn authorities(&self) -> Option<&str> {
+        self.authorities.as_deref()
+    }
+
+    /// The file with the certificates to trust besides the public ones.
     pub(crate) fn certificates(&self) -> Option<&str> {
         self.certificates.as_deref()
     }
@@ -167,6 +182,7 @@ impl FromStr for BrokerUrl {
             heartbeat: HEARTBEAT,
             connection_timeout: CONNECTION_TIMEOUT,
             certificates: None,
+            authorities: None,
         };
         let query: Vec<_> = checked.url.query_pairs().into_owned().collect();
         for (name, value) in query {

@@ -52,6 +52,15 @@ pub struct SourceConfig {
 }
 
 impl SourceConfig {
+    /// The same source, whose database's certificate may also come from the authorities in this PEM file.
+    #[must_use]
+    pub fn trusting(self, authorities: &std::path::Path) -> Self {
+        Self {
+            target: self.target.trusting(authorities),
+            ..self
+        }
+    }
+
     /// The usual settings for `table` at `target`.
     pub fn new(name: impl Into<String>, target: Target, table: impl Into<String>, mapping: Mapping) -> Self {
         Self {

@@ -9,7 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pgwire_replication::{
-    Lsn, PgWireError, SslMode,
+    Lsn, PgWireError, SslMode, TlsConfig,
     auth::ScramClient,
     protocol::{
         BackendMessage, ErrorFields, encode_standby_status_update,
@@ -256,13 +256,31 @@ async fn dial(config: &SourceConfig) -> Result<Box<dyn Line>, PgWireError> {
     if let Some(socket) = target.socket() {
         return Ok(Box::new(UnixStream::connect(socket).await?));
     }
-    let stream = TcpStream::connect((target.host(), target.port())).await?;
-    stream.set_nodelay(true)?;
     if target.tls().mode == SslMode::Disable {
-        return Ok(Box::new(stream));
+        return Ok(Box::new(dial_tcp(config).await?));
     }
+    // The library takes either the authorities of a file or the public ones.
+    if let Some(tls) = target.tls_with_authorities()
+        && let Ok(line) = encrypt(dial_tcp(config).await?, &tls, config).await
+    {
+        return Ok(line);
+    }
+    encrypt(dial_tcp(config).await?, target.tls(), config).await
+}
+
+async fn dial_tcp(config: &SourceConfig) -> Result<TcpStream, PgWireError> {
+    let stream = TcpStream::connect((config.target.host(), config.target.port())).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn encrypt(
+    stream: TcpStream,
+    tls: &TlsConfig,
+    config: &SourceConfig,
+) -> Result<Box<dyn Line>, PgWireError> {
     Ok(
-        match maybe_upgrade_to_tls(stream, target.tls(), target.host()).await? {
+        match maybe_upgrade_to_tls(stream, tls, config.target.host()).await? {
             MaybeTlsStream::Plain(stream) => Box::new(stream),
             MaybeTlsStream::Tls(stream) => stream,
         },

@@ -3,7 +3,11 @@
 //! Ordinary statements go through sqlx, the stream through `connection`. Parameters of the URL that only one of them
 //! understands would be worse than none, so those that are not known here are refused.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use percent_encoding::percent_decode_str;
 use pgwire_replication::{SslMode, TlsConfig};
@@ -44,6 +48,7 @@ pub struct Target {
     password: String,
     database: String,
     tls: TlsConfig,
+    authorities: Option<PathBuf>,
 }
 
 impl Target {
@@ -72,8 +77,23 @@ impl Target {
         &self.database
     }
 
+    /// The same database, whose certificate may also come from the authorities in this PEM file. A file that the URL names
+    /// (`sslrootcert`) is used instead.
+    #[must_use]
+    pub fn trusting(mut self, authorities: &Path) -> Self {
+        if self.tls.ca_pem_path.is_none() {
+            self.authorities = Some(authorities.to_owned());
+        }
+        self
+    }
+
     pub(crate) fn sql_options(&self) -> Result<PgConnectOptions, sqlx::Error> {
-        Ok(PgConnectOptions::from_str(&self.url)?.application_name(APPLICATION_NAME))
+        let options = PgConnectOptions::from_str(&self.url)?.application_name(APPLICATION_NAME);
+        Ok(match &self.authorities {
+            // Added to the public ones.
+            Some(file) => options.ssl_root_cert(file),
+            None => options,
+        })
     }
 
     pub(crate) fn password(&self) -> &str {
@@ -91,6 +111,14 @@ impl Target {
 
     pub(crate) fn tls(&self) -> &TlsConfig {
         &self.tls
+    }
+
+    /// The same with the further authorities, if there are any: they replace the public ones, so both have to be tried.
+    pub(crate) fn tls_with_authorities(&self) -> Option<TlsConfig> {
+        self.authorities.as_ref().map(|file| TlsConfig {
+            ca_pem_path: Some(file.clone()),
+            ..self.tls.clone()
+        })
     }
 
     /// The socket on this machine, if the host is a folder.
@@ -151,6 +179,7 @@ impl FromStr for Target {
             url: text.to_owned(),
             host,
             tls,
+            authorities: None,
         })
     }
 }

@@ -63,6 +63,9 @@ pub struct StoreOptions {
     pub connections: u32,
     /// Connections for the engine on Postgres.
     pub engine_connections: u32,
+    /// Certificate authorities (PEM) that are trusted on Postgres besides the public ones, unless the URL names a file
+    /// (`sslrootcert`).
+    pub authorities: Option<String>,
     /// Seals and opens secrets at rest.
     pub vault: Vault,
 }
@@ -74,6 +77,7 @@ impl StoreOptions {
             url: url.into(),
             connections: 10,
             engine_connections: 8,
+            authorities: None,
             vault,
         }
     }
@@ -261,8 +265,27 @@ struct PostgresPools {
     dedicated: PgConnectOptions,
 }
 
+/// With the authorities of the options, which the library adds to the public ones.
+fn trusting(connect: PgConnectOptions, options: &StoreOptions) -> PgConnectOptions {
+    match &options.authorities {
+        Some(pem) if !names_authorities(&options.url) => {
+            connect.ssl_root_cert_from_pem(pem.clone().into_bytes())
+        }
+        _ => connect,
+    }
+}
+
+/// Whether the URL has a parameter that names a file of authorities, by any of the names that the library knows.
+fn names_authorities(url: &str) -> bool {
+    let (_, query) = url.split_once('?').unwrap_or_default();
+    query.split('&').any(|parameter| {
+        let name = parameter.split('=').next().unwrap_or_default();
+        ["sslrootcert", "ssl-root-cert", "ssl-ca"].contains(&name)
+    })
+}
+
 async fn open_postgres(options: &StoreOptions) -> Result<PostgresPools, StoreError> {
-    let connect = PgConnectOptions::from_str(&options.url)?
+    let connect = trusting(PgConnectOptions::from_str(&options.url)?, options)
         .application_name("demae")
         .statement_cache_capacity(STATEMENT_CACHE)
         // A process that freezes inside a transaction must not keep its locks for ever.

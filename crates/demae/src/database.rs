@@ -9,6 +9,10 @@ pub(crate) async fn open(settings: &Settings, vault: Vault) -> anyhow::Result<St
     let options = StoreOptions {
         connections: settings.database.connections,
         engine_connections: settings.database.engine_connections,
+        authorities: settings
+            .authorities
+            .as_ref()
+            .map(|trusted| trusted.pem().to_owned()),
         ..StoreOptions::new(settings.database.url.expose(), vault)
     };
     Store::connect(options).await.map_err(|error| {

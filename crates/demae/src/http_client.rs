@@ -3,7 +3,7 @@
 //! Unlike the client of deliveries it refuses no address, because nobody but the user chooses where it goes. It
 //! follows no redirect, and every exchange ends and is small.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -14,6 +14,9 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::config::Authorities;
 
 /// The largest answer that is read, in bytes: a full page of history with payloads.
 const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
@@ -25,16 +28,32 @@ pub(crate) struct HttpClient {
 }
 
 impl HttpClient {
-    /// Must be used within a tokio runtime.
+    /// Trusts the public authorities. Must be used within a tokio runtime.
+    pub(crate) fn new() -> Self {
+        Self::trusting(None)
+    }
+
+    /// Trusts the public authorities and `extra` ones. Must be used within a tokio runtime.
     #[expect(
         clippy::expect_used,
         reason = "the provider and the versions are both compiled in"
     )]
-    pub(crate) fn new() -> Self {
-        let connector = HttpsConnectorBuilder::new()
-            // Named, because a program that links two providers has no default one.
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+    pub(crate) fn trusting(extra: Option<&Authorities>) -> Self {
+        let mut roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
+        if let Some(extra) = extra {
+            roots.add_parsable_certificates(extra.certificates().iter().cloned());
+        }
+        // Named, because a program that links two providers has no default one.
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
             .expect("ring speaks the default versions of TLS")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
             .enable_http2()

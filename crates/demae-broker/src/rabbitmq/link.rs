@@ -139,14 +139,18 @@ async fn connect(host: &str, port: u16) -> std::io::Result<(TcpStream, Line)> {
 }
 
 async fn certificates(shared: &Shared) -> Result<OwnedTLSConfig, BrokerError> {
-    let mut config = OwnedTLSConfig::default();
+    let mut trusted = shared.url.authorities().map(str::to_owned);
     if let Some(file) = shared.url.certificates() {
         let chain = tokio::fs::read_to_string(file)
             .await
             .map_err(|error| BrokerError::Certificates(file.to_owned(), error))?;
-        config.cert_chain = Some(chain);
+        // A line break, or the last line of one text and the first of the other could be one.
+        trusted = Some(trusted.map_or(chain.clone(), |trusted| format!("{trusted}\n{chain}")));
     }
-    Ok(config)
+    Ok(OwnedTLSConfig {
+        cert_chain: trusted,
+        ..OwnedTLSConfig::default()
+    })
 }
 
 async fn log_in(

@@ -1,6 +1,9 @@
 //! What RabbitMQ and the line to it can do to us. No event may be lost by any of it.
 
-use demae_broker::{Broker as _, BrokerError, rabbitmq::QueueKind};
+use demae_broker::{
+    Broker as _, BrokerError,
+    rabbitmq::{QueueKind, RabbitMq, Topology},
+};
 use demae_testkit::{
     proxy::FaultProxy,
     rabbitmq::{PrivateRabbitMq, TestBroker},
@@ -177,4 +180,20 @@ async fn a_line_can_be_encrypted_and_the_certificate_is_checked() {
         .unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("certificate"), "{source}");
+
+    // The same authorities by another way than the URL.
+    let (_, file) = trusting_nobody.split_once("cacertfile=").unwrap();
+    let authorities = std::fs::read_to_string(file).unwrap();
+    let url = url
+        .parse::<demae_broker::BrokerUrl>()
+        .unwrap()
+        .trusting(&authorities);
+    let broker = RabbitMq::new(
+        url,
+        Topology {
+            queue_kind: QueueKind::Classic,
+            ..Topology::default()
+        },
+    );
+    publish_at_last(&mut broker.publisher(), &messages(2..3)).await;
 }

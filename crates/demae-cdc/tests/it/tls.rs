@@ -43,6 +43,20 @@ async fn the_stream_is_encrypted_with_scram_and_the_server_is_checked() {
     let encrypted = "SELECT bool_and(ssl)::text FROM pg_stat_ssl JOIN pg_stat_replication USING (pid)";
     assert_eq!(database.text(encrypted).await.as_deref(), Some("true"));
 
+    // The same by a file that the URL does not name.
+    let checked = format!("{named}?sslmode=verify-full");
+    let trusting = |file| {
+        let config = database.config_at(&checked, policy);
+        config.trusting(&folder.path().join(file))
+    };
+    drop(reader);
+    demae_cdc::Reader::check(&trusting("known")).await.unwrap();
+    let error = demae_cdc::Reader::check(&trusting("unknown")).await.unwrap_err();
+    assert!(
+        matches!(&error.fault, Fault::Connection { reason, .. } if reason.contains("certificate")),
+        "{error}"
+    );
+
     let plain = format!("{url}?sslmode=disable");
     let error = demae_cdc::Reader::check(&database.config_at(&plain, policy))
         .await

@@ -21,6 +21,7 @@ macro_rules! on_both_databases {
     };
 }
 
+mod authorities;
 mod conformance;
 mod encoding;
 mod leadership;

@@ -11,6 +11,7 @@ pub struct SelfSigned {
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
     pem: String,
+    key_pem: String,
 }
 
 impl SelfSigned {
@@ -24,6 +25,7 @@ impl SelfSigned {
             certificate: made.cert.der().clone(),
             key,
             pem: made.cert.pem(),
+            key_pem: made.signing_key.serialize_pem(),
         }
     }
 
@@ -35,6 +37,11 @@ impl SelfSigned {
     /// The same as the text of a PEM file.
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// The key as the text of a PEM file.
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
     }
 
     /// A server that presents this certificate and offers these protocols, e.g. `["h2", "http/1.1"]`.

@@ -3,6 +3,7 @@
 use demae_broker::BrokerUrl;
 
 use super::{
+    Authorities,
     parse::number,
     reader::{Problem, Reader},
 };
@@ -17,10 +18,14 @@ pub(crate) struct BrokerSettings {
 }
 
 /// `None`: relay and workers need none between them.
-pub(super) fn read(reader: &mut Reader) -> Option<BrokerSettings> {
+pub(super) fn read(reader: &mut Reader, trusted: Option<&Authorities>) -> Option<BrokerSettings> {
     let url = reader.optional("broker_url", broker_url);
     let prefetch = reader.one("broker_prefetch", number(1, u16::MAX));
-    Some(BrokerSettings { url: url?, prefetch })
+    let mut url = url?;
+    if let Some(trusted) = trusted {
+        url = url.trusting(trusted.pem());
+    }
+    Some(BrokerSettings { url, prefetch })
 }
 
 /// The text may hold a password and is not repeated.

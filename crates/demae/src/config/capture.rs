@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 use demae_cdc::{DEFAULT_NAME, Mapping, MissingSlot, Preset, SourceConfig, Target, mapping::Ids};
 use figment::value::{Dict, Value};
 
-use super::reader::{Problem, Reader, items, scalar};
+use super::{
+    Authorities,
+    reader::{Problem, Reader, items, scalar},
+};
 
 /// What an entry may hold.
 const KEYS: [&str; 11] = [
@@ -63,13 +66,20 @@ pub(crate) struct CaptureSettings {
 }
 
 /// Reads all settings of this kind. `variable` looks up the environment.
-pub(super) fn read(reader: &mut Reader, variable: &dyn Fn(&str) -> Option<String>) -> CaptureSettings {
+pub(super) fn read(
+    reader: &mut Reader,
+    variable: &dyn Fn(&str) -> Option<String>,
+    trusted: Option<&Authorities>,
+) -> CaptureSettings {
     let retained_warning = reader.one("slot_retained_warning", super::parse::number(1, i64::MAX as u64));
     let entries = reader.tables("source");
     let mut sources: Vec<SourceConfig> = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         match Entry(entry).source(variable, retained_warning) {
-            Ok(source) => sources.push(source),
+            Ok(source) => sources.push(match trusted {
+                Some(trusted) => source.trusting(trusted.file()),
+                None => source,
+            }),
             Err((problem, remedy)) => {
                 let name = entry.get("name").and_then(scalar).unwrap_or_default();
                 reader.fault(

@@ -7,6 +7,7 @@
 //!
 //! Nothing here reads the process's environment except [`Sources::from_process`].
 
+mod authorities;
 mod broker;
 mod capture;
 mod fault;
@@ -30,6 +31,7 @@ use ipnet::IpNet;
 use url::Url;
 
 pub(crate) use self::{
+    authorities::Authorities,
     broker::BrokerSettings,
     capture::{CaptureSettings, OutboxReading, slot_name},
     fault::{Fault, Faults},
@@ -58,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// The database.
     pub(crate) database: DatabaseSettings,
+    /// Certificate authorities that every client of this process trusts besides the public ones.
+    pub(crate) authorities: Option<Authorities>,
     /// At least one.
     pub(crate) listen: Vec<SocketAddr>,
     /// Bytes.
@@ -195,6 +199,8 @@ impl Settings {
 
 fn read(reader: &mut Reader, mode: Mode, sources: &Sources) -> Settings {
     let data_dir = PathBuf::from(reader.one("data_dir", |text| Ok(text.to_owned())));
+    let authorities = reader.optional("extra_ca_file", authorities::authorities);
+    let trusted = authorities.as_ref();
     Settings {
         database: read_database(reader, &data_dir),
         listen: reader.list("listen", address),
@@ -203,10 +209,10 @@ fn read(reader: &mut Reader, mode: Mode, sources: &Sources) -> Settings {
         bootstrap_token: reader.optional("bootstrap_token", bootstrap_token),
         secret_key: reader.optional("secret_key", secret_key),
         previous_secret_keys: reader.list("previous_secret_keys", secret_key),
-        capture: capture::read(reader, &|name| sources.variable(name)),
-        broker: broker::read(reader),
+        capture: capture::read(reader, &|name| sources.variable(name), trusted),
+        broker: broker::read(reader, trusted),
         delivery: read_delivery(reader, mode),
-        svix: svix::read(reader),
+        svix: svix::read(reader, trusted),
         dapr_app_token: reader.optional("dapr_app_token", app_token),
         retention: RetentionSettings {
             attempts: reader.one("retention_attempts", duration),
@@ -221,6 +227,7 @@ fn read(reader: &mut Reader, mode: Mode, sources: &Sources) -> Settings {
         },
         metrics: reader.one("metrics", boolean),
         otlp_endpoint: reader.optional("otlp_endpoint", http_url),
+        authorities,
         data_dir,
     }
 }

@@ -3,6 +3,7 @@
 use url::Url;
 
 use super::{
+    Authorities,
     parse::http_url,
     reader::{Problem, Reader},
     secret::Secret,
@@ -15,10 +16,12 @@ pub(crate) struct SvixSettings {
     pub(crate) url: Url,
     /// Of the Svix organization in which applications are made.
     pub(crate) token: Secret,
+    /// Certificate authorities trusted besides the public ones.
+    pub(crate) authorities: Option<Authorities>,
 }
 
 /// `None`: Demae delivers itself.
-pub(super) fn read(reader: &mut Reader) -> Option<SvixSettings> {
+pub(super) fn read(reader: &mut Reader, trusted: Option<&Authorities>) -> Option<SvixSettings> {
     let svix = reader.one("delivery_mode", is_svix);
     let url = reader.optional("svix_url", http_url);
     let token = reader.optional("svix_token", token);
@@ -48,6 +51,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<SvixSettings> {
     Some(SvixSettings {
         url: url?,
         token: token?,
+        authorities: trusted.cloned(),
     })
 }
 

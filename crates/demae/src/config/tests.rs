@@ -76,6 +76,19 @@ impl IntoIp for std::net::Ipv4Addr {
 }
 
 #[test]
+fn a_file_of_authorities_that_cannot_be_used_is_told_with_the_remedy() {
+    let found = faults(&variables(&[("DEMAE_EXTRA_CA_FILE", "/nowhere/ca.pem")]));
+    let [(setting, _, text)] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!(setting, "extra_ca_file");
+    assert!(
+        text.contains("/nowhere/ca.pem cannot be read") && text.contains("name a PEM file"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_flag_beats_a_variable_beats_the_file() {
     let mut sources = file("listen = [\"127.0.0.1:1\"]\nlog = \"warn\"\nconcurrency = 100\n");
     sources.variables = vec![

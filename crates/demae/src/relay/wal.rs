@@ -47,12 +47,15 @@ pub(crate) async fn own_outbox(
 
 /// How Demae's own outbox is followed.
 pub(crate) fn own_config(settings: &Settings) -> anyhow::Result<SourceConfig> {
-    let target: Target = settings
+    let mut target: Target = settings
         .database
         .url
         .expose()
         .parse()
         .context("database_url cannot be used for replication")?;
+    if let Some(trusted) = &settings.authorities {
+        target = target.trusting(trusted.file());
+    }
     let capture = &settings.capture;
     Ok(SourceConfig {
         slot: capture.outbox_slot.clone(),

@@ -73,6 +73,10 @@ fn client(settings: &Settings) -> anyhow::Result<DeliveryClient> {
     let client = DeliveryClient::new(
         &ClientSettings {
             policy: AddressPolicy::new(settings.delivery.allowed_networks.iter().copied()),
+            extra_roots: settings
+                .authorities
+                .as_ref()
+                .map_or_else(Vec::new, |trusted| trusted.certificates().to_vec()),
             ..ClientSettings::default()
         },
         Arc::new(SystemResolver::from_system()?),
@@ -101,4 +105,57 @@ fn engine_settings(settings: &Settings) -> anyhow::Result<EngineSettings> {
             ..Retention::default()
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use demae_delivery::client::{EndpointUrl, ErrorKind, OutgoingRequest, RESPONSE_BODY_LIMIT};
+    use demae_testkit::receiver::{Recorder, SelfSigned};
+
+    use super::*;
+    use crate::{
+        config::{Mode, Sources},
+        http_client::HttpClient,
+    };
+
+    fn settings(authorities: &str) -> Settings {
+        let variables = [
+            ("DEMAE_EXTRA_CA_FILE", authorities),
+            ("DEMAE_ALLOW_PRIVATE_ENDPOINTS", "127.0.0.0/8"),
+        ];
+        let sources = Sources {
+            variables: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..Sources::default()
+        };
+        Settings::load(&sources, Mode::Serve).unwrap()
+    }
+
+    #[tokio::test]
+    async fn further_authorities_are_trusted_by_deliveries_and_by_the_other_client() {
+        let certificate = SelfSigned::for_hosts(&["127.0.0.1"]);
+        let receiver = Recorder::start_tls(&certificate, &["h2", "http/1.1"]).await;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), certificate.pem()).unwrap();
+        for (authorities, trusted) in [(file.path().to_str().unwrap(), true), ("", false)] {
+            let settings = settings(authorities);
+            let url = EndpointUrl::parse(&receiver.url("/"), true).unwrap();
+            let request = OutgoingRequest {
+                url: &url,
+                headers: http::HeaderMap::new(),
+                body: Bytes::new(),
+                timeout: Duration::from_secs(20),
+                response_limit: RESPONSE_BODY_LIMIT,
+            };
+            let delivered = client(&settings).unwrap().exchange(request).await;
+            let kind = delivered.err().map(|failure| failure.kind);
+            assert_eq!(kind, (!trusted).then_some(ErrorKind::Tls));
+            let request = http::Request::get(receiver.url("/")).body(Bytes::new()).unwrap();
+            let http = HttpClient::trusting(settings.authorities.as_ref());
+            let answered = http.send(request, Duration::from_secs(20)).await;
+            assert_eq!(answered.is_ok(), trusted);
+        }
+    }
 }

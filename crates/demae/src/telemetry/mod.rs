@@ -54,7 +54,7 @@ impl Telemetry {
         #[cfg(feature = "otlp")]
         let traces = match &settings.otlp_endpoint {
             Some(endpoint) => {
-                let (traces, layer) = otlp::start(endpoint)?;
+                let (traces, layer) = otlp::start(endpoint, settings.authorities.as_ref())?;
                 layers.push(layer);
                 Some(traces)
             }

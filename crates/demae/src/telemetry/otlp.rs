@@ -17,7 +17,7 @@ use tracing_subscriber::Layer as _;
 use url::Url;
 
 use super::BoxedLayer;
-use crate::http_client::HttpClient;
+use crate::{config::Authorities, http_client::HttpClient};
 
 /// For one batch of spans.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,12 +37,13 @@ impl Traces {
     }
 }
 
-/// Begins to export to the collector at `endpoint`. Must be called within a tokio runtime.
-pub(super) fn start(endpoint: &Url) -> anyhow::Result<(Traces, BoxedLayer)> {
+/// Begins to export to the collector at `endpoint`, whose certificate may come from `trusted` as well. Must be called
+/// within a tokio runtime.
+pub(super) fn start(endpoint: &Url, trusted: Option<&Authorities>) -> anyhow::Result<(Traces, BoxedLayer)> {
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .with_http_client(ExportClient {
-            http: HttpClient::new(),
+            http: HttpClient::trusting(trusted),
             runtime: Handle::current(),
         })
         .with_endpoint(traces_url(endpoint))

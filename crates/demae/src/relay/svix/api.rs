@@ -55,7 +55,7 @@ impl Api {
             base.set_path(&format!("{}/", base.path()));
         }
         Ok(Self {
-            client: HttpClient::new(),
+            client: HttpClient::trusting(settings.authorities.as_ref()),
             base,
             authorization,
             clock,

@@ -36,6 +36,7 @@ async fn fixture_with(token: &str) -> Fixture {
     let settings = SvixSettings {
         url: stub.url().parse().unwrap(),
         token: Secret::new(token),
+        authorities: None,
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let rejections = Rejections::new(store.clone(), clock.clone());
