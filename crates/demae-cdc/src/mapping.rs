@@ -85,6 +85,10 @@ pub struct Mapping {
     pub event_type: Vec<String>,
     /// The payload: a JSON object.
     pub payload: Vec<String>,
+    /// The payload as text, which wins where it is not NULL. Need not exist.
+    pub raw: Vec<String>,
+    /// The headers as text, the same. Need not exist.
+    pub raw_headers: Vec<String>,
     /// The producer's headers: a JSON object or NULL. Need not exist.
     pub headers: Vec<String>,
     /// The W3C trace context. Need not exist.
@@ -109,6 +113,12 @@ impl From<Preset> for Mapping {
                 name: columns(&["event_name"]),
                 event_type: columns(&["event_type"]),
                 payload: columns(&["payload", "data"]),
+                raw: columns(if preset == Preset::Demae { &["raw"] } else { &[] }),
+                raw_headers: columns(if preset == Preset::Demae {
+                    &["raw_headers"]
+                } else {
+                    &[]
+                }),
                 headers: columns(&["headers"]),
                 traceparent: columns(&["traceparent"]),
                 created_at: columns(&["created_at", "occurred_at"]),
@@ -161,6 +171,8 @@ pub struct Layout {
     name: usize,
     event_type: usize,
     payload: usize,
+    raw: Option<usize>,
+    raw_headers: Option<usize>,
     headers: Option<usize>,
     traceparent: Option<usize>,
     created_at: Option<usize>,
@@ -198,6 +210,8 @@ impl Layout {
             name: need("name", &mapping.name)?,
             event_type: need("type", &mapping.event_type)?,
             payload: need("payload", &mapping.payload)?,
+            raw: find(&mapping.raw),
+            raw_headers: find(&mapping.raw_headers),
             headers: find(&mapping.headers),
             traceparent: find(&mapping.traceparent),
             created_at: find(&mapping.created_at),
@@ -226,14 +240,19 @@ impl Layout {
                 .parse()
                 .map_err(|_| format!("{} is no UUID", self.columns[at]))?,
         };
-        let (headers, trace) = split_trace(self.headers.and_then(text))?;
+        let raw_headers = self.raw_headers.and_then(text);
+        let (headers, trace) = split_trace(raw_headers.or_else(|| self.headers.and_then(text)))?;
+        let (payload_column, payload_text) = match self.raw.and_then(|at| Some((at, text(at)?))) {
+            Some(raw) => raw,
+            None => (self.payload, need(self.payload)?),
+        };
         let headers = self.with_columns(headers, row)?;
         Ok(Event {
             id: self.event_id(organization_id, need(self.id)?)?,
             organization_id,
             name: label(&self.columns[self.name], need(self.name)?)?,
             event_type: label(&self.columns[self.event_type], need(self.event_type)?)?,
-            data: payload(&self.columns[self.payload], need(self.payload)?)?,
+            data: payload(&self.columns[payload_column], payload_text)?,
             headers,
             traceparent: self.traceparent.and_then(text).and_then(traceparent).or(trace),
             created_at: self

@@ -1,6 +1,9 @@
 //! Classifies what can go wrong with the database, as far as callers act differently on it.
 
-use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
+use sea_orm::{
+    DbErr, RuntimeErr, SqlErr,
+    sqlx::{self, error::UnexpectedNullError},
+};
 
 /// A failed database operation.
 #[derive(Debug, thiserror::Error)]
@@ -75,8 +78,18 @@ impl StoreError {
             | Self::Conflict(cause)
             | Self::Reference(cause) => {
                 // SeaORM's own words add nothing to the library's.
-                sqlx_error(cause)
-                    .map_or_else(|| format!("{self}: {cause}"), |cause| format!("{self}: {cause}"))
+                match sqlx_error(cause) {
+                    Some(sqlx::Error::ColumnDecode { index, source })
+                        if source.is::<UnexpectedNullError>() =>
+                    {
+                        format!("{self}: column {index} is empty or has another form")
+                    }
+                    Some(sqlx::Error::ColumnDecode { index, source }) => {
+                        format!("{self}: column {index}: {source}")
+                    }
+                    Some(cause) => format!("{self}: {cause}"),
+                    None => format!("{self}: {cause}"),
+                }
             }
             other => other.to_string(),
         }

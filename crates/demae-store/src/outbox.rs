@@ -16,11 +16,11 @@ pub async fn append(transaction: &mut Transaction, event: &Event) -> Result<(), 
     let backend = connection.get_database_backend();
     let sql = match backend {
         sea_orm::DbBackend::Postgres => {
-            "INSERT INTO outbox_events (id, organization_id, event_name, event_type, payload, headers, traceparent, \
-             created_at) VALUES ($1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb, $7, to_timestamp($8::float8 / 1e6))"
+            "INSERT INTO outbox_events (id, organization_id, event_name, event_type, raw, raw_headers, traceparent, \
+             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, to_timestamp($8::float8 / 1e6))"
         }
         _ => {
-            "INSERT INTO outbox_events (id, organization_id, event_name, event_type, payload, headers, traceparent, \
+            "INSERT INTO outbox_events (id, organization_id, event_name, event_type, raw, raw_headers, traceparent, \
              created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, strftime('%Y-%m-%d %H:%M:%f', ?8 / 1e6, 'unixepoch'))"
         }
     };

@@ -197,3 +197,33 @@ proptest! {
         let _ = message_event(id.as_bytes(), "0/1", Timestamp::from_secs(1));
     }
 }
+
+#[test]
+fn text_columns_of_demaes_own_outbox_win_where_they_are_set() {
+    let row = |raw, payload| {
+        [
+            ("id", Some(ID)),
+            ("organization_id", Some(ORGANIZATION)),
+            ("event_name", Some("A")),
+            ("event_type", Some("a")),
+            ("payload", payload),
+            ("headers", Some(r#"{"h": 1}"#)),
+            ("raw", raw),
+            ("raw_headers", raw),
+        ]
+    };
+    let text = r#"{ "n":1.0,"n":1E5 }"#;
+    for payload in [None, Some("{}")] {
+        let event = read(&of(Preset::Demae), &row(Some(text), payload)).unwrap();
+        assert_eq!(event.data.get(), text);
+        assert_eq!(event.headers.unwrap().get(), text);
+    }
+    let event = read(&of(Preset::Demae), &row(None, Some("{}"))).unwrap();
+    assert_eq!(event.data.get(), "{}");
+    assert_eq!(event.headers.unwrap().get(), r#"{"h": 1}"#);
+    let neither = read(&of(Preset::Demae), &row(None, None)).unwrap_err();
+    assert_eq!(neither, "payload is NULL");
+    // In somebody else's table the name means nothing.
+    let event = read(&of(Preset::Seed), &row(Some("{"), Some("{}"))).unwrap();
+    assert_eq!(event.data.get(), "{}");
+}

@@ -19,7 +19,7 @@ use super::{
     lanes::Lanes,
     metric,
     scheduler::DueNotes,
-    source::{EventSource, SourceError},
+    source::{BATCH_BYTES, EventSource, SourceError},
     supervise::caught,
 };
 use crate::directory::{Directory, Snapshot};
@@ -80,14 +80,15 @@ impl Router {
     async fn route(&self, events: Vec<Event>) -> Result<(), StoreError> {
         let directory = self.directory.refresh().await?;
         let mut batch = Vec::new();
-        let mut width = 0;
+        let (mut width, mut bytes) = (0, 0);
         for event in events {
+            bytes += event.data.get().len();
             let routed = self.fan_out(event, &directory);
             width += routed.deliveries.len();
             batch.push(routed);
-            if width >= FAN_OUT_LIMIT {
+            if width >= FAN_OUT_LIMIT || bytes >= BATCH_BYTES {
                 self.write(std::mem::take(&mut batch)).await?;
-                width = 0;
+                (width, bytes) = (0, 0);
             }
         }
         self.write(batch).await
@@ -125,9 +126,44 @@ impl Router {
         }
     }
 
+    /// Writes a batch. If the database refuses a value of it, the batch is halved until the guilty event is alone, which
+    /// becomes a rejected one; its neighbours are routed.
     async fn write(&self, batch: Vec<RoutedMessage>) -> Result<(), StoreError> {
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            // One for each part: what is not known of one must not be believed of another.
+            let grant = self.grant();
+            // Caught here, because the places that were set aside must be given back.
+            let routed = caught("router", self.engine.route(&part, grant)).await;
+            let written = match routed.unwrap_or(Err(StoreError::Unreadable("routing panicked"))) {
+                Ok(new) => {
+                    self.hand_on(part, new, grant);
+                    Ok(())
+                }
+                Err(error) if error.is_data_error() && part.len() > 1 => {
+                    let rest = part.split_off(part.len() / 2);
+                    parts.extend([rest, part]);
+                    Ok(())
+                }
+                Err(error) => {
+                    // After any other failure nobody knows whether the rows were written.
+                    self.take_back(&part, (!error.is_data_error()).then_some(grant));
+                    self.reject(&part, error).await
+                }
+            };
+            if written.is_err() {
+                for part in &parts {
+                    self.take_back(part, None);
+                }
+                return written;
+            }
+        }
+        Ok(())
+    }
+
+    fn grant(&self) -> LeaseGrant {
         let now = self.clock.now();
-        let grant = match &self.hand_over {
+        match &self.hand_over {
             Some(to) => to.grants.grant(now),
             // Nothing is leased.
             None => LeaseGrant {
@@ -135,22 +171,38 @@ impl Router {
                 now,
                 until: now,
             },
-        };
-        // Caught here, because the places that were set aside must be given back.
-        let new = caught("router", self.engine.route(&batch, grant)).await;
-        let new = match new.unwrap_or(Err(StoreError::Unreadable("routing panicked"))) {
-            Ok(new) => new,
-            Err(error) => {
-                if let Some(to) = &self.hand_over {
-                    to.take_back(&batch, grant);
-                }
-                return Err(error);
-            }
-        };
+        }
+    }
+
+    /// Sets the only event of `part` aside, if it is what the database refused.
+    async fn reject(&self, part: &[RoutedMessage], error: StoreError) -> Result<(), StoreError> {
+        let [routed] = part else { return Err(error) };
+        if !error.is_data_error() {
+            return Err(error);
+        }
+        let reason = error.reason();
+        tracing::error!(
+            event = %routed.message.event_id.0,
+            reason,
+            "an event cannot be written; it is among the rejected events: see `demae dead-letters`"
+        );
+        self.engine
+            .reject(&routed.message, &reason, self.clock.now())
+            .await
+    }
+
+    fn take_back(&self, batch: &[RoutedMessage], doubtful: Option<LeaseGrant>) {
+        if let Some(to) = &self.hand_over {
+            to.take_back(batch, doubtful);
+        }
+    }
+
+    /// Gives written deliveries to the lanes.
+    fn hand_on(&self, batch: Vec<RoutedMessage>, new: Vec<bool>, grant: LeaseGrant) {
         for (routed, new) in batch.into_iter().zip(new) {
             metrics::counter!(metric::EVENTS_ROUTED).increment(u64::from(new));
             metrics::histogram!(metric::STAGE_SECONDS, "stage" => "route")
-                .record(now.since(routed.message.created_at).as_secs_f64());
+                .record(grant.now.since(routed.message.created_at).as_secs_f64());
             for delivery in routed.deliveries {
                 metrics::counter!(metric::DELIVERIES_CREATED).increment(u64::from(new));
                 if let Some(to) = &self.hand_over {
@@ -158,7 +210,6 @@ impl Router {
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -187,8 +238,8 @@ impl HandOver {
         }
     }
 
-    /// After a failure nobody knows whether the rows were written.
-    fn take_back(&self, batch: &[RoutedMessage], grant: LeaseGrant) {
+    /// Frees the places that were reserved. What was leased under `doubtful` may have been written all the same.
+    fn take_back(&self, batch: &[RoutedMessage], doubtful: Option<LeaseGrant>) {
         let leased = batch
             .iter()
             .flat_map(|routed| &routed.deliveries)
@@ -196,7 +247,9 @@ impl HandOver {
         for delivery in leased {
             self.lanes.unreserve(delivery.endpoint_id);
         }
-        self.grants.doubt(grant);
+        if let Some(grant) = doubtful {
+            self.grants.doubt(grant);
+        }
     }
 }
 
@@ -204,10 +257,17 @@ fn note_failure(error: &SourceError) {
     match error {
         SourceError::Store(error) => {
             metrics::counter!(metric::STORE_FAILURES, "part" => "router").increment(1);
-            tracing::warn!(
-                error = error as &dyn std::error::Error,
-                "the router could not reach the database; trying again"
-            );
+            if error.is_transient() {
+                tracing::warn!(
+                    error = error as &dyn std::error::Error,
+                    "the router could not reach the database; trying again"
+                );
+            } else {
+                tracing::error!(
+                    reason = error.reason(),
+                    "the router cannot read or write a row; trying again"
+                );
+            }
         }
         SourceError::Other(error) => {
             metrics::counter!(metric::SOURCE_FAILURES).increment(1);

@@ -9,6 +9,7 @@ mod crash;
 mod delivery;
 mod fairness;
 mod lost_answers;
+mod one_row;
 mod panics;
 mod relay;
 mod support;

@@ -15,6 +15,7 @@
 //! | waiting | leased | [`Engine::claim`], due and asked for by a lane |
 //! | leased | succeeded, failed, canceled | [`Engine::record`] by the holder of the lease |
 //! | leased | waiting | [`Engine::record`] with a retry or a release; [`Engine::recover_leases`] when the lease lapsed or its worker is gone; [`Engine::give_back`] when its worker knows nothing of it |
+//! | waiting | failed | [`Engine::claim`] cannot read it, or its message |
 //! | any but leased | waiting | a manual retry or a recovery (`repository::history`) |
 //!
 //! # Leases
@@ -31,6 +32,7 @@
 
 pub mod postgres;
 mod rows;
+mod set_aside;
 pub mod sqlite;
 
 use std::{collections::HashSet, sync::Arc};
@@ -229,7 +231,7 @@ impl Disposition {
 }
 
 /// A finished attempt, ready to be recorded.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct AttemptRecord {
     /// The attempt, which is the lease that allows it to be recorded.
     pub id: AttemptId,
@@ -299,6 +301,11 @@ pub struct Backlog {
     pub oldest_due: Option<Timestamp>,
 }
 
+/// The most text in a row of the outbox, in bytes. A larger row is set aside, not read.
+pub const PAYLOAD_LIMIT: usize = 16 * 1024 * 1024;
+/// Bytes of text after which a read of the outbox ends, with the row that reached it.
+pub const READ_LIMIT: usize = 8 * 1024 * 1024;
+
 /// Counting stops here: an exact million is not worth reading a million rows.
 pub const BACKLOG_COUNT_LIMIT: u64 = 1_000_000;
 
@@ -319,11 +326,19 @@ pub trait Engine: Send + Sync + 'static {
     /// without a reason: a reader must also look from time to time. One reader at a time; cancel-safe.
     async fn deliveries_changed(&self) -> HashSet<EndpointId>;
 
-    /// The oldest `limit` committed events that are not routed, in the order in which they were inserted.
+    /// The oldest committed events that are not routed, in the order in which they were inserted: at most `limit`, and
+    /// no more after [`READ_LIMIT`] bytes.
+    ///
+    /// A row that cannot be an event (of another type, not UTF-8, not JSON, larger than [`PAYLOAD_LIMIT`]) is moved to
+    /// the rejected events on the way, in one transaction: it neither stops what is behind it nor vanishes.
     ///
     /// Rows that become visible late (a transaction that inserted early and committed late) appear in a later call: an
     /// event is never passed over, because it stays until [`Engine::route`] takes it out by its id.
     async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError>;
+
+    /// Moves an event that could be read, and cannot be written as a message, to the rejected events and out of the
+    /// outbox, in one transaction.
+    async fn reject(&self, message: &Message, reason: &str, now: Timestamp) -> Result<(), StoreError>;
 
     /// Takes events out of the outbox that are now kept elsewhere, durably: by a broker. Those that are not there (any
     /// more) are no error.
@@ -340,7 +355,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn route(&self, messages: &[RoutedMessage], grant: LeaseGrant) -> Result<Vec<bool>, StoreError>;
 
     /// Leases due deliveries, the longest due of each lane first. Rows another worker is claiming are skipped.
-    /// `lanes` must name an endpoint at most once.
+    /// `lanes` must name an endpoint at most once. A delivery that cannot be read, or whose message cannot, fails with
+    /// the reason in its history.
     async fn claim(
         &self,
         lanes: &[LaneRequest],
@@ -352,7 +368,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn waiting_lanes(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError>;
 
     /// Records attempts and moves their deliveries on. Answers which deliveries were moved; one that was not had lost
-    /// its lease. All attempts are kept either way.
+    /// its lease. All attempts are kept either way; one with a value that the database refuses is kept without what came
+    /// from outside, and its neighbours are not affected.
     async fn record(&self, attempts: &[AttemptRecord]) -> Result<Vec<bool>, StoreError>;
 
     /// Gives leases back.

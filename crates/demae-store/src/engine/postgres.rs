@@ -17,9 +17,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use demae_event::{EndpointId, Event, EventId, Timestamp};
+use demae_event::{AttemptId, EndpointId, Event, EventId, Timestamp};
 use sea_orm::sqlx::{
-    self, Connection as _, FromRow, PgConnection, PgPool, Postgres, Row,
+    self, Connection as _, PgConnection, PgPool, Postgres, Row,
     postgres::{PgArguments, PgRow},
     query::Query,
 };
@@ -29,11 +29,13 @@ use uuid::Uuid;
 
 use super::{
     Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, Engine, LaneRequest, LeaseGrant, LeasedDelivery,
-    Release, RoutedMessage,
-    rows::{self, DueRow, OutboxRow},
+    Message, PAYLOAD_LIMIT, READ_LIMIT, Release, RoutedMessage,
+    rows::{self, Claimed, DueRow},
+    set_aside::{DESCRIBED, Hopeless, OUTBOX, ROUTER, RejectedRow, UnreadableRow, record_apart},
 };
 use crate::{
     StoreError,
+    repository::rejected::BODY_LIMIT,
     signals::{Board, Herald},
     silence::{Session, answer},
 };
@@ -115,6 +117,50 @@ impl PostgresEngine {
         session.answered();
         Ok(done.rows_affected())
     }
+
+    /// [`Engine::record`], all or nothing.
+    async fn record_together(&self, attempts: &[AttemptRecord]) -> Result<Vec<bool>, StoreError> {
+        if attempts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let moved = self
+            .rows(
+                sqlx::query(sql::RECORD)
+                    .bind(column(attempts, |a| a.id.0))
+                    .bind(column(attempts, |a| a.organization_id.0))
+                    .bind(column(attempts, |a| a.endpoint_id.0))
+                    .bind(column(attempts, |a| a.event_id.0))
+                    .bind(column(attempts, |a| rows::storable(&a.event_name)))
+                    .bind(column(attempts, |a| a.number as i32))
+                    .bind(column(attempts, |a| a.manual))
+                    .bind(column(attempts, |a| a.status as i16))
+                    .bind(column(attempts, |a| a.disposition.state() as i16))
+                    .bind(column(attempts, rows::next_attempt_at))
+                    .bind(column(attempts, |a| a.step as i32))
+                    .bind(column(attempts, |a| rows::storable(&a.url)))
+                    .bind(column(attempts, |a| a.http_status.map(i32::from)))
+                    .bind(column(attempts, |a| a.error_kind))
+                    .bind(column(attempts, |a| {
+                        a.error_detail.as_deref().map(rows::storable)
+                    }))
+                    .bind(column(attempts, |a| rows::storable(&a.request_headers)))
+                    .bind(column(attempts, |a| rows::storable(&a.response_headers)))
+                    .bind(column(attempts, |a| rows::storable(&a.response_body)))
+                    .bind(column(attempts, |a| a.duration_ms as i32))
+                    .bind(column(attempts, |a| a.started_at.as_micros())),
+            )
+            .await?;
+        Ok(rows::among(attempts.iter().map(|a| a.id.0), rows::ids(&moved)?))
+    }
+
+    /// Moves a row of the outbox to the rejected events, if it is still there.
+    async fn set_aside(&self, unreadable: &UnreadableRow) -> Result<(), StoreError> {
+        let mut session = Session::of(&self.pool).await?;
+        answer(set_aside(&mut session, unreadable)).await?;
+        session.answered();
+        unreadable.log();
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -151,22 +197,50 @@ impl Engine for PostgresEngine {
     }
 
     async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let floor = self
-            .floor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .next(Instant::now());
-        let rows = self
-            .rows(sqlx::query(sql::READ_OUTBOX).bind(floor).bind(i64::from(limit)))
-            .await?;
-        if let Some(last) = rows.last() {
-            let position = last.try_get::<i64, _>("position")?;
-            let mut floor = self.floor.lock().unwrap_or_else(PoisonError::into_inner);
-            floor.position = floor.position.max(position);
+        loop {
+            let floor = self
+                .floor
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .next(Instant::now());
+            let rows = self
+                .rows(
+                    sqlx::query(sql::READ_OUTBOX)
+                        .bind(floor)
+                        .bind(i64::from(limit))
+                        .bind(READ_LIMIT as i64)
+                        .bind(PAYLOAD_LIMIT as i64),
+                )
+                .await?;
+            let page = rows::outbox_page(&rows)?;
+            {
+                let mut floor = self.floor.lock().unwrap_or_else(PoisonError::into_inner);
+                floor.position = floor.position.max(page.last);
+            }
+            for row in &page.unreadable {
+                self.set_aside(row).await?;
+            }
+            if !page.events.is_empty() || page.unreadable.is_empty() {
+                return Ok(page.events);
+            }
         }
-        rows.iter()
-            .map(|row| OutboxRow::read(row)?.into_event())
-            .collect()
+    }
+
+    async fn reject(&self, message: &Message, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+        let mut session = Session::of(&self.pool).await?;
+        answer(async {
+            let mut transaction = session.begin().await?;
+            let rejected = RejectedRow::of_message(message, reason, now);
+            insert_rejected(&mut transaction, rejected, ROUTER).await?;
+            sqlx::query(sql::TAKE_OUT)
+                .bind(vec![message.event_id.0])
+                .execute(&mut *transaction)
+                .await?;
+            Ok::<_, StoreError>(transaction.commit().await?)
+        })
+        .await?;
+        session.answered();
+        Ok(())
     }
 
     async fn endpoints_version(&self) -> Result<i64, StoreError> {
@@ -233,42 +307,16 @@ impl Engine for PostgresEngine {
 
     async fn waiting_lanes(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
         let lanes = self.rows(sqlx::query(sql::WAITING_LANES)).await?;
-        let lanes = lanes.iter().map(FromRow::from_row).collect::<Result<_, _>>()?;
-        Ok(rows::lanes(lanes))
+        rows::lanes(&lanes)
     }
 
     async fn record(&self, attempts: &[AttemptRecord]) -> Result<Vec<bool>, StoreError> {
-        if attempts.is_empty() {
-            return Ok(Vec::new());
+        match self.record_together(attempts).await {
+            Err(error) if error.is_data_error() => {
+                record_apart(attempts, async |part| self.record_together(&part).await).await
+            }
+            recorded => recorded,
         }
-        let moved = self
-            .rows(
-                sqlx::query(sql::RECORD)
-                    .bind(column(attempts, |a| a.id.0))
-                    .bind(column(attempts, |a| a.organization_id.0))
-                    .bind(column(attempts, |a| a.endpoint_id.0))
-                    .bind(column(attempts, |a| a.event_id.0))
-                    .bind(column(attempts, |a| a.event_name.as_str()))
-                    .bind(column(attempts, |a| a.number as i32))
-                    .bind(column(attempts, |a| a.manual))
-                    .bind(column(attempts, |a| a.status as i16))
-                    .bind(column(attempts, |a| a.disposition.state() as i16))
-                    .bind(column(attempts, rows::next_attempt_at))
-                    .bind(column(attempts, |a| a.step as i32))
-                    .bind(column(attempts, |a| a.url.as_str()))
-                    .bind(column(attempts, |a| a.http_status.map(i32::from)))
-                    .bind(column(attempts, |a| a.error_kind))
-                    .bind(column(attempts, |a| {
-                        a.error_detail.as_deref().map(rows::storable)
-                    }))
-                    .bind(column(attempts, |a| a.request_headers.as_str()))
-                    .bind(column(attempts, |a| a.response_headers.as_str()))
-                    .bind(column(attempts, |a| rows::storable(&a.response_body)))
-                    .bind(column(attempts, |a| a.duration_ms as i32))
-                    .bind(column(attempts, |a| a.started_at.as_micros())),
-            )
-            .await?;
-        Ok(rows::among(attempts.iter().map(|a| a.id.0), rows::ids(&moved)?))
     }
 
     async fn release(&self, leases: &[Release]) -> Result<(), StoreError> {
@@ -338,6 +386,62 @@ impl Engine for PostgresEngine {
     }
 }
 
+async fn set_aside(connection: &mut PgConnection, unreadable: &UnreadableRow) -> Result<(), StoreError> {
+    let mut transaction = connection.begin().await?;
+    let row = sqlx::query(sql::DESCRIBE)
+        .bind(unreadable.position)
+        .bind(DESCRIBED)
+        .bind(BODY_LIMIT as i32)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    if let Some(row) = row {
+        let rejected = RejectedRow::of_row(&row, &unreadable.reason)?;
+        insert_rejected(&mut transaction, rejected, OUTBOX).await?;
+        sqlx::query(sql::TAKE_OUT_PLACE)
+            .bind(unreadable.position)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+async fn insert_rejected(
+    connection: &mut PgConnection,
+    rejected: RejectedRow,
+    source: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(sql::REJECT)
+        .bind(rejected.id)
+        .bind(source)
+        .bind(rejected.reason)
+        .bind(rejected.body)
+        .bind(rejected.body_size)
+        .bind(rejected.received_at)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn give_up(
+    connection: &mut PgConnection,
+    delivery: &Hopeless<(Uuid, Uuid)>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (endpoint, event) = delivery.place;
+    sqlx::query(sql::GIVE_UP)
+        .bind(endpoint)
+        .bind(event)
+        .bind(AttemptId::new(now).0)
+        .bind(delivery.number)
+        .bind(rows::storable(&delivery.delivered_name))
+        .bind(rows::storable(&delivery.reason))
+        .bind(now.as_micros())
+        .execute(connection)
+        .await?;
+    delivery.log();
+    Ok(())
+}
+
 /// [`Engine::claim`]: looks first, as the leases are made here.
 async fn claim(
     connection: &mut PgConnection,
@@ -353,8 +457,15 @@ async fn claim(
         .bind(grant.now.as_micros())
         .fetch_all(&mut *transaction)
         .await?;
-    let due = due.iter().map(DueRow::read).collect::<Result<_, _>>()?;
-    let leased = rows::lease(due, grant)?;
+    let place = |row: &PgRow| Ok::<_, sqlx::Error>((row.try_get("endpoint_id")?, row.try_get("event_id")?));
+    let due = due
+        .iter()
+        .map(|row| DueRow::read(row, place(row)?))
+        .collect::<Result<_, StoreError>>()?;
+    let Claimed { leased, hopeless } = rows::lease(due, grant);
+    for delivery in &hopeless {
+        give_up(&mut transaction, delivery, grant.now).await?;
+    }
     if !leased.is_empty() {
         sqlx::query(sql::LEASE)
             .bind(column(&leased, |l| l.endpoint_id.0))

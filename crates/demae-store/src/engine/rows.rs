@@ -1,4 +1,7 @@
-//! What both backends make of the columns they read.
+//! Decodes the columns that both backends read.
+//!
+//! Rows are decoded one by one: a row that cannot be read concerns itself only. What becomes of it is in
+//! [`super::set_aside`].
 
 use std::{
     borrow::Cow,
@@ -6,16 +9,22 @@ use std::{
     sync::Arc,
 };
 
-use demae_event::{AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp};
-use sea_orm::sqlx::{ColumnIndex, Database, Decode, Row, Type};
+use demae_event::{
+    AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp, subscription::MAX_NAME_LENGTH,
+};
+use sea_orm::sqlx::{self, ColumnIndex, Database, Decode, Row, Type, error::UnexpectedNullError};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{
     Appended, AttemptRecord, Backlog, DeliveryState, Disposition, LeaseGrant, LeasedDelivery, Message,
-    RoutedMessage,
+    PAYLOAD_LIMIT, RoutedMessage,
+    set_aside::{Hopeless, UnreadableRow},
 };
 use crate::StoreError;
+
+/// The last microsecond of the year 9999, after which times have no text.
+const LAST_MOMENT: i64 = 253_402_300_799_999_999;
 
 pub(super) const ENDPOINTS_VERSION: &str = "SELECT value FROM counters WHERE name = 'endpoints'";
 
@@ -23,6 +32,21 @@ pub(super) const ENDPOINTS_VERSION: &str = "SELECT value FROM counters WHERE nam
 pub(super) trait Readable<'r, D: Database>: Decode<'r, D> + Type<D> {}
 
 impl<'r, D: Database, T: Decode<'r, D> + Type<D>> Readable<'r, D> for T {}
+
+/// A column that must hold something. (SQLite gives 0 or an empty text for NULL to whoever does not ask.)
+fn need<'r, R: Row, T: Readable<'r, R::Database>>(row: &'r R, name: &'static str) -> Result<T, StoreError>
+where
+    &'static str: ColumnIndex<R>,
+{
+    let value: Option<T> = row.try_get(name)?;
+    value.ok_or_else(|| {
+        sqlx::Error::ColumnDecode {
+            index: format!("{name:?}"),
+            source: Box::new(UnexpectedNullError),
+        }
+        .into()
+    })
+}
 
 /// The ids in the first column.
 pub(super) fn ids<'r, R: Row>(rows: &'r [R]) -> Result<Vec<Uuid>, StoreError>
@@ -54,15 +78,42 @@ impl OutboxRow {
         i64: Readable<'r, R::Database>,
     {
         Ok(Self {
-            id: row.try_get("id")?,
-            organization_id: row.try_get("organization_id")?,
-            event_name: row.try_get("event_name")?,
-            event_type: row.try_get("event_type")?,
-            payload: row.try_get("payload")?,
+            id: need(row, "id")?,
+            organization_id: need(row, "organization_id")?,
+            event_name: need(row, "event_name")?,
+            event_type: need(row, "event_type")?,
+            payload: need(row, "payload")?,
             headers: row.try_get("headers")?,
             traceparent: row.try_get("traceparent")?,
-            created_at: row.try_get("created_at")?,
+            created_at: need(row, "created_at")?,
         })
+    }
+
+    /// Refuses what no source of events may offer.
+    fn checked(self) -> Result<Self, StoreError> {
+        let named = |name: &str| (1..=MAX_NAME_LENGTH).contains(&name.len());
+        if !named(&self.event_name) || !named(&self.event_type) {
+            return Err(StoreError::Unreadable(
+                "event_name or event_type is empty or too long",
+            ));
+        }
+        let is_object = |text: &str| text.trim_start().starts_with('{');
+        if !is_object(&self.payload) {
+            return Err(StoreError::Unreadable("payload is not a JSON object"));
+        }
+        if !self
+            .headers
+            .as_deref()
+            .is_none_or(|text| is_object(text) || text == "null")
+        {
+            return Err(StoreError::Unreadable("headers is not a JSON object"));
+        }
+        if !(0..=LAST_MOMENT).contains(&self.created_at) {
+            return Err(StoreError::Unreadable(
+                "created_at lies outside the years 1970 to 9999",
+            ));
+        }
+        Ok(self)
     }
 
     pub(super) fn into_event(self) -> Result<Event, StoreError> {
@@ -79,21 +130,72 @@ impl OutboxRow {
     }
 }
 
-/// A due delivery and its message's columns, as the claim reads them.
-pub(super) struct DueRow {
-    pub(super) endpoint_id: Uuid,
-    pub(super) due_at: i64,
-    pub(super) attempts: i32,
-    pub(super) step: i32,
-    pub(super) manual: bool,
-    pub(super) resume_state: Option<i16>,
-    pub(super) resume_due_at: Option<i64>,
-    pub(super) delivered_name: String,
-    pub(super) message: OutboxRow,
+/// What a read of the outbox found.
+#[derive(Debug, Default)]
+pub(super) struct OutboxPage {
+    pub(super) events: Vec<Event>,
+    pub(super) unreadable: Vec<UnreadableRow>,
+    /// The position of the last row, readable or not.
+    pub(super) last: i64,
 }
 
-impl DueRow {
-    pub(super) fn read<'r, R: Row>(row: &'r R) -> Result<Self, StoreError>
+/// Decodes rows of the outbox, in the order in which they came.
+pub(super) fn outbox_page<'r, R: Row>(rows: &'r [R]) -> Result<OutboxPage, StoreError>
+where
+    &'static str: ColumnIndex<R>,
+    Uuid: Readable<'r, R::Database>,
+    String: Readable<'r, R::Database>,
+    i64: Readable<'r, R::Database>,
+{
+    let mut page = OutboxPage {
+        events: Vec::with_capacity(rows.len()),
+        ..OutboxPage::default()
+    };
+    for row in rows {
+        let position = row.try_get("position")?;
+        page.last = page.last.max(position);
+        match outbox_event(row) {
+            Ok(event) => page.events.push(event),
+            Err(error) if error.is_unreadable() => page.unreadable.push(UnreadableRow {
+                position,
+                reason: error.reason(),
+            }),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(page)
+}
+
+fn outbox_event<'r, R: Row>(row: &'r R) -> Result<Event, StoreError>
+where
+    &'static str: ColumnIndex<R>,
+    Uuid: Readable<'r, R::Database>,
+    String: Readable<'r, R::Database>,
+    i64: Readable<'r, R::Database>,
+{
+    let size: i64 = row.try_get("size")?;
+    if size > PAYLOAD_LIMIT as i64 {
+        return Err(StoreError::Unreadable("the row has more than 16 MiB of text"));
+    }
+    OutboxRow::read(row)?.checked()?.into_event()
+}
+
+/// A due delivery and its message's columns, as the claim reads them. `place` is where to find it again.
+pub(super) struct DueRow<P> {
+    place: P,
+    endpoint_id: Uuid,
+    due_at: i64,
+    attempts: i32,
+    step: i32,
+    manual: bool,
+    resume: Option<(DeliveryState, Timestamp)>,
+    delivered_name: String,
+    message: OutboxRow,
+}
+
+impl<P: Copy> DueRow<P> {
+    /// Fails only if the database does; a row that cannot be read is a delivery that cannot be made.
+    pub(super) fn read<'r, R: Row>(row: &'r R, place: P) -> Result<Result<Self, Hopeless<P>>, StoreError>
     where
         &'static str: ColumnIndex<R>,
         Uuid: Readable<'r, R::Database>,
@@ -103,56 +205,114 @@ impl DueRow {
         i32: Readable<'r, R::Database>,
         i64: Readable<'r, R::Database>,
     {
+        match Self::read_columns(row, place) {
+            Ok(due) => Ok(Ok(due)),
+            Err(error) if error.is_unreadable() => Ok(Err(Hopeless {
+                place,
+                delivered_name: row.try_get("delivered_name").unwrap_or_default(),
+                number: row
+                    .try_get::<i32, _>("attempts")
+                    .unwrap_or_default()
+                    .saturating_add(1),
+                reason: error.reason(),
+            })),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_columns<'r, R: Row>(row: &'r R, place: P) -> Result<Self, StoreError>
+    where
+        &'static str: ColumnIndex<R>,
+        Uuid: Readable<'r, R::Database>,
+        String: Readable<'r, R::Database>,
+        bool: Readable<'r, R::Database>,
+        i16: Readable<'r, R::Database>,
+        i32: Readable<'r, R::Database>,
+        i64: Readable<'r, R::Database>,
+    {
+        if row.try_get::<Option<Uuid>, _>("id")?.is_none() {
+            return Err(StoreError::Unreadable("the message of the delivery is gone"));
+        }
+        let resume = match row.try_get::<Option<i16>, _>("resume_state")? {
+            Some(state) => Some((
+                DeliveryState::from_number(state)?,
+                Timestamp::from_micros(
+                    row.try_get::<Option<i64>, _>("resume_due_at")?
+                        .unwrap_or_default(),
+                ),
+            )),
+            None => None,
+        };
         Ok(Self {
-            endpoint_id: row.try_get("endpoint_id")?,
-            due_at: row.try_get("due_at")?,
-            attempts: row.try_get("attempts")?,
-            step: row.try_get("step")?,
-            manual: row.try_get("manual")?,
-            resume_state: row.try_get("resume_state")?,
-            resume_due_at: row.try_get("resume_due_at")?,
-            delivered_name: row.try_get("delivered_name")?,
+            place,
+            endpoint_id: need(row, "endpoint_id")?,
+            due_at: need(row, "due_at")?,
+            attempts: need(row, "attempts")?,
+            step: need(row, "step")?,
+            manual: need(row, "manual")?,
+            resume,
+            delivered_name: need(row, "delivered_name")?,
             message: OutboxRow::read(row)?,
         })
     }
 }
 
+/// What a claim found.
+pub(super) struct Claimed<P> {
+    pub(super) leased: Vec<LeasedDelivery>,
+    pub(super) hopeless: Vec<Hopeless<P>>,
+}
+
 /// Turns claimed rows into leases, the longest due first; deliveries of the same message share it.
-pub(super) fn lease(mut rows: Vec<DueRow>, grant: LeaseGrant) -> Result<Vec<LeasedDelivery>, StoreError> {
+pub(super) fn lease<P>(rows: Vec<Result<DueRow<P>, Hopeless<P>>>, grant: LeaseGrant) -> Claimed<P> {
+    let mut hopeless = Vec::new();
+    let mut due = Vec::with_capacity(rows.len());
+    for row in rows {
+        match row {
+            Ok(row) => due.push(row),
+            Err(row) => hopeless.push(row),
+        }
+    }
     // The statement reads each lane in this order, but a join promises none.
-    rows.sort_by_key(|row| row.due_at);
+    due.sort_by_key(|row| row.due_at);
+    let mut leased = Vec::with_capacity(due.len());
     let mut messages: HashMap<Uuid, Arc<Message>> = HashMap::new();
-    rows.into_iter()
-        .map(|row| {
-            let id = row.message.id;
-            let message = if let Some(message) = messages.get(&id) {
-                message.clone()
-            } else {
-                let message = Arc::new(Message::from(row.message.into_event()?));
-                messages.insert(id, message.clone());
-                message
-            };
-            let resume = match (row.resume_state, row.resume_due_at) {
-                (Some(state), due_at) => Some((
-                    DeliveryState::from_number(state)?,
-                    Timestamp::from_micros(due_at.unwrap_or_default()),
-                )),
-                (None, _) => None,
-            };
-            Ok(LeasedDelivery {
-                endpoint_id: EndpointId(row.endpoint_id),
-                lease: AttemptId::new(grant.now),
-                lease_until: grant.until,
-                due_at: Timestamp::from_micros(row.due_at),
-                attempts: row.attempts.unsigned_abs(),
-                step: row.step.unsigned_abs(),
-                manual: row.manual,
-                resume,
-                delivered_name: row.delivered_name,
-                message,
-            })
-        })
-        .collect()
+    for row in due {
+        let id = row.message.id;
+        let message = if let Some(message) = messages.get(&id) {
+            message.clone()
+        } else {
+            match row.message.into_event() {
+                Ok(event) => messages
+                    .entry(id)
+                    .insert_entry(Arc::new(Message::from(event)))
+                    .get()
+                    .clone(),
+                Err(error) => {
+                    hopeless.push(Hopeless {
+                        place: row.place,
+                        delivered_name: row.delivered_name,
+                        number: row.attempts.saturating_add(1),
+                        reason: error.reason(),
+                    });
+                    continue;
+                }
+            }
+        };
+        leased.push(LeasedDelivery {
+            endpoint_id: EndpointId(row.endpoint_id),
+            lease: AttemptId::new(grant.now),
+            lease_until: grant.until,
+            due_at: Timestamp::from_micros(row.due_at),
+            attempts: row.attempts.unsigned_abs(),
+            step: row.step.unsigned_abs(),
+            manual: row.manual,
+            resume: row.resume,
+            delivered_name: row.delivered_name,
+            message,
+        });
+    }
+    Claimed { leased, hopeless }
 }
 
 /// Which of `events` are among the ids that the database says it wrote; the second of two equal ids is a duplicate.
@@ -197,10 +357,40 @@ pub(super) fn storable(text: &str) -> Cow<'_, str> {
     }
 }
 
-pub(super) fn lanes(rows: Vec<(Uuid, i64)>) -> Vec<(EndpointId, Timestamp)> {
-    rows.into_iter()
-        .map(|(id, due_at)| (EndpointId(id), Timestamp::from_micros(due_at)))
-        .collect()
+fn lane<'r, R: Row>(row: &'r R) -> Result<(EndpointId, Timestamp), StoreError>
+where
+    usize: ColumnIndex<R>,
+    Uuid: Readable<'r, R::Database>,
+    i64: Readable<'r, R::Database>,
+{
+    Ok((
+        EndpointId(row.try_get(0)?),
+        Timestamp::from_micros(row.try_get(1)?),
+    ))
+}
+
+/// Lanes with something waiting. One whose row cannot be read is left out.
+pub(super) fn lanes<'r, R: Row>(rows: &'r [R]) -> Result<Vec<(EndpointId, Timestamp)>, StoreError>
+where
+    usize: ColumnIndex<R>,
+    Uuid: Readable<'r, R::Database>,
+    i64: Readable<'r, R::Database>,
+{
+    let mut lanes = Vec::with_capacity(rows.len());
+    for row in rows {
+        match lane(row) {
+            Ok(lane) => lanes.push(lane),
+            Err(error) if error.is_unreadable() => {
+                tracing::error!(
+                    table = "deliveries",
+                    reason = error.reason(),
+                    "a row cannot be read; it is left out"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(lanes)
 }
 
 pub(super) fn backlog<'r, R: Row>(

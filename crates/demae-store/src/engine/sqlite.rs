@@ -13,9 +13,9 @@
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
-use demae_event::{EndpointId, Event, EventId, Timestamp};
+use demae_event::{AttemptId, EndpointId, Event, EventId, Timestamp};
 use sea_orm::sqlx::{
-    self, Sqlite, SqliteConnection, SqlitePool,
+    self, Row as _, Sqlite, SqliteConnection, SqlitePool,
     query::Query,
     sqlite::{SqliteArguments, SqliteRow},
 };
@@ -24,10 +24,11 @@ use uuid::Uuid;
 
 use super::{
     Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, DeliveryState, Engine, LaneRequest, LeaseGrant,
-    LeasedDelivery, Message, NewDelivery, Release, RoutedMessage,
-    rows::{self, DueRow, OutboxRow},
+    LeasedDelivery, Message, NewDelivery, PAYLOAD_LIMIT, READ_LIMIT, Release, RoutedMessage,
+    rows::{self, Claimed, DueRow},
+    set_aside::{DESCRIBED, Hopeless, OUTBOX, ROUTER, RejectedRow, UnreadableRow, record_apart},
 };
-use crate::{StoreError, signals::Board};
+use crate::{StoreError, repository::rejected::BODY_LIMIT, signals::Board};
 
 #[cfg(test)]
 mod plans;
@@ -51,6 +52,45 @@ impl SqliteEngine {
 
     async fn begin(&self) -> Result<sqlx::Transaction<'static, Sqlite>, StoreError> {
         Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// [`Engine::record`], all or nothing.
+    async fn record_together(&self, attempts: &[AttemptRecord]) -> Result<Vec<bool>, StoreError> {
+        if attempts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut transaction = self.begin().await?;
+        // Asked before the leases are gone: in an UPDATE … FROM, RETURNING sees only the row as it is afterwards.
+        let held = run(&mut transaction, attempts, sql::HELD, |query, a| {
+            query.bind(a.id.0).bind(a.endpoint_id.0).bind(a.event_id.0)
+        })
+        .await?;
+        run(&mut transaction, attempts, sql::MOVE, bind_move).await?;
+        run(&mut transaction, attempts, sql::KEEP, bind_attempt).await?;
+        transaction.commit().await?;
+        Ok(rows::among(attempts.iter().map(|a| a.id.0), rows::ids(&held)?))
+    }
+
+    /// Moves a row of the outbox to the rejected events, if it is still there.
+    async fn set_aside(&self, unreadable: &UnreadableRow) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        let row = sqlx::query(sql::DESCRIBE)
+            .bind(unreadable.position)
+            .bind(DESCRIBED)
+            .bind(BODY_LIMIT as i64)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if let Some(row) = row {
+            let rejected = RejectedRow::of_row(&row, &unreadable.reason)?;
+            insert_rejected(&mut transaction, rejected, OUTBOX).await?;
+            sqlx::query(sql::TAKE_OUT_PLACE)
+                .bind(unreadable.position)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        unreadable.log();
+        Ok(())
     }
 }
 
@@ -113,13 +153,33 @@ impl Engine for SqliteEngine {
     }
 
     async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let rows = sqlx::query(sql::READ_OUTBOX)
-            .bind(limit)
-            .fetch_all(&self.read)
-            .await?;
-        rows.iter()
-            .map(|row| OutboxRow::read(row)?.into_event())
-            .collect()
+        loop {
+            let rows = sqlx::query(sql::READ_OUTBOX)
+                .bind(limit)
+                .bind(READ_LIMIT as i64)
+                .bind(PAYLOAD_LIMIT as i64)
+                .fetch_all(&self.read)
+                .await?;
+            let page = rows::outbox_page(&rows)?;
+            for row in &page.unreadable {
+                self.set_aside(row).await?;
+            }
+            if !page.events.is_empty() || page.unreadable.is_empty() {
+                return Ok(page.events);
+            }
+        }
+    }
+
+    async fn reject(&self, message: &Message, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        insert_rejected(
+            &mut transaction,
+            RejectedRow::of_message(message, reason, now),
+            ROUTER,
+        )
+        .await?;
+        take_out(&mut transaction, &[message.event_id]).await?;
+        Ok(transaction.commit().await?)
     }
 
     async fn endpoints_version(&self) -> Result<i64, StoreError> {
@@ -180,10 +240,13 @@ impl Engine for SqliteEngine {
                 .fetch_all(&mut *transaction)
                 .await?;
             for row in &found {
-                due.push(DueRow::read(row)?);
+                due.push(DueRow::read(row, row.try_get::<i64, _>("place")?)?);
             }
         }
-        let leased = rows::lease(due, grant)?;
+        let Claimed { leased, hopeless } = rows::lease(due, grant);
+        for delivery in &hopeless {
+            give_up(&mut transaction, delivery, grant.now).await?;
+        }
         run(&mut transaction, &leased, sql::LEASE, |query, delivery| {
             query
                 .bind(delivery.endpoint_id.0)
@@ -198,24 +261,17 @@ impl Engine for SqliteEngine {
     }
 
     async fn waiting_lanes(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
-        let lanes = sqlx::query_as(sql::WAITING_LANES).fetch_all(&self.read).await?;
-        Ok(rows::lanes(lanes))
+        let lanes = sqlx::query(sql::WAITING_LANES).fetch_all(&self.read).await?;
+        rows::lanes(&lanes)
     }
 
     async fn record(&self, attempts: &[AttemptRecord]) -> Result<Vec<bool>, StoreError> {
-        if attempts.is_empty() {
-            return Ok(Vec::new());
+        match self.record_together(attempts).await {
+            Err(error) if error.is_data_error() => {
+                record_apart(attempts, async |part| self.record_together(&part).await).await
+            }
+            recorded => recorded,
         }
-        let mut transaction = self.begin().await?;
-        // Asked before the leases are gone: in an UPDATE … FROM, RETURNING sees only the row as it is afterwards.
-        let held = run(&mut transaction, attempts, sql::HELD, |query, a| {
-            query.bind(a.id.0).bind(a.endpoint_id.0).bind(a.event_id.0)
-        })
-        .await?;
-        run(&mut transaction, attempts, sql::MOVE, bind_move).await?;
-        run(&mut transaction, attempts, sql::KEEP, bind_attempt).await?;
-        transaction.commit().await?;
-        Ok(rows::among(attempts.iter().map(|a| a.id.0), rows::ids(&held)?))
     }
 
     async fn release(&self, leases: &[Release]) -> Result<(), StoreError> {
@@ -313,6 +369,47 @@ fn bind_event<'q>(query: Bound<'q>, event: &'q Event) -> Bound<'q> {
         .bind(event.created_at.as_micros())
 }
 
+async fn insert_rejected(
+    connection: &mut SqliteConnection,
+    rejected: RejectedRow,
+    source: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(sql::REJECT)
+        .bind(rejected.id)
+        .bind(source)
+        .bind(rejected.reason)
+        .bind(rejected.body)
+        .bind(rejected.body_size)
+        .bind(rejected.received_at)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn give_up(
+    connection: &mut SqliteConnection,
+    delivery: &Hopeless<i64>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let [keep, fail] = sql::GIVE_UP;
+    sqlx::query(keep)
+        .bind(delivery.place)
+        .bind(AttemptId::new(now).0)
+        .bind(delivery.number)
+        .bind(&delivery.delivered_name)
+        .bind(&delivery.reason)
+        .bind(now.as_micros())
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(fail)
+        .bind(delivery.place)
+        .bind(delivery.number)
+        .execute(connection)
+        .await?;
+    delivery.log();
+    Ok(())
+}
+
 /// Takes events out of the outbox.
 async fn take_out(connection: &mut SqliteConnection, events: &[EventId]) -> Result<(), StoreError> {
     let gone = run(connection, events, sql::TAKE_OUT, |query, id| query.bind(id.0)).await?;
@@ -372,17 +469,17 @@ fn bind_attempt<'q>(query: Bound<'q>, attempt: &'q AttemptRecord) -> Bound<'q> {
         .bind(attempt.id.0)
         .bind(attempt.endpoint_id.0)
         .bind(attempt.event_id.0)
-        .bind(&attempt.event_name)
+        .bind(rows::storable(&attempt.event_name))
         .bind(attempt.number)
         .bind(attempt.manual)
         .bind(attempt.status as i16)
         .bind(rows::next_attempt_at(attempt))
-        .bind(&attempt.url)
+        .bind(rows::storable(&attempt.url))
         .bind(attempt.http_status)
         .bind(attempt.error_kind)
         .bind(attempt.error_detail.as_deref().map(rows::storable))
-        .bind(&attempt.request_headers)
-        .bind(&attempt.response_headers)
+        .bind(rows::storable(&attempt.request_headers))
+        .bind(rows::storable(&attempt.response_headers))
         .bind(rows::storable(&attempt.response_body))
         .bind(attempt.duration_ms)
         .bind(attempt.started_at.as_micros())

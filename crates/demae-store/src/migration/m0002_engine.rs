@@ -51,9 +51,10 @@ async fn outbox(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             columns.check(Expr::cust(sqlite_is_uuid(column)));
         }
         columns.check(Expr::cust(
-            "json_valid(payload) AND (headers IS NULL OR json_valid(headers))",
+            "json_valid(COALESCE(raw, payload)) AND json_valid(COALESCE(raw_headers, headers, '{}'))",
         ));
     }
+    columns.check(Expr::cust("raw IS NOT NULL OR payload IS NOT NULL"));
     manager
         .create_table(
             columns
@@ -68,7 +69,7 @@ async fn outbox(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(uuid("organization_id"))
                 .col(text("event_name"))
                 .col(text("event_type"))
-                .col(ColumnDef::new(Alias::new("payload")).json_binary().not_null())
+                .col(ColumnDef::new(Alias::new("payload")).json_binary())
                 .col(ColumnDef::new(Alias::new("headers")).json_binary())
                 .col(optional(text("traceparent")))
                 .col(
@@ -77,13 +78,26 @@ async fn outbox(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                         .not_null()
                         .default(Expr::current_timestamp()),
                 )
+                // The payload and the headers as text, byte for byte; where set they win over the columns above.
+                .col(optional(text("raw")))
+                .col(optional(text("raw_headers")))
                 .to_owned(),
         )
         .await?;
+    if postgres {
+        manager.get_connection().execute_unprepared(POSTGRES_SIZE).await?;
+    }
     manager
         .create_index(unique("outbox_events_id", "outbox_events", &["id"]))
         .await
 }
+
+/// How many bytes of text a reader gets, counted by whoever writes the row: `jsonb` keeps `1e100000` in a dozen bytes and
+/// writes it out in a hundred thousand, so a reader could not ask for the length without paying for it.
+const POSTGRES_SIZE: &str = "ALTER TABLE outbox_events ADD COLUMN size integer NOT NULL GENERATED ALWAYS AS (
+    octet_length(event_name) + octet_length(event_type) + COALESCE(octet_length(traceparent), 0)
+    + COALESCE(octet_length(raw), octet_length(payload::text))
+    + COALESCE(octet_length(raw_headers), octet_length(headers::text), 0)) STORED";
 
 /// 16 bytes, or the 36 characters of a hyphenated UUID in lower case.
 fn sqlite_is_uuid(column: &str) -> String {

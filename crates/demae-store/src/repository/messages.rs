@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{Listing, PAGE_BYTES, Page, page::within};
 use crate::{
     StoreError, Transaction,
-    engine::{DeliveryState, Message},
+    engine::{DeliveryState, Message, PAYLOAD_LIMIT},
     entity::{
         delivery, endpoint,
         message::{ActiveModel, Column, Entity, Model},
@@ -155,15 +155,21 @@ pub async fn find_unrouted(
     // Writers in other languages may have left an id as text in SQLite.
     let (sql, ids): (_, Vec<sea_orm::Value>) = if backend == DbBackend::Postgres {
         (
-            "SELECT id AS event_id, organization_id, event_name, event_type, payload::text AS payload, \
-             headers::text AS headers, traceparent, (extract(epoch FROM created_at) * 1e6)::bigint AS created_at \
-             FROM outbox_events WHERE id = $1 AND organization_id = $2",
-            vec![event.0.into(), organization.0.into()],
+            "SELECT id AS event_id, organization_id, event_name, event_type, COALESCE(raw, payload::text) AS payload, \
+             COALESCE(raw_headers, headers::text) AS headers, traceparent, \
+             (extract(epoch FROM created_at) * 1e6)::bigint AS created_at \
+             FROM outbox_events WHERE id = $1 AND organization_id = $2 AND size <= $3",
+            vec![
+                event.0.into(),
+                organization.0.into(),
+                (PAYLOAD_LIMIT as i64).into(),
+            ],
         )
     } else {
         (
-            "SELECT ?1 AS event_id, ?2 AS organization_id, event_name, event_type, payload, headers, traceparent, \
-             COALESCE(CAST(unixepoch(created_at, 'subsec') * 1000000 AS INTEGER), 0) AS created_at \
+            "SELECT ?1 AS event_id, ?2 AS organization_id, event_name, event_type, \
+             CAST(COALESCE(raw, payload) AS TEXT) AS payload, CAST(COALESCE(raw_headers, headers) AS TEXT) AS headers, \
+             traceparent, COALESCE(CAST(unixepoch(created_at, 'subsec') * 1000000 AS INTEGER), 0) AS created_at \
              FROM outbox_events WHERE id IN (?1, ?3) AND organization_id IN (?2, ?4)",
             vec![
                 event.0.into(),

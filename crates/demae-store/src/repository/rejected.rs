@@ -56,6 +56,11 @@ pub struct NewRejected<'a> {
     pub body: &'a [u8],
 }
 
+/// A reason as the table takes it.
+pub(crate) fn short_reason(reason: &str) -> String {
+    reason[..reason.floor_char_boundary(REASON_LIMIT)].replace('\0', "\u{fffd}")
+}
+
 /// Keeps it; answers its id.
 pub async fn insert(
     transaction: &mut Transaction,
@@ -64,11 +69,10 @@ pub async fn insert(
 ) -> Result<Uuid, StoreError> {
     let id = new_uuid(now);
     let kept = rejected.body.len().min(BODY_LIMIT);
-    let reason = &rejected.reason[..rejected.reason.floor_char_boundary(REASON_LIMIT)];
     let row = ActiveModel::from(Model {
         id,
         source: rejected.source.replace('\0', "\u{fffd}"),
-        reason: reason.replace('\0', "\u{fffd}"),
+        reason: short_reason(rejected.reason),
         body: rejected.body[..kept].to_vec(),
         body_size: rejected.body.len() as i64,
         received_at: now.as_micros(),

@@ -16,21 +16,47 @@
 
 pub(super) const APPEND: &str = "
     INSERT INTO outbox_events
-        (id, organization_id, event_name, event_type, payload, headers, traceparent, created_at)
-    SELECT e.id, e.organization_id, e.event_name, e.event_type, e.payload::jsonb, e.headers::jsonb, e.traceparent,
+        (id, organization_id, event_name, event_type, raw, raw_headers, traceparent, created_at)
+    SELECT e.id, e.organization_id, e.event_name, e.event_type, e.raw, e.raw_headers, e.traceparent,
            to_timestamp(e.created_at / 1e6)
     FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
          WITH ORDINALITY
-         AS e (id, organization_id, event_name, event_type, payload, headers, traceparent, created_at, place)
+         AS e (id, organization_id, event_name, event_type, raw, raw_headers, traceparent, created_at, place)
     WHERE (SELECT m.event_id FROM messages m WHERE m.event_id >= e.id ORDER BY m.event_id LIMIT 1) IS DISTINCT FROM e.id
     ORDER BY e.place
     ON CONFLICT (id) DO NOTHING
     RETURNING id";
 
+/// `$2` rows or `$3` bytes, whichever ends first, but one row at least. Of a row of more than `$4` bytes nothing is read
+/// but its size. `size` is a stored column, so nothing large is unpacked to be counted.
 pub(super) const READ_OUTBOX: &str = "
-    SELECT position, id, organization_id, event_name, event_type, payload::text, headers::text, traceparent,
-           CASE WHEN isfinite(created_at) THEN (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint ELSE 0 END AS created_at
-    FROM outbox_events WHERE position > $1 ORDER BY position LIMIT $2";
+    SELECT position, size::bigint AS size, id, organization_id,
+           CASE WHEN size <= $4 THEN event_name END AS event_name,
+           CASE WHEN size <= $4 THEN event_type END AS event_type,
+           CASE WHEN size <= $4 THEN COALESCE(raw, payload::text) END AS payload,
+           CASE WHEN size <= $4 THEN COALESCE(raw_headers, headers::text) END AS headers,
+           CASE WHEN size <= $4 THEN traceparent END AS traceparent,
+           CASE WHEN created_at BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'
+                THEN (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint END AS created_at
+    FROM (SELECT *, SUM(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS bytes_before
+          FROM (SELECT * FROM outbox_events WHERE position > $1 ORDER BY position LIMIT $2) page) counted
+    WHERE bytes_before < $3";
+
+/// A row for people to look at, all of it as text, its long texts cut at `$3`; without payload and headers if it has more
+/// than `$2` bytes.
+pub(super) const DESCRIBE: &str = "
+    SELECT id::text AS id, organization_id::text AS organization_id, left(event_name, 1000) AS event_name,
+           left(event_type, 1000) AS event_type,
+           CASE WHEN size <= $2 THEN left(COALESCE(raw, payload::text), $3) END AS payload,
+           CASE WHEN size <= $2 THEN left(COALESCE(raw_headers, headers::text), $3) END AS headers,
+           left(traceparent, 1000) AS traceparent, created_at::text AS created_at, size::bigint AS size,
+           (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint AS now
+    FROM outbox_events WHERE position = $1 FOR UPDATE";
+
+pub(super) const REJECT: &str = "
+    INSERT INTO rejected_events (id, source, reason, body, body_size, received_at) VALUES ($1, $2, $3, $4, $5, $6)";
+
+pub(super) const TAKE_OUT_PLACE: &str = "DELETE FROM outbox_events WHERE position = $1";
 
 /// `IS TRUE` keeps the planner from turning `IN` into a join, which without hash joins would compare every delivery
 /// with every message; like this it looks them up in a hash table.
@@ -61,7 +87,7 @@ pub(super) const ROUTE: &str = "
 pub(super) const TAKE_OUT: &str = "DELETE FROM outbox_events WHERE id = ANY ($1::uuid[])";
 
 pub(super) const CLAIM: &str = "
-    SELECT d.endpoint_id, d.due_at, d.attempts, d.step, d.manual, d.resume_state, d.resume_due_at, d.delivered_name,
+    SELECT d.endpoint_id, d.event_id, d.due_at, d.attempts, d.step, d.manual, d.resume_state, d.resume_due_at, d.delivered_name,
            m.event_id AS id, m.organization_id, m.event_name, m.event_type, m.payload, m.headers, m.traceparent,
            m.created_at
     FROM UNNEST($1::uuid[], $2::int[]) AS l (endpoint_id, most)
@@ -71,8 +97,22 @@ pub(super) const CLAIM: &str = "
         ORDER BY w.due_at LIMIT l.most
         FOR UPDATE SKIP LOCKED
     ) d
-    CROSS JOIN LATERAL (SELECT * FROM messages f WHERE f.event_id >= d.event_id ORDER BY f.event_id LIMIT 1) m
-    WHERE m.event_id = d.event_id";
+    LEFT JOIN LATERAL (SELECT * FROM messages f WHERE f.event_id >= d.event_id ORDER BY f.event_id LIMIT 1) m
+        ON m.event_id = d.event_id";
+
+/// Gives a delivery up that cannot be made, with an entry in the history that says why.
+pub(super) const GIVE_UP: &str = "
+    WITH failed AS (
+        UPDATE deliveries d SET state = 3, attempts = $4, lease = NULL, worker_id = NULL, manual = false,
+                                resume_state = NULL, resume_due_at = NULL
+        WHERE d.endpoint_id = $1 AND d.event_id = $2
+        RETURNING d.organization_id, d.endpoint_id, d.event_id
+    )
+    INSERT INTO attempts
+        (organization_id, id, endpoint_id, event_id, event_name, number, manual, status, url, error_kind, error_detail,
+         request_headers, response_headers, response_body, duration_ms, started_at)
+    SELECT organization_id, $3, endpoint_id, event_id, $5, $4, false, 2, '', 'unreadable', $6, '{}', '{}', '', 0, $7
+    FROM failed";
 
 pub(super) const LEASE: &str = "
     UPDATE deliveries d SET state = 1, due_at = $4, lease = l.lease, worker_id = $5
@@ -148,5 +188,6 @@ pub(super) const BACKLOG: &str = "
     SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM outbox_events LIMIT $1) o) AS unrouted,
            (SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE state = 0 LIMIT $1) w) AS waiting,
            (SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE state = 1 LIMIT $1) l) AS leased,
-           (SELECT CASE WHEN isfinite(created_at) THEN (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint ELSE 0 END
+           (SELECT CASE WHEN created_at BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'
+                        THEN (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint ELSE 0 END
             FROM outbox_events ORDER BY position LIMIT 1) AS oldest_unrouted";

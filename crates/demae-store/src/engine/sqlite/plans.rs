@@ -44,7 +44,10 @@ const MULTI_ROW: [(sql::MultiRow, &[&str]); 10] = [
 const SINGLE: [(&str, &[&str]); 3] = [
     (
         sql::CLAIM,
-        &["deliveries_waiting (endpoint_id=? AND due_at<?)", MESSAGE_BY_KEY],
+        &[
+            "deliveries_waiting (endpoint_id=? AND due_at<?)",
+            "sqlite_autoindex_messages_1 (event_id=?) LEFT-JOIN",
+        ],
     ),
     (
         sql::WAITING_LANES,
@@ -91,8 +94,15 @@ async fn assert_all(store: &Store) {
     for (statement, indices) in SINGLE {
         assert_uses(store, statement, indices).await;
     }
-    // In the order of the rowid, which is the position; the limit ends it.
-    assert_eq!(plan(store, sql::READ_OUTBOX).await, ["SCAN outbox_events"]);
+    // Counted in the order of the rowid, which is the position; the limit ends it. Then each row by its position.
+    let read = plan(store, sql::READ_OUTBOX).await;
+    assert!(!read.iter().any(|line| line.contains("TEMP B-TREE")), "{read:#?}");
+    for step in [
+        "SCAN outbox_events",
+        "SEARCH o USING INTEGER PRIMARY KEY (rowid=?)",
+    ] {
+        assert!(read.iter().any(|line| line == step), "{read:#?}");
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ pub(super) fn text((before, columns, after): MultiRow, rows: usize) -> AssertSql
 
 pub(super) const APPEND: MultiRow = (
     "INSERT INTO outbox_events
-         (id, organization_id, event_name, event_type, payload, headers, traceparent, created_at)
+         (id, organization_id, event_name, event_type, raw, raw_headers, traceparent, created_at)
      SELECT column1, column2, column3, column4, column5, column6, column7,
             strftime('%Y-%m-%d %H:%M:%f', column8 / 1e6, 'unixepoch') FROM (",
     8,
@@ -24,14 +24,52 @@ pub(super) const APPEND: MultiRow = (
      ON CONFLICT (id) DO NOTHING RETURNING id",
 );
 
-/// Other programs may write ids as text; the reader wants bytes.
+/// `?1` rows or `?2` bytes, whichever ends first, but one row at least. Of a row of more than `?3` bytes nothing is read
+/// but its size, which SQLite knows without reading the text.
+///
+/// Other programs may write ids as text, where the reader wants bytes, and texts as bytes.
 pub(super) const READ_OUTBOX: &str = "
-    SELECT CASE typeof(id) WHEN 'blob' THEN id ELSE unhex(id, '-') END AS id,
+    SELECT o.position, p.size,
+           CASE typeof(id) WHEN 'blob' THEN id ELSE unhex(id, '-') END AS id,
            CASE typeof(organization_id) WHEN 'blob' THEN organization_id ELSE unhex(organization_id, '-') END
                AS organization_id,
-           event_name, event_type, payload, headers, traceparent,
-           COALESCE(CAST(ROUND(unixepoch(created_at, 'subsec') * 1000) AS INTEGER) * 1000, 0) AS created_at
-    FROM outbox_events ORDER BY position LIMIT ?";
+           CASE WHEN size <= ?3 THEN CAST(event_name AS TEXT) END AS event_name,
+           CASE WHEN size <= ?3 THEN CAST(event_type AS TEXT) END AS event_type,
+           CASE WHEN size <= ?3 THEN CAST(COALESCE(raw, payload) AS TEXT) END AS payload,
+           CASE WHEN size <= ?3 THEN CAST(COALESCE(raw_headers, headers) AS TEXT) END AS headers,
+           CASE WHEN size <= ?3 THEN CAST(traceparent AS TEXT) END AS traceparent,
+           CAST(ROUND(unixepoch(created_at, 'subsec') * 1000) AS INTEGER) * 1000 AS created_at
+    FROM (SELECT position, size, SUM(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS bytes_before
+          FROM (SELECT position,
+                       octet_length(event_name) + octet_length(event_type) + COALESCE(octet_length(traceparent), 0)
+                       + COALESCE(octet_length(raw), octet_length(payload), 0)
+                       + COALESCE(octet_length(raw_headers), octet_length(headers), 0) AS size
+                FROM outbox_events ORDER BY position LIMIT ?1)) p
+    CROSS JOIN outbox_events o ON o.position = p.position
+    WHERE p.bytes_before < ?2";
+
+/// A row for people to look at, as bytes, its long texts cut at `?3`; without payload and headers if it has more than `?2`
+/// bytes.
+pub(super) const DESCRIBE: &str = "
+    SELECT CASE typeof(id) WHEN 'blob' THEN hex(id) ELSE id END AS id,
+           CASE typeof(organization_id) WHEN 'blob' THEN hex(organization_id) ELSE organization_id END
+               AS organization_id,
+           substr(CAST(event_name AS BLOB), 1, 1000) AS event_name,
+           substr(CAST(event_type AS BLOB), 1, 1000) AS event_type,
+           CASE WHEN size <= ?2 THEN substr(CAST(COALESCE(raw, payload) AS BLOB), 1, ?3) END AS payload,
+           CASE WHEN size <= ?2 THEN substr(CAST(COALESCE(raw_headers, headers) AS BLOB), 1, ?3) END AS headers,
+           substr(CAST(traceparent AS BLOB), 1, 1000) AS traceparent,
+           substr(CAST(created_at AS BLOB), 1, 1000) AS created_at, size,
+           CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000 AS now
+    FROM (SELECT *, COALESCE(octet_length(event_name), 0) + COALESCE(octet_length(event_type), 0)
+                    + COALESCE(octet_length(raw), octet_length(payload), 0)
+                    + COALESCE(octet_length(raw_headers), octet_length(headers), 0) AS size
+          FROM outbox_events WHERE position = ?1)";
+
+pub(super) const REJECT: &str = "
+    INSERT INTO rejected_events (id, source, reason, body, body_size, received_at) VALUES (?, ?, ?, ?, ?, ?)";
+
+pub(super) const TAKE_OUT_PLACE: &str = "DELETE FROM outbox_events WHERE position = ?";
 
 pub(super) const TAKE_OUT: MultiRow = ("DELETE FROM outbox_events WHERE id IN (", 1, ") RETURNING 1");
 
@@ -51,11 +89,22 @@ pub(super) const DELIVERIES: MultiRow = (
 );
 
 pub(super) const CLAIM: &str = "
-    SELECT d.endpoint_id, d.due_at, d.attempts, d.step, d.manual, d.resume_state, d.resume_due_at, d.delivered_name,
-           m.event_id AS id, m.organization_id, m.event_name, m.event_type, m.payload, m.headers, m.traceparent,
-           m.created_at
-    FROM deliveries d JOIN messages m ON m.event_id = d.event_id
+    SELECT d.rowid AS place, d.endpoint_id, d.due_at, d.attempts, d.step, d.manual, d.resume_state, d.resume_due_at,
+           d.delivered_name, m.event_id AS id, m.organization_id, m.event_name, m.event_type, m.payload, m.headers,
+           m.traceparent, m.created_at
+    FROM deliveries d LEFT JOIN messages m ON m.event_id = d.event_id
     WHERE d.endpoint_id = ? AND d.state = 0 AND d.due_at <= ? ORDER BY d.due_at LIMIT ?";
+
+/// Gives a delivery up that cannot be made, with an entry in the history that says why: first the entry.
+pub(super) const GIVE_UP: [&str; 2] = [
+    "INSERT INTO attempts
+         (organization_id, id, endpoint_id, event_id, event_name, number, manual, status, url, error_kind, error_detail,
+          request_headers, response_headers, response_body, duration_ms, started_at)
+     SELECT organization_id, ?2, endpoint_id, event_id, ?4, ?3, false, 2, '', 'unreadable', ?5, '{}', '{}', '', 0, ?6
+     FROM deliveries WHERE rowid = ?1",
+    "UPDATE deliveries SET state = 3, attempts = ?2, lease = NULL, worker_id = NULL, manual = false, resume_state = NULL,
+                           resume_due_at = NULL WHERE rowid = ?1",
+];
 
 pub(super) const LEASE: MultiRow = (
     "UPDATE deliveries SET state = 1, due_at = l.column4, lease = l.column3, worker_id = l.column5 FROM (",

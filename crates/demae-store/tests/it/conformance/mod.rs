@@ -8,3 +8,4 @@ mod overview;
 mod record;
 mod route;
 mod signals;
+mod unreadable;
