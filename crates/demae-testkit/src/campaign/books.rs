@@ -160,6 +160,11 @@ impl Books {
         *self.pages().refusals.entry(what.to_owned()).or_default() += 1;
     }
 
+    /// How many were.
+    pub(super) fn refused(&self) -> u64 {
+        self.pages().refusals.values().sum()
+    }
+
     /// Something that must never happen.
     pub(super) fn note_fault(&self, fault: String) {
         self.0.note_fault(fault);

@@ -1,12 +1,12 @@
-//! The bystander: a tenant with ordinary traffic, whose every request must be answered by success while others do harm.
+//! The bystander: a tenant with ordinary traffic, whose requests must be answered by success while others do harm.
 //!
 //! It writes one event at a time and waits for the answer, over HTTP (events of its own, and customers whose event is written
-//! with them) and in SQL. Beside it an orchestrator asks whether the program lives and is ready, on connections of its own.
+//! with them) and in SQL. What is refused it repeats, and counts: the campaign judges how often that may be. Beside it an orchestrator asks whether the program lives and is ready, on connections of its own.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 use anyhow::{Context as _, Result};
-use http::Method;
+use http::{Method, StatusCode};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use serde_json::{Value, json};
 use tokio::{
@@ -35,6 +35,9 @@ const CUSTOMER_EVERY: usize = 4;
 const FILLING: RangeInclusive<usize> = 0..=200;
 /// Between two questions of the orchestrator.
 const PROBE_PAUSE: Duration = Duration::from_millis(500);
+/// So many failures in a row, of a probe or of a write that is repeated, are a fault at once (as for Kubernetes by default):
+/// the program has seconds for its database, which a machine that others use may exceed once.
+const FAILURES_IN_A_ROW: u32 = 3;
 /// For a statement, on a busy machine.
 const SQL_LIMIT: Duration = Duration::from_secs(45);
 /// The stream of draws.
@@ -89,8 +92,12 @@ struct Pen {
 impl Pen {
     /// Between two writes; false at the end.
     async fn goes_on(&mut self) -> bool {
-        sleep(Duration::from_millis(self.random.random_range(PAUSE_MS))).await;
+        self.pause().await;
         !self.stopping.is_cancelled()
+    }
+
+    async fn pause(&mut self) {
+        sleep(Duration::from_millis(self.random.random_range(PAUSE_MS))).await;
     }
 
     fn data(&mut self, number: usize) -> Value {
@@ -105,24 +112,50 @@ async fn write_over_http(api: Api, mut pen: Pen) -> Result<()> {
         count += 1;
         let events = pen.books.begin(Way::Http, 1);
         let number = events.start;
+        let key = format!("bystander-{number}");
         let (path, body) = if count % CUSTOMER_EVERY == 0 {
             let slug = format!("customer-{number}");
             ("/api/customers", json!({ "name": "Bystander", "slug": slug }))
         } else {
             let data = pen.data(number);
-            (
-                "/api/events",
-                json!({ "name": "PARCEL_SENT", "type": "com.example.parcel.v1.sent", "data": data }),
-            )
+            let event = json!({
+                "id": key, "name": "PARCEL_SENT", "type": "com.example.parcel.v1.sent", "data": data,
+            });
+            ("/api/events", event)
         };
-        match api.send(Method::POST, path, Some(&body), None).await {
-            Ok(answer) if answer.status.is_success() => pen.books.decide(events, Fate::Committed),
-            other => pen
+        // Without the key, a repetition of a customer would find its own slug taken.
+        let key = (path == "/api/customers").then_some(key.as_str());
+        match write(&api, &mut pen, path, &body, key).await {
+            Ok(()) => pen.books.decide(events, Fate::Committed),
+            Err(last) => pen
                 .books
-                .note_fault(format!("the bystander's {path} came to {other:?}")),
+                .note_fault(format!("the bystander's {path} came to {last}")),
         }
     }
     Ok(())
+}
+
+/// Writes until there is an answer, or too many refusals in a row.
+async fn write(api: &Api, pen: &mut Pen, path: &str, body: &Value, key: Option<&str>) -> Result<(), String> {
+    let mut failures = 0;
+    loop {
+        let answer = api.send(Method::POST, path, Some(body), key).await;
+        if answer.as_ref().is_ok_and(|answer| answer.status.is_success()) {
+            return Ok(());
+        }
+        failures += 1;
+        pen.books.note_refusal(path);
+        let is_temporary = answer.as_ref().is_ok_and(|answer| {
+            matches!(
+                answer.status,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+            )
+        });
+        if !is_temporary || failures == FAILURES_IN_A_ROW {
+            return Err(format!("{answer:?}"));
+        }
+        pen.pause().await;
+    }
 }
 
 async fn write_in_sql(url: String, organization: String, mut pen: Pen) -> Result<()> {
@@ -143,6 +176,7 @@ async fn write_in_sql(url: String, organization: String, mut pen: Pen) -> Result
 
 /// Asks as an orchestrator does, which would restart the program or take it out of service.
 async fn probe(base: String, path: &'static str, pen: Pen) -> Result<()> {
+    let mut failures = 0;
     while pen
         .stopping
         .run_until_cancelled(sleep(PROBE_PAUSE))
@@ -151,8 +185,15 @@ async fn probe(base: String, path: &'static str, pen: Pen) -> Result<()> {
     {
         // On a connection of its own each time.
         let answer = Api::new(&base, "").send(Method::GET, path, None, None).await;
-        if !answer.as_ref().is_ok_and(|answer| answer.status.is_success()) {
-            pen.books.note_fault(format!("{path} came to {answer:?}"));
+        if answer.as_ref().is_ok_and(|answer| answer.status.is_success()) {
+            failures = 0;
+            continue;
+        }
+        failures += 1;
+        pen.books.note_refusal(path);
+        if failures == FAILURES_IN_A_ROW {
+            pen.books
+                .note_fault(format!("{path} failed {failures} times, at last with {answer:?}"));
         }
     }
     Ok(())
