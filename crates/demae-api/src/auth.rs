@@ -19,6 +19,7 @@ use demae_control_plane::{Access, Actor, Change, Module, Scope, revision::Expect
 use demae_event::Timestamp;
 use demae_store::Transaction;
 use http::{HeaderMap, header, request::Parts};
+use uuid::Uuid;
 
 use crate::{
     ApiState,
@@ -35,6 +36,7 @@ const MAX_HEADER: usize = 512;
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     actor: Arc<Actor>,
+    token: Uuid,
     now: Timestamp,
     traceparent: Option<String>,
     expected: Expected,
@@ -46,6 +48,7 @@ impl Caller {
     pub(crate) fn somebody(actor: Actor, now: Timestamp) -> Self {
         Self {
             actor: Arc::new(actor),
+            token: Uuid::nil(),
             now,
             traceparent: None,
             expected: Expected::Anything,
@@ -55,6 +58,11 @@ impl Caller {
     /// Who asks.
     pub(crate) fn actor(&self) -> &Actor {
         &self.actor
+    }
+
+    /// The token that the request came with.
+    pub(crate) fn token(&self) -> Uuid {
+        self.token
     }
 
     /// When the request was taken up.
@@ -156,6 +164,7 @@ async fn identify(headers: &HeaderMap, state: &ApiState) -> Result<Caller, Probl
     let actor = credential.at(now).map_err(|_| no_identity())?;
     Ok(Caller {
         actor: Arc::new(actor),
+        token: credential.token_id,
         now,
         traceparent: trace::traceparent(headers),
         expected: revision::expected(headers),

@@ -7,19 +7,24 @@
 //! # Contract
 //!
 //! - `Ok` means committed, in a commit that survives power loss. `Err` means that the outcome is unknown, except for
-//!   [`IngestError::Full`] and [`IngestError::TooMany`]: then nothing was written.
+//!   [`IngestError::Full`], [`IngestError::TooMany`] and [`IngestError::Refused`]: then nothing was written.
 //! - The events of one call are written together or not at all.
 //! - Events with ids that exist already are duplicates and no error: asking again after an unknown outcome is safe for
 //!   events whose sender named them.
 //! - A caller that goes away does not take its events back: what entered the queue will be written.
-//! - Nothing here waits for a batch to fill, and nothing is unbounded: the queue counts events, and what does not fit is
-//!   refused at once.
+//! - Nothing here waits for a batch to fill, and nothing is unbounded: the queue counts events and their bytes, and what does
+//!   not fit is refused at once.
+//! - A value that the database refuses fails the call that brought it and no other: a commit that fails for a value is
+//!   tried again in halves.
+//! - A panic in a commit fails its calls; the next commit goes on.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use async_trait::async_trait;
 use demae_event::Event;
 use demae_store::{Engine, StoreError, engine::Appended};
+use futures::FutureExt;
+use serde_json::value::RawValue;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinSet,
@@ -41,9 +46,15 @@ pub enum IngestError {
     /// More events in one call than [`GroupCommitOptions::batch`].
     #[error("too many events at once")]
     TooMany,
+    /// The database refuses a value of these events.
+    #[error("a value of the events cannot be stored")]
+    Refused(#[source] Arc<StoreError>),
     /// The process is stopping.
     #[error("the process is stopping")]
     Stopped,
+    /// The commit panicked; the panic's own message is in the log.
+    #[error("the commit panicked")]
+    Panicked,
     /// The commit failed; shared by every caller whose events were in it.
     #[error("the events could not be written")]
     Store(#[source] Arc<StoreError>),
@@ -54,9 +65,13 @@ pub enum IngestError {
 pub struct GroupCommitOptions {
     /// Events waiting or being written, at most.
     pub queue: usize,
+    /// Bytes of events waiting or being written, at most.
+    pub queue_bytes: usize,
     /// Events in one call, at most. A commit takes no further call once it has so many, so it holds less than twice
     /// as many.
     pub batch: usize,
+    /// A commit takes no further call once its events have so many bytes.
+    pub batch_bytes: usize,
     /// Commits under way at the same time. One is right for SQLite, which has one writer; on Postgres a second one
     /// uses the time the first waits for the disk.
     pub committers: usize,
@@ -66,7 +81,9 @@ impl Default for GroupCommitOptions {
     fn default() -> Self {
         Self {
             queue: 8_192,
+            queue_bytes: 64 * 1024 * 1024,
             batch: 512,
+            batch_bytes: 4 * 1024 * 1024,
             committers: 1,
         }
     }
@@ -85,12 +102,23 @@ impl Append for Arc<dyn Engine> {
     }
 }
 
+/// What an event counts for besides its texts, in bytes.
+const OVERHEAD: usize = 256;
+
 /// A caller's events on their way to a commit.
 struct Submission {
     events: Vec<Event>,
+    bytes: usize,
+    waiting: Waiting,
+}
+
+/// A caller.
+struct Waiting {
+    /// How many events it brought.
+    events: usize,
     answer: oneshot::Sender<Result<Vec<Appended>, IngestError>>,
     /// Room in the queue, given back when the answer is out.
-    room: OwnedSemaphorePermit,
+    _room: [OwnedSemaphorePermit; 2],
 }
 
 /// Many callers' events in one commit.
@@ -98,6 +126,8 @@ struct Submission {
 pub struct GroupCommit {
     queue: mpsc::Sender<Submission>,
     room: Arc<Semaphore>,
+    byte_room: Arc<Semaphore>,
+    queue_bytes: usize,
     batch: usize,
 }
 
@@ -125,14 +155,21 @@ impl GroupCommit {
         // The semaphore counts events; a submission has at least one, so the channel is never what is full.
         let (queue, submissions) = mpsc::channel(queue_length);
         let batch = options.batch.clamp(1, queue_length);
+        let queue_bytes = options.queue_bytes.clamp(1, u32::MAX as usize);
         let submissions = Arc::new(tokio::sync::Mutex::new(submissions));
         let mut committers = JoinSet::new();
         for _ in 0..options.committers.max(1) {
-            committers.spawn(commit_all(store.clone(), submissions.clone(), batch));
+            let full = Full {
+                events: batch,
+                bytes: options.batch_bytes,
+            };
+            committers.spawn(commit_all(store.clone(), submissions.clone(), full));
         }
         let sink = Self {
             queue,
             room: Arc::new(Semaphore::new(queue_length)),
+            byte_room: Arc::new(Semaphore::new(queue_bytes)),
+            queue_bytes,
             batch,
         };
         (sink, Committers(committers))
@@ -148,14 +185,27 @@ impl EventSink for GroupCommit {
         if events.len() > self.batch {
             return Err(IngestError::TooMany);
         }
-        let room = self
-            .room
-            .clone()
-            .try_acquire_many_owned(events.len() as u32)
-            .map_err(|_| IngestError::Full)?;
+        let bytes: usize = events.iter().map(size_of).sum();
+        let count = events.len();
+        // A call that is larger than the whole queue goes alone.
+        let weight = bytes.min(self.queue_bytes);
+        let take = |room: &Arc<Semaphore>, count: usize| {
+            let permits = room.clone().try_acquire_many_owned(count as u32);
+            permits.map_err(|_| IngestError::Full)
+        };
+        let room = [take(&self.room, count)?, take(&self.byte_room, weight)?];
         let (answer, answered) = oneshot::channel();
+        let waiting = Waiting {
+            events: count,
+            answer,
+            _room: room,
+        };
         self.queue
-            .try_send(Submission { events, answer, room })
+            .try_send(Submission {
+                events,
+                bytes,
+                waiting,
+            })
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => IngestError::Full,
                 mpsc::error::TrySendError::Closed(_) => IngestError::Stopped,
@@ -164,66 +214,111 @@ impl EventSink for GroupCommit {
     }
 }
 
+fn size_of(event: &Event) -> usize {
+    let headers = event.headers.as_deref().map_or("", RawValue::get);
+    let trace = event.traceparent.as_deref().unwrap_or_default();
+    let texts = [event.data.get(), headers, &event.name, &event.event_type, trace];
+    OVERHEAD + texts.into_iter().map(str::len).sum::<usize>()
+}
+
+/// When a commit takes no further call.
+#[derive(Clone, Copy)]
+struct Full {
+    events: usize,
+    bytes: usize,
+}
+
+/// The events of one commit and their callers.
+#[derive(Default)]
+struct Group {
+    events: Vec<Event>,
+    bytes: usize,
+    waiting: Vec<Waiting>,
+}
+
+impl Group {
+    fn add(&mut self, submission: Submission) {
+        self.events.extend(submission.events);
+        self.bytes += submission.bytes;
+        self.waiting.push(submission.waiting);
+    }
+
+    fn is_full(&self, full: Full) -> bool {
+        self.events.len() >= full.events || self.bytes >= full.bytes
+    }
+
+    /// Its halves, by callers.
+    fn split(mut self) -> [Self; 2] {
+        let waiting = self.waiting.split_off(self.waiting.len() / 2);
+        let before = self.waiting.iter().map(|caller| caller.events).sum();
+        let second = Self {
+            events: self.events.split_off(before),
+            bytes: 0,
+            waiting,
+        };
+        [self, second]
+    }
+
+    fn answer(self, outcome: Result<Vec<Appended>, IngestError>) {
+        let mut outcomes = outcome.map(Vec::into_iter);
+        for caller in self.waiting {
+            let own = match &mut outcomes {
+                Ok(outcomes) => Ok(outcomes.by_ref().take(caller.events).collect()),
+                Err(error) => Err(error.clone()),
+            };
+            // A caller that went away wants no answer.
+            let _ = caller.answer.send(own);
+        }
+    }
+}
+
 /// Commits until every sender is gone and the queue is empty.
 async fn commit_all(
     store: Arc<dyn Append>,
     submissions: Arc<tokio::sync::Mutex<mpsc::Receiver<Submission>>>,
-    batch: usize,
+    full: Full,
 ) {
     loop {
-        let group = take_group(&submissions, batch).await;
-        if group.is_empty() {
+        let group = take_group(&submissions, full).await;
+        if group.waiting.is_empty() {
             return;
         }
+        metrics::histogram!("demae_ingest_batch_events").record(group.events.len() as f64);
         commit(&*store, group).await;
     }
 }
 
-/// Everything that waits, until it is `batch` events or more; waits only for the first. Empty when every sender is gone.
-async fn take_group(
-    submissions: &tokio::sync::Mutex<mpsc::Receiver<Submission>>,
-    batch: usize,
-) -> Vec<Submission> {
+/// Everything that waits, until it is `full`; waits only for the first. Empty when every sender is gone.
+async fn take_group(submissions: &tokio::sync::Mutex<mpsc::Receiver<Submission>>, full: Full) -> Group {
     // Held while waiting, on purpose: with several committers the next free one takes the next group whole.
     let mut queue = submissions.lock().await;
-    let mut group = Vec::new();
-    let mut count = 0;
+    let mut group = Group::default();
     let mut next = queue.recv().await;
     while let Some(submission) = next {
-        count += submission.events.len();
-        group.push(submission);
-        next = if count < batch {
-            queue.try_recv().ok()
-        } else {
+        group.add(submission);
+        next = if group.is_full(full) {
             None
+        } else {
+            queue.try_recv().ok()
         };
     }
     group
 }
 
-async fn commit(store: &dyn Append, submissions: Vec<Submission>) {
-    let mut counts = Vec::with_capacity(submissions.len());
-    let mut events = Vec::new();
-    let mut answers = Vec::with_capacity(submissions.len());
-    for submission in submissions {
-        counts.push(submission.events.len());
-        events.extend(submission.events);
-        answers.push((submission.answer, submission.room));
-    }
-    metrics::histogram!("demae_ingest_batch_events").record(events.len() as f64);
-    match store.append(&events).await {
-        Ok(outcomes) => {
-            let mut outcomes = outcomes.into_iter();
-            for ((answer, _room), count) in answers.into_iter().zip(counts) {
-                // A caller that went away wants no answer.
-                let _ = answer.send(Ok(outcomes.by_ref().take(count).collect()));
+async fn commit(store: &dyn Append, group: Group) {
+    let mut groups = vec![group];
+    while let Some(group) = groups.pop() {
+        match AssertUnwindSafe(store.append(&group.events)).catch_unwind().await {
+            Ok(Ok(outcomes)) => group.answer(Ok(outcomes)),
+            // Nothing of it was written: everybody else's events go on without the one.
+            Ok(Err(error)) if error.is_data_error() && group.waiting.len() > 1 => {
+                groups.extend(group.split().into_iter().rev())
             }
-        }
-        Err(error) => {
-            let error = Arc::new(error);
-            for (answer, _room) in answers {
-                let _ = answer.send(Err(IngestError::Store(error.clone())));
+            Ok(Err(error)) if error.is_data_error() => {
+                group.answer(Err(IngestError::Refused(Arc::new(error))))
             }
+            Ok(Err(error)) => group.answer(Err(IngestError::Store(Arc::new(error)))),
+            Err(_) => group.answer(Err(IngestError::Panicked)),
         }
     }
 }
@@ -241,11 +336,20 @@ mod tests {
         gate: Semaphore,
         arrived: Notify,
         batches: std::sync::Mutex<Vec<usize>>,
-        fails: bool,
+        fails: Fails,
+    }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Fails {
+        Never,
+        Always,
+        /// For events with this name.
+        For(&'static str),
+        Panics,
     }
 
     impl Gated {
-        fn new(permits: usize, fails: bool) -> Arc<Self> {
+        fn new(permits: usize, fails: Fails) -> Arc<Self> {
             let batches = std::sync::Mutex::default();
             Arc::new(Self {
                 gate: Semaphore::new(permits),
@@ -259,8 +363,12 @@ mod tests {
             let options = GroupCommitOptions {
                 queue,
                 batch,
-                committers: 1,
+                ..GroupCommitOptions::default()
             };
+            self.start_with(options)
+        }
+
+        fn start_with(self: &Arc<Self>, options: GroupCommitOptions) -> (Arc<GroupCommit>, Committers) {
             let (sink, committers) = GroupCommit::over(&(self.clone() as Arc<dyn Append>), options);
             (Arc::new(sink), committers)
         }
@@ -272,19 +380,28 @@ mod tests {
             self.arrived.notify_one();
             self.gate.acquire().await.unwrap().forget();
             self.batches.lock().unwrap().push(events.len());
-            if self.fails {
-                return Err(StoreError::Busy("on purpose".to_owned()));
+            assert!(self.fails != Fails::Panics, "on purpose");
+            match self.fails {
+                Fails::Always => return Err(StoreError::Busy("on purpose".to_owned())),
+                Fails::For(name) if events.iter().any(|event| event.name == name) => {
+                    return Err(StoreError::refusal("on purpose"));
+                }
+                _ => {}
             }
             Ok(events.iter().map(|_| Appended::New).collect())
         }
     }
 
     fn events(count: usize) -> Vec<Event> {
+        named("A", count)
+    }
+
+    fn named(name: &str, count: usize) -> Vec<Event> {
         let now = Timestamp::from_secs(1_790_000_000);
         let event = |_| Event {
             id: EventId::new(now),
             organization_id: OrganizationId::new(now),
-            name: "A".to_owned(),
+            name: name.to_owned(),
             event_type: "a".to_owned(),
             data: RawValue::from_string("{}".to_owned()).unwrap(),
             headers: None,
@@ -299,14 +416,17 @@ mod tests {
         sink: &Arc<GroupCommit>,
         count: usize,
     ) -> tokio::task::JoinHandle<Result<usize, IngestError>> {
+        submit_these(sink, events(count)).await
+    }
+
+    async fn submit_these(
+        sink: &Arc<GroupCommit>,
+        events: Vec<Event>,
+    ) -> tokio::task::JoinHandle<Result<usize, IngestError>> {
         let room = sink.room.available_permits();
         let publisher = sink.clone();
-        let task = tokio::spawn(async move {
-            publisher
-                .publish(events(count))
-                .await
-                .map(|outcomes| outcomes.len())
-        });
+        let task =
+            tokio::spawn(async move { publisher.publish(events).await.map(|outcomes| outcomes.len()) });
         while sink.room.available_permits() == room {
             tokio::task::yield_now().await;
         }
@@ -315,7 +435,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_arrives_during_a_commit_shares_the_next_one() {
-        let store = Gated::new(0, false);
+        let store = Gated::new(0, Fails::Never);
         let (sink, committers) = store.start(100, 10);
         let first = submit(&sink, 1).await;
         store.arrived.notified().await;
@@ -336,7 +456,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_commit_is_bounded_and_never_splits_a_call() {
-        let store = Gated::new(0, false);
+        let store = Gated::new(0, Fails::Never);
         let (sink, _committers) = store.start(100, 4);
         let first = submit(&sink, 1).await;
         store.arrived.notified().await;
@@ -356,7 +476,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once_and_has_room_again_after_the_commit() {
-        let store = Gated::new(0, false);
+        let store = Gated::new(0, Fails::Never);
         let (sink, _committers) = store.start(4, 4);
         let waiting = [submit(&sink, 3).await, submit(&sink, 1).await];
         assert!(matches!(sink.publish(events(1)).await, Err(IngestError::Full)));
@@ -369,7 +489,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_commit_is_told_to_everybody_in_it() {
-        let store = Gated::new(0, true);
+        let store = Gated::new(0, Fails::Always);
         let (sink, _committers) = store.start(100, 10);
         let first = submit(&sink, 1).await;
         store.arrived.notified().await;
@@ -382,7 +502,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_that_goes_away_does_not_take_its_events_back() {
-        let store = Gated::new(0, false);
+        let store = Gated::new(0, Fails::Never);
         let (sink, committers) = store.start(100, 10);
         let first = submit(&sink, 1).await;
         store.arrived.notified().await;
@@ -392,5 +512,70 @@ mod tests {
         drop(sink);
         committers.finished().await;
         assert_eq!(*store.batches.lock().unwrap(), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_value_that_the_database_refuses_fails_its_own_call_only() {
+        let store = Gated::new(0, Fails::For("BAD"));
+        let (sink, _committers) = store.start(100, 100);
+        let first = submit(&sink, 1).await;
+        store.arrived.notified().await;
+        let mut calls = Vec::new();
+        for place in 0..16 {
+            let events = named(if [3, 11].contains(&place) { "BAD" } else { "GOOD" }, 2);
+            calls.push((place, submit_these(&sink, events).await));
+        }
+        store.gate.add_permits(100);
+        first.await.unwrap().unwrap();
+        for (place, call) in calls {
+            let outcome = call.await.unwrap();
+            if [3, 11].contains(&place) {
+                assert!(matches!(outcome, Err(IngestError::Refused(_))), "{place}");
+            } else {
+                assert_eq!(outcome.unwrap(), 2, "{place}");
+            }
+        }
+        // One, sixteen, then twice: four halvings of eight calls.
+        assert_eq!(store.batches.lock().unwrap().len(), 2 + 2 * 7);
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_its_commit_and_the_next_one_goes_on() {
+        let store = Gated::new(2, Fails::Panics);
+        let (sink, _committers) = store.start(100, 10);
+        for _ in 0..2 {
+            assert!(matches!(
+                sink.publish(events(1)).await,
+                Err(IngestError::Panicked)
+            ));
+        }
+        assert_eq!(*store.batches.lock().unwrap(), [1, 1]);
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_in_the_queue_and_in_a_commit() {
+        let store = Gated::new(0, Fails::Never);
+        let one = size_of(&events(1)[0]);
+        let (sink, _committers) = store.start_with(GroupCommitOptions {
+            queue_bytes: 6 * one,
+            batch_bytes: 2 * one,
+            ..GroupCommitOptions::default()
+        });
+        let first = submit(&sink, 1).await;
+        store.arrived.notified().await;
+        let others = [
+            submit(&sink, 1).await,
+            submit(&sink, 3).await,
+            submit(&sink, 1).await,
+        ];
+        assert!(matches!(sink.publish(events(1)).await, Err(IngestError::Full)));
+        store.gate.add_permits(10);
+        first.await.unwrap().unwrap();
+        for task in others {
+            task.await.unwrap().unwrap();
+        }
+        assert_eq!(*store.batches.lock().unwrap(), [1, 4, 1]);
+        // Larger than the queue: alone, rather than never.
+        assert_eq!(sink.publish(events(7)).await.unwrap().len(), 7);
     }
 }

@@ -94,15 +94,27 @@ impl TestApi {
     }
 
     pub(crate) async fn on_postgres() -> Self {
-        Self::over(
-            Database::Postgres(TestDatabase::create().await.unwrap()),
-            Limits::default(),
-        )
-        .await
+        let database = Database::Postgres(TestDatabase::create().await.unwrap());
+        Self::over(database, Limits::default()).await
+    }
+
+    /// With so many connections for requests.
+    pub(crate) async fn on_postgres_with(connections: u32) -> Self {
+        let database = Database::Postgres(TestDatabase::create().await.unwrap());
+        let vault = Vault::from_text(&Vault::generate_text()).unwrap();
+        let options = StoreOptions {
+            connections,
+            ..StoreOptions::new(database.url(), vault)
+        };
+        Self::with_options(options, database, Limits::default()).await
     }
 
     async fn over(database: Database, limits: Limits) -> Self {
         let options = StoreOptions::new(database.url(), Vault::from_text(&Vault::generate_text()).unwrap());
+        Self::with_options(options, database, limits).await
+    }
+
+    async fn with_options(options: StoreOptions, database: Database, limits: Limits) -> Self {
         let store = Store::connect(options).await.unwrap();
         store.migrate().await.unwrap();
         let clock = Arc::new(ManualClock::new(START));
@@ -160,9 +172,21 @@ impl TestApi {
 
     /// A repeatable POST.
     pub(crate) async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Reply {
-        let request = request(Method::POST, path, &self.token).header("idempotency-key", key);
-        self.send(request.body(Body::from(body.to_string())).unwrap())
+        self.call_with_key(&self.token, Method::POST, (path, key), Some(body.clone()))
             .await
+    }
+
+    /// A repeatable request.
+    pub(crate) async fn call_with_key(
+        &self,
+        token: &str,
+        method: Method,
+        (path, key): (&str, &str),
+        body: Option<Value>,
+    ) -> Reply {
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        let request = request(method, path, token).header("idempotency-key", key);
+        self.send(request.body(body).unwrap()).await
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {

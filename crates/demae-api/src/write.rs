@@ -8,11 +8,11 @@
 //!
 //! # Repetition
 //!
-//! With an `Idempotency-Key`, the answer is stored in the change's own transaction, so there is an answer exactly if
-//! there is a change. The key belongs to the caller, the method and the path; the same key with another body is refused.
-//! Two requests with the same key at the same time: the second waits for the first one's transaction to end. Only
-//! successes are stored: a refusal changed nothing and may be asked again. Stored answers are sealed, because some hold
-//! a secret that is shown once.
+//! With an `Idempotency-Key`, the answer is stored in the change's own transaction, so there is an answer if and only if
+//! there is a change. The key belongs to the token and its present rights, the method and the path; the same key with
+//! another body is refused. Two requests with the same key at the same time: the second waits for the first one's
+//! transaction to end. Only successes are stored: a refusal changed nothing and may be asked again. Stored answers are
+//! sealed, and hold no secret that is shown once: a repetition gets the answer without it.
 
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ pub(crate) struct Answer {
     status: StatusCode,
     /// JSON text, or empty.
     body: String,
+    /// What is stored instead.
+    kept: Option<String>,
     replayed: bool,
 }
 
@@ -59,8 +61,33 @@ impl Answer {
         Ok(Self {
             status,
             body,
+            kept: None,
             replayed: false,
         })
+    }
+
+    /// `body` as JSON, whose `secret` is shown this once: the stored answer is without it.
+    pub(crate) fn with_secret(
+        status: StatusCode,
+        body: &impl Serialize,
+        secret: &'static str,
+    ) -> Result<Self, Problem> {
+        let mut kept = serde_json::to_value(body).map_err(|error| Problem::internal(&error))?;
+        if let Some(members) = kept.as_object_mut() {
+            members.remove(secret);
+        }
+        Ok(Self {
+            kept: Some(kept.to_string()),
+            ..Self::json(status, body)?
+        })
+    }
+
+    /// The answer to a repetition.
+    pub(crate) fn replayed(self) -> Self {
+        Self {
+            replayed: true,
+            ..self
+        }
     }
 
     /// 204.
@@ -68,6 +95,7 @@ impl Answer {
         Self {
             status: StatusCode::NO_CONTENT,
             body: String::new(),
+            kept: None,
             replayed: false,
         }
     }
@@ -121,22 +149,30 @@ impl Operation {
         }
     }
 
-    /// Whether the sender asked for it to be repeatable.
-    pub(crate) fn is_repeatable(&self) -> bool {
-        self.key.is_some()
-    }
-
-    fn request(&self, state: &ApiState, caller: &Caller) -> Option<Request> {
+    /// The digest of what makes two requests the same one, if the sender asked for it: the key, the token and what it may
+    /// do at present, the method and the path.
+    pub(crate) fn key_digest(&self, caller: &Caller) -> Option<[u8; 32]> {
         let key = self.key.as_ref()?;
+        let rights: Vec<String> = caller
+            .actor()
+            .scopes
+            .iter()
+            .map(|scope| scope.to_string())
+            .collect();
+        let (token, rights) = (caller.token().to_string(), rights.join(" "));
         let mut digest = Sha256::new();
-        // The parts cannot be shifted into each other: neither an id nor a path holds a zero byte.
-        for part in [caller.actor().id.to_string().as_str(), &self.method_and_path, key] {
+        // The parts cannot be shifted into each other: none of them holds a zero byte.
+        for part in [&token, &rights, &self.method_and_path, key] {
             digest.update(part);
             digest.update([0]);
         }
+        Some(digest.finalize().into())
+    }
+
+    fn request(&self, state: &ApiState, caller: &Caller) -> Option<Request> {
         Some(Request {
             organization_id: caller.actor().organization_id,
-            key_digest: digest.finalize().into(),
+            key_digest: self.key_digest(caller)?,
             request_digest: self.body_digest,
             expires_at: caller.now() + state.limits().idempotency_kept,
         })
@@ -198,10 +234,10 @@ where
     // Returning early drops the transaction, which rolls it back.
     let answer = work(&mut transaction, caller).await?;
     if let Some(request) = &request {
-        let sealed = state
-            .store()
-            .vault()
-            .seal(&owner(request), answer.body.as_bytes());
+        let sealed = state.store().vault().seal(
+            &owner(request),
+            answer.kept.as_ref().unwrap_or(&answer.body).as_bytes(),
+        );
         let body = STANDARD.encode(sealed);
         idempotency::complete(&mut transaction, request, answer.status.as_u16(), &body).await?;
     }
@@ -215,6 +251,7 @@ fn stored(state: &ApiState, request: &Request, status: u16, body: &str) -> Outco
     Ok(Answer {
         status: StatusCode::from_u16(status).map_err(|error| Problem::internal(&error))?,
         body: String::from_utf8(body.to_vec()).map_err(|error| Problem::internal(&error.utf8_error()))?,
+        kept: None,
         replayed: true,
     })
 }
@@ -232,7 +269,7 @@ fn busy() -> Problem {
     )
 }
 
-fn key_reused() -> Problem {
+pub(crate) fn key_reused() -> Problem {
     Problem::new(
         ProblemKind::Invalid,
         "Idempotency.KeyReused",

@@ -140,6 +140,17 @@ impl EventId {
         Self(Uuid::new_v5(&organization.0, key.as_bytes()))
     }
 
+    /// The identity of the event at `place` in a request that its sender may repeat: the same for the same organization
+    /// and request. `request` names the request, also among those of other senders in the organization.
+    pub fn from_request(organization: OrganizationId, request: &[u8; 32], place: u32) -> Self {
+        // A name space of its own: no key that a client chooses leads into it.
+        let requests = Uuid::new_v5(&organization.0, b"idempotency-key");
+        Self(Uuid::new_v5(
+            &requests,
+            &[request.as_slice(), &place.to_be_bytes()].concat(),
+        ))
+    }
+
     /// The identity of the message that carries this event to endpoints: `msg_…`, the value of the `webhook-id`
     /// header. `created_at` is the event's own time, needed because not every event id holds one.
     pub fn message_id(self, created_at: Timestamp) -> String {

@@ -54,6 +54,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// An error for which [`StoreError::is_data_error`] holds, for tests of what callers do.
+    #[doc(hidden)]
+    pub fn refusal(reason: &str) -> Self {
+        Self::Value(DbErr::Custom(reason.to_owned()))
+    }
+
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Database(_) | Self::Busy(_))

@@ -21,7 +21,7 @@ pub async fn append(transaction: &mut Transaction, event: &Event) -> Result<(), 
         }
         _ => {
             "INSERT INTO outbox_events (id, organization_id, event_name, event_type, raw, raw_headers, traceparent, \
-             created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, strftime('%Y-%m-%d %H:%M:%f', ?8 / 1e6, 'unixepoch'))"
+             created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, strftime('%Y-%m-%d %H:%M:%f', ?8 / 1000 / 1e3, 'unixepoch'))"
         }
     };
     let values: [Value; 8] = [

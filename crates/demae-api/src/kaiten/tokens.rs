@@ -90,8 +90,8 @@ pub(crate) struct PlainTokenBody {
     /// The token.
     #[serde(flatten)]
     details: TokenBody,
-    /// Its text.
-    #[schema(examples("ksh_bEw9XnFzjYrkqEoXm8V0cA4dQ2sT6uHiLpRgNvMa"))]
+    /// Its text; missing from the answer to a repetition.
+    #[schema(required = false, examples("ksh_bEw9XnFzjYrkqEoXm8V0cA4dQ2sT6uHiLpRgNvMa"))]
     token: String,
 }
 
@@ -179,7 +179,7 @@ async fn create(
         .write(caller, &operation, move |transaction, caller| {
             async move {
                 let token = tokens::create(&mut caller.change(transaction), &slug, input).await?;
-                Answer::json(StatusCode::CREATED, &PlainTokenBody::from(token))
+                Answer::with_secret(StatusCode::CREATED, &PlainTokenBody::from(token), "token")
             }
             .boxed()
         })

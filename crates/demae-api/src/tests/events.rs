@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::body::Body;
 use demae_delivery::management::{Management, Rules};
-use demae_event::Event;
+use demae_event::{Clock as _, Event};
 use demae_store::engine::Appended;
 use http::Method;
 use serde_json::{Value, json};
@@ -22,6 +22,8 @@ on_both_databases! {
     several_events_are_taken_in_together_or_not_at_all,
     an_id_of_the_senders_own_is_taken_in_once,
     an_idempotency_key_makes_a_publication_repeatable,
+    a_key_of_a_publication_belongs_to_its_events_and_its_token,
+    the_answer_names_the_webhook_id_that_is_delivered,
     many_at_once_are_all_written,
     a_full_queue_says_when_to_come_back,
     the_list_of_event_types_begins_with_the_catalogue,
@@ -98,6 +100,84 @@ async fn an_idempotency_key_makes_a_publication_repeatable(api: TestApi) {
     assert_eq!((first.status.as_u16(), &first.text), (202, &again.text));
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     assert_eq!(api.store.engine().read_outbox(10).await.unwrap().len(), 1);
+}
+
+async fn a_key_of_a_publication_belongs_to_its_events_and_its_token(mut api: TestApi) {
+    let event = |n: f64| json!({"name": "A", "type": "a", "data": {"n": n}, "headers": {"h": [1e2]}});
+    let list = |numbers: &[f64]| json!({"events": numbers.iter().map(|n| event(*n)).collect::<Vec<_>>()});
+    for (key, first, others) in [
+        (
+            "one",
+            event(1.5),
+            vec![event(2.5), json!({"name": "B", "type": "a", "data": {"n": 1.5}})],
+        ),
+        (
+            "list",
+            list(&[1.0, 2.0]),
+            vec![list(&[1.0, 3.0]), list(&[1.0, 2.0, 3.0]), list(&[2.0])],
+        ),
+    ] {
+        let written = api.post_with_key("/api/events", key, &first).await;
+        assert_eq!(
+            (written.status.as_u16(), written.header("idempotent-replayed")),
+            (202, None)
+        );
+        let events = api.store.engine().read_outbox(10).await.unwrap().len();
+        for other in others {
+            let refused = api.post_with_key("/api/events", key, &other).await;
+            assert_eq!(
+                (refused.status.as_u16(), refused.code().as_str()),
+                (422, "Idempotency.KeyReused")
+            );
+        }
+        let again = api.post_with_key("/api/events", key, &first).await;
+        assert_eq!(
+            (&again.text, again.header("idempotent-replayed")),
+            (&written.text, Some("true"))
+        );
+        assert_eq!(api.store.engine().read_outbox(10).await.unwrap().len(), events);
+    }
+    api.token = api.other_token().await;
+    let theirs = api.post_with_key("/api/events", "one", &event(1.5)).await;
+    assert_eq!(
+        (theirs.status.as_u16(), theirs.header("idempotent-replayed")),
+        (202, None)
+    );
+}
+
+/// Just before a second ends, on both ways into the outbox.
+async fn the_answer_names_the_webhook_id_that_is_delivered(api: TestApi) {
+    api.clock.advance(std::time::Duration::from_micros(999_999));
+    let event = json!({"name": "A", "type": "a", "data": {}});
+    let answer = api.post("/api/events", event).await.json();
+    api.post("/api/customers", json!({"name": "Caused an event"}))
+        .await;
+    let stored = api.store.engine().read_outbox(10).await.unwrap();
+    assert_eq!(stored.len(), 2);
+    assert_eq!(answer["messageId"], stored[0].id.message_id(stored[0].created_at));
+    assert_eq!(answer["createdAt"], stored[0].created_at.to_string());
+    for event in stored {
+        assert_eq!(
+            event.created_at.as_secs(),
+            api.clock.now().as_secs(),
+            "{}",
+            event.name
+        );
+    }
+}
+
+/// With one commit for each of them, or with a connection held by each, they would wait for each other.
+#[tokio::test]
+async fn publications_with_a_key_share_commits_and_hold_no_connection() {
+    let api = TestApi::on_postgres_with(2).await;
+    let body = json!({"name": "A", "type": "a", "data": {}});
+    let keys: Vec<String> = (0..200).map(|number| format!("key-{number}")).collect();
+    let replies = keys
+        .iter()
+        .map(|key| api.post_with_key("/api/events", key, &body));
+    let replies = futures::future::join_all(replies).await;
+    assert!(replies.iter().all(|reply| reply.status == 202), "{replies:?}");
+    assert_eq!(api.store.engine().read_outbox(1_000).await.unwrap().len(), 200);
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ on_both_databases! {
     requests_at_the_same_time_change_once,
     a_refusal_is_not_stored,
     an_answer_is_forgotten_after_its_time,
-    a_secret_in_a_stored_answer_is_sealed_and_comes_back,
+    a_repetition_does_not_show_a_secret_again,
+    a_key_belongs_to_its_token_and_what_it_may_do,
     a_key_has_1_to_255_characters,
 }
 
@@ -118,18 +119,52 @@ async fn an_answer_is_forgotten_after_its_time(api: TestApi) {
     );
 }
 
-async fn a_secret_in_a_stored_answer_is_sealed_and_comes_back(api: TestApi) {
+async fn new_token(api: &TestApi, slug: &str, scopes: Value) -> String {
+    let body = json!({"name": slug, "slug": slug, "scopes": scopes});
+    let reply = api.post("/api/service-accounts/machine/tokens", body).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    reply.json()["token"].as_str().unwrap().to_owned()
+}
+
+async fn new_machine(api: &TestApi) {
     api.post(
         "/api/service-accounts",
         json!({"name": "Machine", "slug": "machine"}),
     )
     .await;
+}
+
+async fn a_repetition_does_not_show_a_secret_again(api: TestApi) {
+    new_machine(&api).await;
     let path = "/api/service-accounts/machine/tokens";
     let body = json!({"name": "deploy", "scopes": Value::Null});
-    let first = api.post_with_key(path, "key", &body).await;
+    let first = api.post_with_key(path, "key", &body).await.json();
     let second = api.post_with_key(path, "key", &body).await;
-    assert_eq!(first.json()["token"], second.json()["token"]);
-    assert!(first.json()["token"].as_str().unwrap().starts_with("ksh_"));
+    assert!(first["token"].as_str().unwrap().starts_with("ksh_"));
+    assert_eq!(second.header("idempotent-replayed"), Some("true"));
+    let mut expected = first;
+    expected.as_object_mut().unwrap().remove("token");
+    assert_eq!(second.json(), expected);
+}
+
+async fn a_key_belongs_to_its_token_and_what_it_may_do(api: TestApi) {
+    new_machine(&api).await;
+    let strong = new_token(&api, "strong", Value::Null).await;
+    let weak = new_token(&api, "weak", json!(["write:tokens"])).await;
+    let path = "/api/service-accounts/machine/tokens";
+    let body = Some(json!({"name": "more", "scopes": ["write:*"]}));
+    let given = api
+        .call_with_key(&strong, http::Method::POST, (path, "key"), body.clone())
+        .await;
+    assert_eq!(given.status, 201, "{given:?}");
+    let stolen = api
+        .call_with_key(&weak, http::Method::POST, (path, "key"), body)
+        .await;
+    assert_eq!(
+        (stolen.status.as_u16(), stolen.code().as_str()),
+        (403, "CreateToken.ScopeExceeded")
+    );
+    assert!(!stolen.text.contains("ksh_"), "{stolen:?}");
 }
 
 async fn a_key_has_1_to_255_characters(api: TestApi) {

@@ -1,4 +1,4 @@
-//! Two tenants: every operation of the document, with the other tenant's ids.
+//! Walks through every operation of the document: with another tenant's ids, with one connection, repeated.
 //!
 //! The walk is driven by the document, so that an operation that is added tomorrow is walked tomorrow; one whose path
 //! names something that the fixture does not have fails the test.
@@ -10,6 +10,7 @@ use crate::testing::TestApi;
 
 on_both_databases! {
     nothing_of_another_tenant_is_there,
+    no_repetition_shows_a_secret,
     no_list_shows_what_is_another_tenants,
 }
 
@@ -40,6 +41,57 @@ async fn nothing_of_another_tenant_is_there(api: TestApi) {
         assert_ne!(own.status, 404, "{method} {template}: {own:?}");
         assert!(!own.status.is_server_error(), "{method} {template}: {own:?}");
     }
+}
+
+/// A request that needs a second connection while it holds one would wait for itself.
+#[tokio::test]
+async fn no_operation_needs_two_connections() {
+    let api = TestApi::on_postgres_with(1).await;
+    let fixture = Fixture::new(&api).await;
+    for (number, (method, template, operation)) in operations().into_iter().enumerate() {
+        let (path, body) = (fixture.fill(&template), fixture.body_of(&operation));
+        let key = format!("key-{number}");
+        for _ in 0..2 {
+            let keyed = api.call_with_key(&api.token, method.clone(), (&path, &key), body.clone());
+            let keyed = keyed.await;
+            assert!(!keyed.status.is_server_error(), "{method} {template}: {keyed:?}");
+        }
+        let plain = api.call(method.clone(), &path, body).await;
+        assert!(!plain.status.is_server_error(), "{method} {template}: {plain:?}");
+    }
+}
+
+async fn no_repetition_shows_a_secret(api: TestApi) {
+    let fixture = Fixture::new(&api).await;
+    let (mut repeated, mut shown) = (0, 0);
+    let is_secret = |text: &str| {
+        ["ksh_", "whsec_", "whsk_"]
+            .iter()
+            .any(|prefix| text.contains(prefix))
+    };
+    for (number, (method, template, operation)) in operations().into_iter().enumerate() {
+        if method == Method::GET {
+            continue;
+        }
+        let (path, mut body) = (fixture.fill(&template), fixture.body_of(&operation));
+        if let Some(slug) = body.as_mut().and_then(|body| body.get_mut("slug")) {
+            *slug = format!("new-{number}").into();
+        }
+        let key = format!("key-{number}");
+        let call = || api.call_with_key(&api.token, method.clone(), (&path, &key), body.clone());
+        let (first, second) = (call().await, call().await);
+        shown += usize::from(first.status.is_success() && is_secret(&first.text));
+        // What is answered is what was stored.
+        if second.header("idempotent-replayed").is_some() {
+            repeated += 1;
+            assert_eq!(first.status, second.status, "{method} {template}");
+            assert!(!is_secret(&second.text), "{method} {template}: {second:?}");
+        }
+    }
+    assert!(
+        repeated >= 20 && shown >= 3,
+        "only {repeated} were repeated, {shown} had a secret"
+    );
 }
 
 async fn no_list_shows_what_is_another_tenants(api: TestApi) {

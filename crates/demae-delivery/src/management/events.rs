@@ -7,6 +7,7 @@
 use demae_event::{Event, EventId, Faults, OrganizationId, Timestamp, catalogue, subscription::check_name};
 use demae_store::{
     engine::Message,
+    entity::event_type,
     repository::{
         Listing, Page, event_types,
         messages::{self, MessageCursor, MessageDelivery},
@@ -69,9 +70,11 @@ impl Management {
     ) -> Result<Vec<Event>, ManagementError> {
         let mut faults = Faults::new();
         let mut events = Vec::with_capacity(inputs.len());
+        let mut own = None;
         for input in inputs {
             check_shape(&mut faults, &input);
-            let Some((name, event_type)) = self.identify(organization, &mut faults, &input).await? else {
+            let Some((name, event_type)) = self.identify(organization, &mut faults, &input, &mut own).await?
+            else {
                 continue;
             };
             events.push(Event {
@@ -149,12 +152,13 @@ impl Management {
         }))
     }
 
-    /// The name and the type under which an event is kept.
+    /// The name and the type under which an event is kept. `own` are the organization's event types, once they were needed.
     async fn identify(
         &self,
         organization: OrganizationId,
         faults: &mut Faults,
         input: &PublishInput,
+        own: &mut Option<Vec<event_type::Model>>,
     ) -> Result<Option<(String, String)>, ManagementError> {
         let at = |field: &str| format!("{}.{field}", input.location);
         let (name, event_type) = (input.name.as_deref(), input.event_type.as_deref());
@@ -214,18 +218,20 @@ impl Management {
         if let (Some(name), Some(event_type)) = (name, event_type) {
             return Ok(Some((name.to_owned(), event_type.to_owned())));
         }
-        let page = Page::first(self.rules.event_types_per_organization);
-        let own = event_types::list(self.store.reader(), organization, page)
-            .await?
-            .items;
+        if own.is_none() {
+            let page = Page::first(self.rules.event_types_per_organization);
+            let listing = event_types::list(self.store.reader(), organization, page).await?;
+            *own = Some(listing.items);
+        }
         let known = own
-            .into_iter()
+            .iter()
+            .flatten()
             .find(|known| known.name == given || name.is_none() && known.event_type == given);
         if known.is_none() {
             let message = "is not a known event; register it as an event type, or give its name and its type";
             faults.push_value(at(field), message, given);
         }
-        Ok(known.map(|known| (known.name, known.event_type)))
+        Ok(known.map(|known| (known.name.clone(), known.event_type.clone())))
     }
 }
 

@@ -3,7 +3,7 @@
 use demae_delivery::management::events::EventView;
 use demae_event::{Event, Timestamp};
 use demae_store::{
-    engine::{Appended, DeliveryState},
+    engine::{Appended, DeliveryState, Message},
     repository::messages::MessageDelivery,
 };
 use serde::Serialize;
@@ -142,8 +142,21 @@ impl AcceptedBody {
         }
     }
 
-    pub(super) fn new(event: &Event, outcome: Appended) -> Self {
-        Self::of_new(event).with(outcome)
+    /// An event that was written before, as it was told then.
+    pub(super) fn of_stored(message: &Message) -> Self {
+        Self {
+            id: message.event_id.to_string(),
+            message_id: Some(message.event_id.message_id(message.created_at)),
+            name: message.event_name.clone(),
+            r#type: message.event_type.clone(),
+            created_at: message.created_at,
+            duplicate: false,
+        }
+    }
+
+    /// Whether `message` has this name and this type.
+    pub(super) fn is_about(&self, message: &Message) -> bool {
+        (&self.name, &self.r#type) == (&message.event_name, &message.event_type)
     }
 
     /// The same, of what became of it.

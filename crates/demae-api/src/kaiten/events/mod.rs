@@ -3,6 +3,7 @@
 pub(super) mod body;
 mod publish;
 mod read;
+mod repeat;
 
 use axum::{Json, extract::State};
 use demae_delivery::management::events::EventFilter;

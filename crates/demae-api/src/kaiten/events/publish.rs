@@ -1,27 +1,23 @@
 //! `POST /api/events`: the way in for an application's own events, and the hot path of this crate.
 //!
-//! Without an `Idempotency-Key` the events go to the [`EventSink`](crate::EventSink), where they share a commit with
-//! whatever else arrived. With one, they take the road of every other change, since their answer is stored beside them.
+//! All events go to the [`EventSink`](crate::EventSink), where they share a commit with whatever else arrived. Those of a
+//! request with an `Idempotency-Key` do so, too: see [`repeat`](super::repeat).
 
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
-use demae_delivery::management::{Management, ManagementError, events::PublishInput};
-use demae_event::Event;
-use demae_store::{StoreError, Transaction, engine::Appended, outbox};
-use futures::FutureExt;
+use demae_delivery::management::events::PublishInput;
 use http::StatusCode;
-use sha2::{Digest, Sha256};
 
 use super::{
     body::{AcceptedBodies, AcceptedBody},
-    read::{self, PublishBody, Submission},
+    read::{self, PublishBody},
+    repeat::Repeatable,
 };
 use crate::{
     ApiState,
-    auth::{Allowed, Caller, WriteWebhooks},
+    auth::{Allowed, WriteWebhooks},
     extract::RawBody,
     ingest::IngestError,
     problem::{Problem, ProblemKind},
@@ -38,7 +34,6 @@ use crate::{
     responses(
         (status = 202, description = "Taken in.", body = AcceptedAny,
             links(("get_event" = (operation_id = "get_event", parameters(("id" = "$response.body#/id")))))),
-        (status = 409, description = "An event with this `id` is being taken in at this moment."),
         (status = 429, description = "More events arrive than can be written."),
     ))]
 pub(super) async fn publish(
@@ -48,21 +43,40 @@ pub(super) async fn publish(
     RawBody(body): RawBody,
 ) -> Result<Response, Problem> {
     let submission = read::read(&body, state.limits().events_per_request)?;
-    if operation.is_repeatable() {
-        return Ok(publish_repeatable(&state, caller, operation, &body, submission)
-            .await?
-            .into_response());
-    }
-    let events = prepare(state.management(), &caller, submission.inputs).await?;
+    let several = submission.several;
+    let named: Vec<bool> = submission.inputs.iter().map(is_named).collect();
+    let organization = caller.actor().organization_id;
+    let prepared = state.management().prepare_events(
+        organization,
+        submission.inputs,
+        caller.now(),
+        caller.traceparent(),
+    );
+    let mut events = prepared.await?;
+    let repeatable = operation
+        .key_digest(&caller)
+        .and_then(|request| Repeatable::new(&request, body, &named, &mut events));
     // The sink owns them from here on; the answer is about what they are.
     let accepted: Vec<AcceptedBody> = events.iter().map(AcceptedBody::of_new).collect();
+    if let Some(repeatable) = &repeatable
+        && repeatable.is_repeated_list(&state).await?
+    {
+        let accepted = repeatable.answer_again(&state, accepted).await?;
+        return Ok(answer(several, accepted)?.replayed().into_response());
+    }
     let outcomes = state.events().publish(events).await?;
-    let accepted = accepted
-        .into_iter()
-        .zip(outcomes)
-        .map(|(body, outcome)| body.with(outcome))
-        .collect();
-    Ok(answer(submission.several, accepted)?.into_response())
+    if let Some(repeatable) = repeatable.filter(|repeatable| repeatable.is_repetition(&outcomes)) {
+        let accepted = repeatable.answer_again(&state, accepted).await?;
+        return Ok(answer(several, accepted)?.replayed().into_response());
+    }
+    let accepted = accepted.into_iter().zip(outcomes);
+    let accepted = accepted.map(|(body, outcome)| body.with(outcome)).collect();
+    Ok(answer(several, accepted)?.into_response())
+}
+
+/// Whether its sender gave it an id.
+fn is_named(input: &PublishInput) -> bool {
+    input.id.is_some()
 }
 
 /// One event's answer, or those of several.
@@ -75,65 +89,6 @@ enum AcceptedAny {
     One(AcceptedBody),
     /// To several.
     Several(AcceptedBodies),
-}
-
-async fn publish_repeatable(
-    state: &ApiState,
-    caller: Caller,
-    operation: Operation,
-    body: &Bytes,
-    submission: Submission,
-) -> Outcome {
-    let management = state.management().clone();
-    let operation = operation.of_body(Sha256::digest(body).into());
-    state
-        .write(caller, &operation, move |transaction, caller| {
-            async move {
-                let events = prepare(&management, caller, submission.inputs).await?;
-                let mut accepted = Vec::with_capacity(events.len());
-                for event in &events {
-                    let outcome = append(&management, transaction, event).await?;
-                    accepted.push(AcceptedBody::new(event, outcome));
-                }
-                answer(submission.several, accepted)
-            }
-            .boxed()
-        })
-        .await
-}
-
-async fn prepare(
-    management: &Management,
-    caller: &Caller,
-    inputs: Vec<PublishInput>,
-) -> Result<Vec<Event>, ManagementError> {
-    let organization = caller.actor().organization_id;
-    management
-        .prepare_events(organization, inputs, caller.now(), caller.traceparent())
-        .await
-}
-
-/// Writes an event unless there is one with its id.
-async fn append(
-    management: &Management,
-    transaction: &mut Transaction,
-    event: &Event,
-) -> Result<Appended, Problem> {
-    match management.event(event.organization_id, event.id).await {
-        Ok(_) => return Ok(Appended::Duplicate),
-        Err(ManagementError::NotFound { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    match outbox::append(transaction, event).await {
-        Ok(()) => Ok(Appended::New),
-        // Twice in this request, or in another one that has not committed.
-        Err(StoreError::Conflict(_)) => Err(Problem::new(
-            ProblemKind::Conflict,
-            "PublishEvents.IdTaken",
-            "An event with this id is being taken in at this moment.",
-        )),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn answer(several: bool, mut accepted: Vec<AcceptedBody>) -> Outcome {
@@ -157,7 +112,13 @@ impl From<IngestError> for Problem {
             IngestError::TooMany => {
                 Self::invalid_at("body.events", "has more events than fit into one commit")
             }
+            IngestError::Refused(_) => Self::new(
+                ProblemKind::Invalid,
+                "PublishEvents.NotStorable",
+                "The database refuses a value of these events.",
+            ),
             IngestError::Stopped | IngestError::Store(_) => Self::unavailable(&error),
+            IngestError::Panicked => Self::internal(&error),
         }
     }
 }

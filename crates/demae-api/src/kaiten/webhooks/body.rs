@@ -119,8 +119,8 @@ pub(crate) struct CreatedWebhookBody {
     /// The webhook.
     #[serde(flatten)]
     webhook: WebhookBody,
-    /// What its receiver verifies signatures with.
-    #[schema(examples("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"))]
+    /// What its receiver verifies signatures with; missing from the answer to a repetition.
+    #[schema(required = false, examples("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"))]
     secret: String,
 }
 

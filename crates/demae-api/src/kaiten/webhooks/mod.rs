@@ -90,7 +90,8 @@ async fn create(
                     .await?;
                 trail::note(transaction, caller, Happened::Created, &endpoint).await?;
                 let secret = receiver_secret(&endpoint)?;
-                Answer::json(StatusCode::CREATED, &CreatedWebhookBody::new(endpoint, &secret))
+                let body = CreatedWebhookBody::new(endpoint, &secret);
+                Answer::with_secret(StatusCode::CREATED, &body, "secret")
             }
             .boxed()
         })

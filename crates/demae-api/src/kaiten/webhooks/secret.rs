@@ -37,8 +37,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 #[serde(rename_all = "camelCase")]
 #[schema(as = WebhookSecret)]
 struct SecretBody {
-    /// What its receiver verifies signatures with.
-    #[schema(examples("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"))]
+    /// What its receiver verifies signatures with; missing from the answer to a repetition.
+    #[schema(required = false, examples("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"))]
     secret: String,
     /// Until when each earlier secret signs as well, latest first; absent if none does.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -134,7 +134,7 @@ async fn rotate(
                 let endpoint =
                     rotated.map_err(|error| Problem::from(error).relocated("body.key", "body.secret"))?;
                 trail::note(transaction, caller, Happened::SecretRotated, &endpoint).await?;
-                Answer::json(StatusCode::OK, &SecretBody::new(&endpoint, now)?)
+                Answer::with_secret(StatusCode::OK, &SecretBody::new(&endpoint, now)?, "secret")
             }
             .boxed()
         })

@@ -14,11 +14,12 @@ pub(super) fn text((before, columns, after): MultiRow, rows: usize) -> AssertSql
     ))
 }
 
+/// Milliseconds are cut off, not rounded: `webhook-id` holds the second.
 pub(super) const APPEND: MultiRow = (
     "INSERT INTO outbox_events
          (id, organization_id, event_name, event_type, raw, raw_headers, traceparent, created_at)
      SELECT column1, column2, column3, column4, column5, column6, column7,
-            strftime('%Y-%m-%d %H:%M:%f', column8 / 1e6, 'unixepoch') FROM (",
+            strftime('%Y-%m-%d %H:%M:%f', column8 / 1000 / 1e3, 'unixepoch') FROM (",
     8,
     ") WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.event_id = column1)
      ON CONFLICT (id) DO NOTHING RETURNING id",
