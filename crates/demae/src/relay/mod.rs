@@ -55,7 +55,7 @@ pub(crate) struct Flow {
     pub(crate) routed: Vec<Source>,
     /// What carries events elsewhere.
     pub(crate) forwarders: Forwarders,
-    /// What a Dapr sidecar talks to; without routes if this process takes nothing from one.
+    /// What a Dapr sidecar talks to; without routes unless the settings name its token.
     pub(crate) dapr: Router,
 }
 
@@ -93,10 +93,11 @@ impl Flow {
                 )));
             }
         }
-        // Where something is routed, or handed to Svix, a sidecar is welcome, too.
-        if roles.has(Role::Worker) || !arriving.is_empty() {
+        // Where something is routed, or handed to Svix, a sidecar may bring events, too.
+        let routes_here = roles.has(Role::Worker) || !arriving.is_empty();
+        if let Some(app_token) = settings.dapr_app_token.clone().filter(|_| routes_here) {
             let dapr = Dapr {
-                app_token: settings.dapr_app_token.clone(),
+                app_token,
                 organizations,
                 rejections: rejections.clone(),
             };

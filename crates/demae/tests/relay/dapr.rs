@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{TOKEN, api, api::Api, serve};
 
-const APP_TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const APP_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// The organization of [`TOKEN`].
 pub(crate) async fn organization(api: &Api) -> String {
@@ -40,19 +40,41 @@ pub(crate) fn change_event(id: &str, organization: &str, data: &Value) -> Value 
     })
 }
 
+/// A server that a sidecar may bring events to.
+pub(crate) fn serve_with_dapr() -> DemaeCommand {
+    serve().setting("DEMAE_DAPR_APP_TOKEN", APP_TOKEN)
+}
+
+/// As the sidecar does; answers the document of the answer.
 pub(crate) async fn bring(command: &DemaeCommand, document: &Value) -> Value {
-    // Whose API it is does not matter here: the path knows no tenant.
-    let answer = api(command)
-        .send(Method::POST, "/events", Some(document), None)
+    let output = tokio::process::Command::new("curl")
+        .args([
+            "-sS",
+            "--fail",
+            "-H",
+            "content-type: application/cloudevents+json",
+        ])
+        .args([
+            "-H",
+            &format!("dapr-api-token: {APP_TOKEN}"),
+            "-d",
+            &document.to_string(),
+        ])
+        .arg(format!("{}/events", command.base_url()))
+        .output()
         .await
         .unwrap();
-    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    answer.body()
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_a_sidecar_brings_is_delivered_once_however_often_it_comes() {
-    let command = serve();
+    let command = serve_with_dapr();
     let process = command.start().await.unwrap();
     let organization = organization(&api(&command)).await;
     let receiver = Recorder::start().await;
@@ -89,7 +111,7 @@ async fn an_event_that_a_sidecar_brings_is_delivered_once_however_often_it_comes
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_an_app_token_nobody_gets_in_without_it() {
-    let command = serve().setting("DEMAE_DAPR_APP_TOKEN", APP_TOKEN);
+    let command = serve_with_dapr();
     let process = command.start().await.unwrap();
     for (method, path) in [(Method::GET, "/dapr/subscribe"), (Method::POST, "/events")] {
         let answer = api(&command)
@@ -109,4 +131,18 @@ async fn with_an_app_token_nobody_gets_in_without_it() {
     assert_eq!(subscriptions[0]["route"], "/events");
     assert!(process.terminate().await.unwrap().success());
     assert!(!command.stderr().unwrap().contains(TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unless_the_token_is_set_a_sidecar_has_no_paths() {
+    let command = serve();
+    let process = command.start().await.unwrap();
+    for (method, path) in [(Method::GET, "/dapr/subscribe"), (Method::POST, "/events")] {
+        let answer = api(&command)
+            .send(method, path, Some(&json!({})), None)
+            .await
+            .unwrap();
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{answer:?}");
+    }
+    assert!(process.terminate().await.unwrap().success());
 }

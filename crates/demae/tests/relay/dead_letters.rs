@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api,
-    dapr::{bring, change_event, organization},
+    dapr::{bring, change_event, organization, serve_with_dapr},
     serve,
 };
 
@@ -29,7 +29,7 @@ pub(crate) fn json_of(output: &Output) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_dropped_is_listed_shown_redriven_and_discarded() {
-    let command = serve();
+    let command = serve_with_dapr();
     let process = command.start().await.unwrap();
     let organization = organization(&api(&command)).await;
     let stranger = "0199e1a0-7f3c-7a51-9d0e-4b1f6c2d8eff";

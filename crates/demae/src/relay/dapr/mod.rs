@@ -4,10 +4,11 @@
 //! An event is answered SUCCESS when it is durably routed, RETRY when that did not happen in time or failed, DROP when it
 //! can never be routed; what is dropped is written down (`demae dead-letters`). Heartbeats are answered and forgotten.
 //!
-//! These paths know no tenant, so they are closed: with an app token they want it in the header that Dapr sends it in
-//! (`APP_API_TOKEN`), without one they answer this machine only, and not what a proxy on it passes on.
+//! These paths know no tenant, so they exist only where `dapr_app_token` is set, and want that token in the header in which
+//! Dapr sends it (`APP_API_TOKEN`). The address of a peer proves nothing: behind a proxy on this machine, every client has
+//! a loopback address.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use axum::{
@@ -34,7 +35,7 @@ use super::{
     organizations::{Organizations, unknown_organization},
     rejections::Rejections,
 };
-use crate::{config::Secret, server::Peer};
+use crate::config::Secret;
 
 /// The component, topics and route of the pipeline that this is a part of.
 const PUBSUB: &str = "rabbitmq-pubsub";
@@ -58,7 +59,7 @@ const ANSWERS: &str = "demae_dapr_answers_total";
 
 /// What the handlers need to know.
 pub(crate) struct Dapr {
-    pub(crate) app_token: Option<Secret>,
+    pub(crate) app_token: Secret,
     pub(crate) organizations: Organizations,
     pub(crate) rejections: Rejections,
 }
@@ -162,29 +163,17 @@ async fn receive(State(handlers): State<Arc<Handlers>>, request: Request) -> Res
 impl Handlers {
     /// Whether whoever sent this may.
     fn admit(&self, request: &Request) -> Result<(), Refusal> {
-        let headers = request.headers();
-        if let Some(token) = &self.dapr.app_token {
-            let given = headers
-                .get("dapr-api-token")
-                .map_or(&[][..], |value| value.as_bytes());
-            if bool::from(given.ct_eq(token.expose().as_bytes())) {
-                return Ok(());
-            }
-            let reason = "the header dapr-api-token must hold Demae's dapr_app_token (Dapr: APP_API_TOKEN)";
-            return Err(Refusal(StatusCode::UNAUTHORIZED, reason));
-        }
-        let local = request
-            .extensions()
-            .get::<Peer>()
-            .is_some_and(|peer| is_this_machine(peer.0.ip()));
-        let passed_on = [header::FORWARDED.as_str(), "x-forwarded-for", "x-real-ip"]
-            .iter()
-            .any(|name| headers.contains_key(*name));
-        if local && !passed_on {
+        let given = request
+            .headers()
+            .get("dapr-api-token")
+            .map_or(&[][..], |value| value.as_bytes());
+        if bool::from(given.ct_eq(self.dapr.app_token.expose().as_bytes())) {
             return Ok(());
         }
-        let reason = "without dapr_app_token only this machine may bring events here";
-        Err(Refusal(StatusCode::FORBIDDEN, reason))
+        Err(Refusal(
+            StatusCode::UNAUTHORIZED,
+            "the header dapr-api-token must hold Demae's dapr_app_token (Dapr: APP_API_TOKEN)",
+        ))
     }
 
     async fn take(&self, request: Request, deadline: Instant) -> Result<Status, StoreError> {
@@ -237,11 +226,6 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         (self.0, Json(json!({ "error": self.1 }))).into_response()
     }
-}
-
-/// `::ffff:127.0.0.1` is this machine, too.
-fn is_this_machine(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 /// How much room a body takes; as much as any may take if its sender does not say.
