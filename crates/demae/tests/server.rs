@@ -670,3 +670,50 @@ async fn serve_writes_its_first_token_to_a_private_file_and_prints_none() {
     assert_eq!(json(&list), Value::Array(Vec::new()));
     assert!(process.terminate().await.unwrap().success());
 }
+
+/// The status of a request, and its answer's text.
+fn status_of(arguments: &[&str]) -> (String, String) {
+    let output = Command::new("curl")
+        .args(["-sS", "--max-time", "20", "-w", "\n%{http_code}"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (body, status) = text.rsplit_once('\n').unwrap();
+    (status.to_owned(), body.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_metrics_have_room_of_their_own() {
+    let ops = demae_testkit::ports::free_port().unwrap();
+    let server = command("serve")
+        .setting("DEMAE_OPS_LISTEN", format!("127.0.0.1:{ops}"))
+        .setting("DEMAE_CONNECTIONS", "1");
+    let process = server.start().await.unwrap();
+    // The last place is taken by a client that says nothing.
+    let _silent = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    for path in ["healthz", "readyz", "metrics"] {
+        let (status, body) = status_of(&[&format!("http://127.0.0.1:{ops}/{path}")]);
+        assert_eq!(status, "200", "{path}: {body}");
+    }
+    let (status, _) = status_of(&[&format!("http://127.0.0.1:{ops}/api/customers")]);
+    assert_eq!(status, "404");
+    assert!(process.terminate().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_refuses_requests_for_other_hosts_and_says_what_to_set() {
+    let dev = command("dev").setting("DEMAE_PUBLIC_URL", "http://laptop.test:6060");
+    let process = dev.start().await.unwrap();
+    let url = format!("{}/", dev.base_url());
+    for (host, expected) in [
+        ("rebound.test", "421"),
+        ("laptop.test:6060", "200"),
+        ("localhost:1", "200"),
+    ] {
+        let (status, body) = status_of(&["-H", &format!("Host: {host}"), &url]);
+        assert_eq!(status, expected, "{host}: {body}");
+        assert_eq!(body.contains("DEMAE_PUBLIC_URL"), status == "421", "{body}");
+    }
+    assert!(process.terminate().await.unwrap().success());
+}

@@ -64,6 +64,16 @@ pub(crate) struct Settings {
     pub(crate) authorities: Option<Authorities>,
     /// At least one.
     pub(crate) listen: Vec<SocketAddr>,
+    /// For health and metrics alone.
+    pub(crate) ops_listen: Vec<SocketAddr>,
+    /// How clients reach this server.
+    pub(crate) public_url: Option<Url>,
+    /// Open at once.
+    pub(crate) connections: usize,
+    /// Open at once from one address.
+    pub(crate) connections_per_address: usize,
+    /// Addresses that speak for many clients.
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// Bytes.
     pub(crate) request_body_limit: usize,
     /// From the signal to the end.
@@ -82,7 +92,7 @@ pub(crate) struct Settings {
     pub(crate) delivery: DeliverySettings,
     /// Who delivers instead, if somebody does.
     pub(crate) svix: Option<SvixSettings>,
-    /// What a Dapr sidecar must show; without it only one on this machine is listened to.
+    /// What a Dapr sidecar must show; without it there are no routes for one.
     pub(crate) dapr_app_token: Option<Secret>,
     /// How long things are kept.
     pub(crate) retention: RetentionSettings,
@@ -204,6 +214,11 @@ fn read(reader: &mut Reader, mode: Mode, sources: &Sources) -> Settings {
     Settings {
         database: read_database(reader, &data_dir),
         listen: reader.list("listen", address),
+        ops_listen: reader.list("ops_listen", address),
+        public_url: reader.optional("public_url", http_url),
+        connections: reader.one("connections", number(1, 1_000_000)),
+        connections_per_address: reader.one("connections_per_address", number(1, 1_000_000)),
+        trusted_proxies: reader.list("trusted_proxies", network),
         request_body_limit: reader.one("request_body_limit", number(1_024, 64 * 1024 * 1024)),
         shutdown_deadline: reader.one("shutdown_deadline", duration),
         bootstrap_token: reader.optional("bootstrap_token", bootstrap_token),

@@ -3,10 +3,13 @@
 //! `/healthz` says that the process runs and answers; it must not depend on the database, or an outage there would
 //! restart every healthy process. `/readyz` says that requests will be served: the database answers, its schema is
 //! complete, and the process is not about to stop.
+//!
+//! These paths need no token, so they cost little however often they are asked: one question at a time is with the database,
+//! in a task of its own, and all requests that arrive meanwhile get its answer.
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -22,6 +25,7 @@ use demae_store::Store;
 use http::{StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
+use tokio::sync::watch;
 
 /// How long the database may take to answer before the process is called not ready.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,7 +40,12 @@ struct Inner {
     store: Store,
     draining: AtomicBool,
     metrics: Option<PrometheusHandle>,
+    /// The last question to the database; it has an answer once it has ended.
+    asked: Mutex<Option<watch::Receiver<Option<Fault>>>>,
 }
+
+/// What is wrong, if anything is.
+type Fault = Option<&'static str>;
 
 impl Health {
     pub(crate) fn new(store: Store, metrics: Option<PrometheusHandle>) -> Self {
@@ -44,6 +53,7 @@ impl Health {
             store,
             draining: AtomicBool::new(false),
             metrics,
+            asked: Mutex::default(),
         }))
     }
 
@@ -63,19 +73,45 @@ impl Health {
         router.with_state(self)
     }
 
-    async fn fault(&self) -> Option<&'static str> {
+    async fn fault(&self) -> Fault {
         if self.0.draining.load(Ordering::Acquire) {
             return Some("the process is stopping");
         }
-        match tokio::time::timeout(DATABASE_TIMEOUT, self.0.store.pending_migrations()).await {
-            Err(_) => Some("the database does not answer in time"),
-            Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "not ready");
-                Some("the database cannot be reached")
-            }
-            Ok(Ok(pending)) if !pending.is_empty() => Some("the database has not been migrated"),
-            Ok(Ok(_)) => None,
+        let mut answer = self.ask();
+        let answered = answer.wait_for(Option::is_some).await;
+        answered
+            .ok()
+            .and_then(|fault| *fault)
+            .unwrap_or(Some("the database could not be asked"))
+    }
+
+    /// The answer to the question that is in flight, or to a new one.
+    fn ask(&self) -> watch::Receiver<Option<Fault>> {
+        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        // A question that has ended has dropped its sender.
+        if let Some(answer) = asked.as_ref().filter(|answer| answer.has_changed().is_ok()) {
+            return answer.clone();
         }
+        let (teller, answer) = watch::channel(None);
+        *asked = Some(answer.clone());
+        let store = self.0.store.clone();
+        tokio::spawn(async move {
+            let fault = fault_of(&store).await;
+            teller.send_replace(Some(fault));
+        });
+        answer
+    }
+}
+
+async fn fault_of(store: &Store) -> Fault {
+    match tokio::time::timeout(DATABASE_TIMEOUT, store.pending_migrations()).await {
+        Err(_) => Some("the database does not answer in time"),
+        Ok(Err(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "not ready");
+            Some("the database cannot be reached")
+        }
+        Ok(Ok(pending)) if !pending.is_empty() => Some("the database has not been migrated"),
+        Ok(Ok(_)) => None,
     }
 }
 
@@ -97,4 +133,32 @@ async fn metrics(State(health): State<Health>) -> Response {
         .map(PrometheusHandle::render)
         .unwrap_or_default();
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use demae_store::{StoreOptions, Vault};
+    use demae_testkit::sqlite::SqliteFile;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_at_the_same_time_share_a_question_and_later_ones_ask_again() {
+        let file = SqliteFile::create().unwrap();
+        let vault = Vault::from_text(&Vault::generate_text()).unwrap();
+        let store = Store::connect(StoreOptions::new(file.url(), vault))
+            .await
+            .unwrap();
+        let health = Health::new(store.clone(), None);
+        let (mut first, second) = (health.ask(), health.ask());
+        assert!(first.same_channel(&second));
+        let fault = *first.wait_for(Option::is_some).await.unwrap();
+        assert_eq!(fault, Some(Some("the database has not been migrated")));
+        while first.has_changed().is_ok() {
+            tokio::task::yield_now().await;
+        }
+        store.migrate().await.unwrap();
+        assert_eq!(health.fault().await, None);
+        assert!(!first.same_channel(&health.ask()));
+    }
 }

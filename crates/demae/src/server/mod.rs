@@ -7,15 +7,19 @@
 //! recovered by the next start.
 
 mod access;
+mod admission;
 mod banner;
 mod bootstrap;
+mod descriptors;
 mod engine;
 mod health;
+mod host;
 mod http;
 pub(crate) mod listener;
 mod roles;
 mod signals;
 mod start_page;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,12 +31,13 @@ use demae_event::{Clock, SystemClock};
 use demae_store::{Backend, Store};
 use tokio::{net::TcpListener, time::Instant};
 
-use self::{engine::Engine, health::Health};
 pub(crate) use self::{
-    http::{HttpServer, Peer},
+    admission::ConnectionLimits,
+    http::HttpServer,
     roles::{Role, Roles},
     signals::StopSignals,
 };
+use self::{engine::Engine, health::Health, host::AllowedHost};
 use crate::{
     cli::SettingsArgs,
     config::{DEFAULT_FILE, Mode, Settings},
@@ -48,6 +53,13 @@ use crate::{
 const CLOSING: Duration = Duration::from_secs(5);
 /// Exit code of a process that a second signal ended (128 + SIGINT).
 const EXIT_INTERRUPTED: i32 = 130;
+
+/// Connections to the addresses of `ops_listen`. Probes come one at a time.
+const OPS_CONNECTIONS: ConnectionLimits = ConnectionLimits {
+    connections: 64,
+    per_address: 32,
+    trusted: Vec::new(),
+};
 
 /// Run the same parts for production
 ///
@@ -115,6 +127,8 @@ struct Server {
     engine: Engine,
     forwarders: Forwarders,
     http: HttpServer,
+    /// Serves health and metrics apart from all else.
+    ops: HttpServer,
     /// What commits events, in a process that takes requests.
     committers: Option<Committers>,
     /// Let go last.
@@ -132,6 +146,7 @@ impl Server {
             .map(|file| DatabaseLock::take(&file))
             .transpose()?;
         let listeners = listener::bind(&settings.listen).await?;
+        let ops_listeners = listener::bind(&settings.ops_listen).await?;
         let addresses = listeners
             .iter()
             .map(TcpListener::local_addr)
@@ -144,11 +159,16 @@ impl Server {
         let engine = Engine::start(&settings, roles, &store, &clock, flow.routed).await?;
         let health = Health::new(store.clone(), telemetry.metrics.clone());
         let (router, committers) = routes(&settings, mode, roles, &store, &clock, health.clone());
-        let router = router.merge(flow.dapr);
+        let mut router = router.merge(flow.dapr);
+        if mode == Mode::Dev {
+            let allowed = AllowedHost::new(settings.public_url.as_ref());
+            router = router.layer(middleware::from_fn_with_state(allowed, host::check));
+        }
         let router = router.layer(middleware::from_fn(access::record));
         // Before the first answer, so that whoever waits for one finds the token. The ports are open: nobody is refused.
         banner::print(mode, &settings, &addresses, first_token.as_ref());
-        let http = HttpServer::start(listeners, &router);
+        let ops = HttpServer::start(ops_listeners, &health.clone().router(), &OPS_CONNECTIONS);
+        let http = HttpServer::start(listeners, &router, &connection_limits(&settings));
 
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -167,6 +187,7 @@ impl Server {
             engine,
             forwarders: flow.forwarders,
             http,
+            ops,
             committers,
             _lock: lock,
         })
@@ -209,6 +230,7 @@ impl Server {
                 drain_forwarders,
                 self.engine.drain(cut_off, recorded)
             );
+            self.ops.drain(Instant::now()).await;
             self.store.close().await;
             self.telemetry.finish().await;
         };
@@ -219,6 +241,14 @@ impl Server {
             ),
         }
         Ok(())
+    }
+}
+
+fn connection_limits(settings: &Settings) -> ConnectionLimits {
+    ConnectionLimits {
+        connections: descriptors::affordable(settings.connections, descriptors::raise()),
+        per_address: settings.connections_per_address,
+        trusted: settings.trusted_proxies.clone(),
     }
 }
 

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     http_client::HttpClient,
-    server::{HttpServer, StopSignals},
+    server::{ConnectionLimits, HttpServer, StopSignals},
 };
 
 /// How long the local program may take. A little less than the endpoint's timeout, so that the platform hears of it.
@@ -116,7 +116,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .fallback(forward)
         .layer(DefaultBodyLimit::disable())
         .with_state(forwarder);
-    let server = HttpServer::start(vec![listener], &router);
+    let server = HttpServer::start(vec![listener], &router, &ConnectionLimits::default());
     let endpoint = create_endpoint(&remote, &args, address, &run).await?;
     output::remark(&format!(
         "Forwarding {} to {}\nSigning secret: {}\nCtrl-C ends it and deletes the endpoint {}.",
