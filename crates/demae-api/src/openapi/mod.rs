@@ -238,7 +238,7 @@ fn idempotency_key() -> Value {
         "in": "header",
         "required": false,
         "description": "Makes the request repeatable for 24 hours: the same key with the same body gets the stored \
-            answer, with another body 422.",
+            answer (without tokens and secrets that are shown once), with another body 422.",
         "schema": {"type": "string", "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY, "pattern": "^[!-~]([ -~]*[!-~])?$"},
     })
 }
