@@ -2,21 +2,31 @@
 //!
 //! Names come from settings; they are quoted here, in one place, and never pasted as they are.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
+use sqlx::{
+    AssertSqlSafe, Connection as _, PgConnection, Row as _,
+    postgres::{PgConnectOptions, PgSslMode},
+};
 use tokio::time::timeout;
 
 use crate::{
     Fault, SourceConfig,
+    connection::{Connection, Purpose},
     error::literal,
     mapping::{Layout, MissingColumn},
+    pgoutput::Column,
+    table::Table,
 };
 
 /// Connecting and answering a small question.
 pub(crate) const ANSWER: Duration = Duration::from_secs(10);
+/// Types with smaller OIDs are Postgres's own (FirstNormalObjectId).
+pub(crate) const FIRST_OWN_TYPE: u32 = 16_384;
+/// Changing something small, which may wait for a lock.
+const CHANGE: Duration = Duration::from_mins(1);
 /// Making a slot waits for every transaction that writes.
-const SLOT_CREATION: Duration = Duration::from_mins(10);
+pub(crate) const SLOT_CREATION: Duration = Duration::from_mins(10);
 /// The oldest server whose output plugin sends messages.
 pub(crate) const OLDEST: i32 = 140_000;
 /// The comment on the publication while the table's rows are still to be read; see `remains`.
@@ -24,11 +34,16 @@ pub(crate) const REMAINS_MARK: &str = "demae: the rows of the table are still to
 
 /// A slot as the server sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of the catalogue")]
 pub(crate) struct Slot {
     /// `None` for a physical slot.
     pub(crate) database: Option<String>,
     pub(crate) plugin: Option<String>,
     pub(crate) active: bool,
+    /// The session that has it.
+    pub(crate) pid: Option<i32>,
+    /// It is still being made: it has no position that anybody could read from.
+    pub(crate) unfinished: bool,
     /// The server removed log that it needs.
     pub(crate) lost: bool,
     /// Bytes of log that the server keeps for it.
@@ -52,18 +67,37 @@ pub(crate) fn quoted_table(config: &SourceConfig) -> String {
 
 /// Connects for ordinary statements.
 pub(crate) async fn connect(config: &SourceConfig) -> Result<PgConnection, Fault> {
-    let options = config
-        .target
-        .sql_options()
-        .map_err(|error| fault(config, &error, None))?;
+    let options = sql_options(config).await?;
     timeout(ANSWER, PgConnection::connect_with(&options))
         .await
         .map_err(|_| connection(config, "no answer in time"))?
         .map_err(|error| fault(config, &error, None))
 }
 
-/// Whether the server and the table are fit for it; the columns of the table.
-pub(crate) async fn inspect(sql: &mut PgConnection, config: &SourceConfig) -> Result<Vec<String>, Fault> {
+/// sqlx gives a server the password in whatever form it is asked for. Where that would be in clear over a network, the
+/// server is tried with our own client first, which refuses; and if it can encrypt, it has to.
+async fn sql_options(config: &SourceConfig) -> Result<PgConnectOptions, Fault> {
+    let options = config
+        .target
+        .sql_options()
+        .map_err(|error| fault(config, &error, None))?;
+    if !config.target.may_be_asked_in_clear() {
+        return Ok(options);
+    }
+    let tried = Connection::open(&Arc::new(config.clone()), Purpose::Session)
+        .await
+        .map_err(|trouble| trouble.fault(config))?;
+    let encrypted = tried.is_encrypted();
+    tried.close().await;
+    Ok(if encrypted {
+        options.ssl_mode(PgSslMode::Require)
+    } else {
+        options
+    })
+}
+
+/// Whether the server and the table are fit for it; the table.
+pub(crate) async fn inspect(sql: &mut PgConnection, config: &SourceConfig) -> Result<Table, Fault> {
     let row = ask(
         config,
         sqlx::query(
@@ -80,94 +114,53 @@ pub(crate) async fn inspect(sql: &mut PgConnection, config: &SourceConfig) -> Re
     if wal_level != "logical" {
         return Err(Fault::WalLevel { found: wal_level });
     }
-    let columns = columns(sql, config).await?;
-    let table = config.table_parts();
-    if columns.is_empty() {
+    let Some(table) = Table::find(sql, config).await? else {
+        let (schema, table) = config.table_parts();
         return Err(Fault::TableMissing {
-            table: format!("{}.{}", table.0, table.1),
+            table: format!("{schema}.{table}"),
         });
+    };
+    let columns = table.plain_columns();
+    if let Err(missing) = Layout::new(&config.mapping, &config.name, columns.clone()) {
+        return Err(column_missing(config, &missing, &columns));
     }
-    match Layout::new(&config.mapping, &config.name, columns.clone()) {
-        Ok(_) => Ok(columns),
-        Err(missing) => Err(column_missing(config, &missing)),
+    match table.faults(config).into_iter().next() {
+        Some(fault) => Err(fault),
+        None => Ok(table),
     }
-}
-
-/// The table's columns in their order; none if there is no such table.
-pub(crate) async fn columns(sql: &mut PgConnection, config: &SourceConfig) -> Result<Vec<String>, Fault> {
-    let (schema, table) = config.table_parts();
-    let rows = ask(
-        config,
-        sqlx::query(
-            "SELECT a.attname::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
-             JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p') AND a.attnum > 0 \
-             AND NOT a.attisdropped ORDER BY a.attnum",
-        )
-        .bind(schema)
-        .bind(table)
-        .fetch_all(&mut *sql),
-    )
-    .await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The fault of a table that lacks a column.
-pub(crate) fn column_missing(config: &SourceConfig, missing: &MissingColumn) -> Fault {
+pub(crate) fn column_missing(config: &SourceConfig, missing: &MissingColumn, there: &[Column]) -> Fault {
     let (schema, table) = config.table_parts();
+    let same = |name: &String, column: &Column| name.eq_ignore_ascii_case(&column.name);
+    let alike = there
+        .iter()
+        .find(|column| missing.names.iter().any(|name| same(name, column)));
+    let alike = alike.map_or_else(String::new, |column| {
+        format!("; there is {:?}, and upper and lower case matter", column.name)
+    });
     Fault::ColumnMissing {
         table: format!("{schema}.{table}"),
-        wanted: format!("for {} ({})", missing.field, missing.names.join(" or ")),
+        wanted: format!("for {} ({}){alike}", missing.field, missing.names.join(" or ")),
     }
 }
 
-/// The statement that is missing until the publication holds the table's inserts; `None` if it does.
-pub(crate) async fn publication_statement(
-    sql: &mut PgConnection,
-    config: &SourceConfig,
-) -> Result<Option<String>, Fault> {
-    let (schema, table) = config.table_parts();
-    let row = ask(
-        config,
-        sqlx::query(
-            "SELECT (SELECT pubinsert FROM pg_publication WHERE pubname = $1), \
-             EXISTS (SELECT FROM pg_publication_tables WHERE pubname = $1 AND schemaname = $2 AND tablename = $3)",
-        )
-        .bind(&config.publication)
-        .bind(schema)
-        .bind(table)
-        .fetch_one(&mut *sql),
-    )
-    .await?;
-    let name = quote(&config.publication);
-    Ok(match (row.get::<Option<bool>, _>(0), row.get::<bool, _>(1)) {
-        (None, _) => Some(create_publication(config)),
-        (Some(_), false) => Some(format!(
-            "ALTER PUBLICATION {name} ADD TABLE {}",
-            quoted_table(config)
-        )),
-        (Some(false), true) => Some(format!("ALTER PUBLICATION {name} SET (publish = 'insert')")),
-        (Some(true), true) => None,
-    })
-}
-
-/// Inserts only: rows that are routed or too old are deleted, and that must not be news.
-pub(crate) fn create_publication(config: &SourceConfig) -> String {
-    format!(
-        "CREATE PUBLICATION {} FOR TABLE {} WITH (publish = 'insert', publish_via_partition_root = true)",
-        quote(&config.publication),
-        quoted_table(config)
-    )
-}
-
-/// Runs a statement that changes something.
+/// Runs a small statement that changes something.
 pub(crate) async fn run(sql: &mut PgConnection, config: &SourceConfig, statement: &str) -> Result<(), Fault> {
-    let running = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut *sql);
-    match timeout(SLOT_CREATION, running).await {
-        Ok(Ok(_)) => Ok(()),
+    match timeout(CHANGE, execute(sql, statement)).await {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(fault(config, &error, Some(statement))),
         Err(_) => Err(connection(config, "no answer in time")),
     }
+}
+
+/// Runs a statement; the caller limits it.
+pub(crate) async fn execute(sql: &mut PgConnection, statement: &str) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+        .execute(&mut *sql)
+        .await?;
+    Ok(())
 }
 
 /// The slot, if there is one.
@@ -178,7 +171,8 @@ pub(crate) async fn slot(sql: &mut PgConnection, config: &SourceConfig) -> Resul
             "SELECT database::text, plugin::text, active, coalesce(wal_status = 'lost', false), \
              coalesce(pg_wal_lsn_diff(written, restart_lsn)::int8, 0), \
              coalesce(pg_wal_lsn_diff(written, confirmed_flush_lsn)::int8, 0), \
-             coalesce(to_jsonb(slot) ->> 'failover' = 'false', false) \
+             coalesce(to_jsonb(slot) ->> 'failover' = 'false', false), active_pid, \
+             slot_type = 'logical' AND confirmed_flush_lsn IS NULL AND coalesce(wal_status <> 'lost', true) \
              FROM pg_replication_slots AS slot, LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN \
              pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS written) position WHERE slot_name = $1",
         )
@@ -194,6 +188,8 @@ pub(crate) async fn slot(sql: &mut PgConnection, config: &SourceConfig) -> Resul
         retained: row.get(4),
         lag: row.get(5),
         stays_behind: row.get(6),
+        pid: row.get(7),
+        unfinished: row.get(8),
     }))
 }
 
@@ -264,12 +260,22 @@ pub(crate) fn refusal(
             reason: reason(),
         },
         ("42501", _) => Fault::NoReplicationRight { user: user() },
+        // What is there already, or is no longer, another process made or dropped: the next look finds it.
+        (code, Some(statement))
+            if (code.starts_with("42") || code.starts_with("0A"))
+                && !["42710", "42P07", "42704"].contains(&code) =>
+        {
+            Fault::Denied {
+                statement: statement.to_owned(),
+                reason: reason(),
+            }
+        }
         ("53400", _) => Fault::NoFreeSlot,
         _ => return None,
     })
 }
 
-fn fault(config: &SourceConfig, error: &sqlx::Error, statement: Option<&str>) -> Fault {
+pub(crate) fn fault(config: &SourceConfig, error: &sqlx::Error, statement: Option<&str>) -> Fault {
     error
         .as_database_error()
         .and_then(|error| refusal(config, &error.code()?, error.message(), statement))

@@ -32,6 +32,9 @@ pub struct SourceConfig {
     pub table: String,
     /// Which column is what.
     pub mapping: Mapping,
+    /// Whether messages with the prefix `demae` (`pg_logical_emit_message`) are events. Every role that may connect to the
+    /// database can write them, so they are not asked for unless somebody says so.
+    pub messages: bool,
     /// The publication that holds the table's inserts.
     pub publication: String,
     /// The replication slot. Slots of all databases of a server share one name space.
@@ -68,6 +71,7 @@ impl SourceConfig {
             target,
             table: table.into(),
             mapping,
+            messages: false,
             publication: DEFAULT_NAME.to_owned(),
             slot: DEFAULT_NAME.to_owned(),
             missing_slot: MissingSlot::default(),

@@ -48,6 +48,8 @@ const SCRAM: &str = "SCRAM-SHA-256";
 const NOTICE: u8 = b'N';
 /// SQLSTATE of the warning that a publication was passed over (`LoadPublications` in Postgres's `pgoutput.c`).
 const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
+const CLEARTEXT_REFUSED: &str = "it wants the password in clear over a line that is not encrypted; use sslmode=require \
+     or verify-full, or SCRAM-SHA-256 on the server (sslmode=disable sends it all the same)";
 /// For a farewell: the peer may be frozen.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -81,6 +83,7 @@ pub(crate) enum Trouble {
 /// A connection on which the server has let the user in.
 pub(crate) struct Connection {
     line: BufReader<Box<dyn Line>>,
+    encrypted: bool,
     reader: MessageReader,
     config: Arc<SourceConfig>,
 }
@@ -93,8 +96,10 @@ impl Connection {
     /// Connects, encrypts as the target says, and proves who is there.
     pub(crate) async fn open(config: &Arc<SourceConfig>, purpose: Purpose) -> Result<Self, Trouble> {
         let enter = async {
+            let (line, encrypted) = dial(config).await?;
             let mut connection = Self {
-                line: BufReader::with_capacity(READ_BUFFER, dial(config).await?),
+                line: BufReader::with_capacity(READ_BUFFER, line),
+                encrypted,
                 reader: MessageReader::new().with_max_message_size(MAX_MESSAGE),
                 config: config.clone(),
             };
@@ -103,6 +108,11 @@ impl Connection {
             Ok(connection)
         };
         timeout(ANSWER, enter).await.unwrap_or(Err(Trouble::Silent))
+    }
+
+    /// Whether nobody on the way can read along.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.encrypted
     }
 
     /// Lets the server copy the slot to its standbys, which Postgres can since 17. Nobody may be reading the slot.
@@ -207,6 +217,9 @@ impl Connection {
         let (method, rest) = parse_auth_request(question)?;
         match method {
             auth::OK => Ok(()),
+            auth::CLEARTEXT_PASSWORD if !self.encrypted && !self.config.target.may_be_read_along() => {
+                Err(PgWireError::Auth(CLEARTEXT_REFUSED.to_owned()).into())
+            }
             auth::CLEARTEXT_PASSWORD => {
                 let password = format!("{}\0", self.config.target.password());
                 Ok(write_password_message(&mut self.line, password.as_bytes()).await?)
@@ -251,13 +264,14 @@ fn unknown_method(what: &str) -> Trouble {
     )))
 }
 
-async fn dial(config: &SourceConfig) -> Result<Box<dyn Line>, PgWireError> {
+/// The line, and whether it is encrypted.
+async fn dial(config: &SourceConfig) -> Result<(Box<dyn Line>, bool), PgWireError> {
     let target = &config.target;
     if let Some(socket) = target.socket() {
-        return Ok(Box::new(UnixStream::connect(socket).await?));
+        return Ok((Box::new(UnixStream::connect(socket).await?), false));
     }
     if target.tls().mode == SslMode::Disable {
-        return Ok(Box::new(dial_tcp(config).await?));
+        return Ok((Box::new(dial_tcp(config).await?), false));
     }
     // The library takes either the authorities of a file or the public ones.
     if let Some(tls) = target.tls_with_authorities()
@@ -278,19 +292,21 @@ async fn encrypt(
     stream: TcpStream,
     tls: &TlsConfig,
     config: &SourceConfig,
-) -> Result<Box<dyn Line>, PgWireError> {
+) -> Result<(Box<dyn Line>, bool), PgWireError> {
     Ok(
         match maybe_upgrade_to_tls(stream, tls, config.target.host()).await? {
-            MaybeTlsStream::Plain(stream) => Box::new(stream),
-            MaybeTlsStream::Tls(stream) => stream,
+            MaybeTlsStream::Plain(stream) => (Box::new(stream), false),
+            MaybeTlsStream::Tls(stream) => (stream, true),
         },
     )
 }
 
 /// Streaming of transactions that have not ended is not asked for: see `pgoutput`.
 fn follow_statement(config: &SourceConfig) -> String {
+    // What nobody asked for does not even cross the network.
+    let messages = if config.messages { ", messages 'true'" } else { "" };
     format!(
-        "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '{PLUGIN_PROTOCOL}', publication_names {}, messages 'true')",
+        "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '{PLUGIN_PROTOCOL}', publication_names {}{messages})",
         quote(&config.slot),
         literal(&quote(&config.publication)),
     )
@@ -364,10 +380,48 @@ mod tests {
         config.publication = "it's \"mine\"".to_owned();
         assert_eq!(
             follow_statement(&config),
-            "START_REPLICATION SLOT \"s\"\"x\" LOGICAL 0/0 (proto_version '2', publication_names '\"it''s \"\"mine\"\"\"', \
-             messages 'true')"
+            "START_REPLICATION SLOT \"s\"\"x\" LOGICAL 0/0 (proto_version '2', publication_names '\"it''s \"\"mine\"\"\"')"
         );
+        config.messages = true;
+        assert!(follow_statement(&config).ends_with(", messages 'true')"));
     }
+
+    #[tokio::test]
+    async fn a_password_in_clear_crosses_no_network_unencrypted() {
+        for (url, encrypted, sent) in [
+            ("postgres://u:secret@db.example.com/d", false, false),
+            ("postgres://u:secret@db.example.com/d", true, true),
+            (
+                "postgres://u:secret@db.example.com/d?sslmode=disable",
+                false,
+                true,
+            ),
+            ("postgres://u:secret@127.0.0.1/d", false, true),
+        ] {
+            let mapping = Mapping::from(Preset::Demae);
+            let (line, mut server) = tokio::io::duplex(1_024);
+            let mut connection = Connection {
+                line: BufReader::new(Box::new(line)),
+                encrypted,
+                reader: MessageReader::new(),
+                config: Arc::new(SourceConfig::new("test", url.parse().unwrap(), "t", mapping)),
+            };
+            let answer = connection.prove(&auth::CLEARTEXT_PASSWORD.to_be_bytes()).await;
+            assert_eq!(answer.is_ok(), sent, "{url}");
+            if let Err(trouble) = answer {
+                let told = trouble.fault(&connection.config).to_string();
+                assert!(told.contains("SCRAM-SHA-256"), "{told}");
+            }
+            drop(connection);
+            let mut written = Vec::new();
+            tokio::io::AsyncReadExt::read_to_end(&mut server, &mut written)
+                .await
+                .unwrap();
+            let holds_it = written.windows(6).any(|bytes| bytes == b"secret");
+            assert_eq!(holds_it, sent, "{url}");
+        }
+    }
+
     #[test]
     fn only_the_warning_about_our_publication_is_a_loss() {
         let notice =

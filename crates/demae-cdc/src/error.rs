@@ -131,6 +131,34 @@ pub enum Fault {
         /// The server's words.
         reason: String,
     },
+    /// A statement waited for others for too long; nothing of it is left.
+    #[error("`{statement}` waited {seconds} s for {blockers}, and nothing of it is left")]
+    Blocked {
+        /// What was to be done.
+        statement: String,
+        /// How long.
+        seconds: u64,
+        /// For whom.
+        blockers: String,
+    },
+    /// Another session is making the slot.
+    #[error("the replication slot {slot} is still being made by pid {pid}{waiting}")]
+    SlotUnfinished {
+        /// Its name.
+        slot: String,
+        /// The session.
+        pid: i32,
+        /// Whom that waits for.
+        waiting: String,
+    },
+    /// Table or publication are such that rows would not arrive.
+    #[error("{what}")]
+    Unfit {
+        /// What is in the way.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
     /// One change is larger than what is taken into memory.
     #[error("a change of {bytes} bytes is larger than the {limit} that are taken into memory")]
     TooLarge {
@@ -199,7 +227,17 @@ impl Fault {
             Self::NoFreeSlot => "Raise max_replication_slots and restart the server, or drop slots that nobody uses: \
                                  SELECT slot_name, active FROM pg_replication_slots"
                 .to_owned(),
-            Self::Denied { statement, .. } => format!("Let somebody with the right run it: {statement};"),
+            Self::Denied { statement, .. } => format!("Mend what the server says, or let somebody with the right run it: {statement};"),
+            Self::Blocked { .. } => {
+                "End those transactions (SELECT pg_terminate_backend(PID); ROLLBACK PREPARED 'NAME';) or wait for them, \
+                 and try again"
+                    .to_owned()
+            }
+            Self::SlotUnfinished { pid, .. } => format!(
+                "Wait until it is there, or end it, and the slot goes with it: SELECT pg_terminate_backend({pid}); then \
+                 try again"
+            ),
+            Self::Unfit { remedy, .. } => remedy.clone(),
             Self::TooLarge { .. } => {
                 "Make the row smaller; to go past it, stop Demae and run pg_replication_slot_advance with a position \
                  behind it: everything before that position is skipped"
@@ -211,7 +249,10 @@ impl Fault {
 
     /// Whether it may pass without anybody doing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Connection { .. } | Self::Silent { .. })
+        matches!(
+            self,
+            Self::Connection { .. } | Self::Silent { .. } | Self::Blocked { .. }
+        )
     }
 
     /// The error of `config`'s source.

@@ -18,12 +18,15 @@ pub mod mapping;
 pub mod metric;
 mod monitor;
 pub mod pgoutput;
+mod publication;
 mod reader;
 mod remains;
 mod row;
 mod session;
 mod slot;
+pub mod statement;
 mod stream;
+mod table;
 mod target;
 mod visibility;
 

@@ -5,12 +5,17 @@
 //! applied to a table as it looks at one point of the log.
 //!
 //! A row that cannot become an event gives a reason, never an error: the stream must not stop for it.
+//!
+//! A source speaks only for those that its settings name. Where [`Mapping::fixed_organization`] is set, a row or message
+//! of another organization is refused. Events that only the engine emits are refused. The identity of an event is derived
+//! from organization, source and the row's ID ([`EventId::of_source`]): messages keep one primary key, and a row cannot
+//! take the place of another organization's event. [`Ids::Verbatim`] lifts the last two rules for Demae's own outbox.
 
-use demae_event::{Event, EventId, OrganizationId, Timestamp, subscription::MAX_NAME_LENGTH};
+use demae_event::{Event, EventId, OrganizationId, Timestamp, catalogue, subscription::MAX_NAME_LENGTH};
 use serde_json::{Map, Value as Json, value::RawValue};
 use uuid::Uuid;
 
-use crate::pgoutput::{Relation, Value};
+use crate::pgoutput::{Column, Relation, Value};
 
 /// The largest payload of an event, in bytes. Larger ones are rejected, not delivered.
 pub const MAX_PAYLOAD: usize = 16 * 1024 * 1024;
@@ -68,8 +73,21 @@ pub enum Ids {
     /// The column holds a UUID; anything else is rejected.
     #[default]
     Uuid,
-    /// A UUID is taken as it is; from other text one is derived, the same for the same organization, source and text.
+    /// The column holds any text. A number is unique only until its sequence starts again (`TRUNCATE … RESTART
+    /// IDENTITY`), so the place of the row in the log goes into the identity, too.
     Derived,
+    /// The column holds the event's UUID itself, and the rows may hold the engine's own events: Demae's own outbox.
+    Verbatim,
+}
+
+/// When a row or message was committed, and where among those of its transaction it stands. Both are the same whenever
+/// the log is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// The time of the commit, by the server's clock.
+    pub committed_at: Timestamp,
+    /// The number of the change within its transaction.
+    pub number: u64,
 }
 
 /// Which column is what. Each list holds the names a column may have, best first.
@@ -77,7 +95,7 @@ pub enum Ids {
 pub struct Mapping {
     /// The event's identity.
     pub id: Vec<String>,
-    /// The tenant. Not looked at when [`Mapping::fixed_organization`] is set.
+    /// The tenant. Need not exist when [`Mapping::fixed_organization`] is set; a row that names another one is refused.
     pub organization: Vec<String>,
     /// The event's name.
     pub name: Vec<String>,
@@ -101,6 +119,26 @@ pub struct Mapping {
     pub fixed_organization: Option<OrganizationId>,
     /// Where identities come from.
     pub ids: Ids,
+}
+
+impl Mapping {
+    /// The names of each field that a row may have.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &[String]> {
+        let lists = [
+            &self.id,
+            &self.organization,
+            &self.name,
+            &self.event_type,
+            &self.payload,
+            &self.raw,
+            &self.raw_headers,
+            &self.headers,
+            &self.traceparent,
+            &self.created_at,
+        ];
+        let headers = self.header_columns.iter().map(std::slice::from_ref);
+        lists.into_iter().map(Vec::as_slice).chain(headers)
+    }
 }
 
 impl From<Preset> for Mapping {
@@ -167,7 +205,8 @@ pub struct Layout {
     columns: Vec<String>,
     source: String,
     id: usize,
-    organization: Tenant,
+    fixed_organization: Option<OrganizationId>,
+    organization: Option<usize>,
     name: usize,
     event_type: usize,
     payload: usize,
@@ -178,21 +217,18 @@ pub struct Layout {
     created_at: Option<usize>,
     header_columns: Vec<usize>,
     ids: Ids,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Tenant {
-    Column(usize),
-    Fixed(OrganizationId),
+    /// The column of the id is a number.
+    numbered: bool,
 }
 
 impl Layout {
-    /// Finds the columns. `source` is the source's name, see [`Ids::Derived`].
-    pub fn new(mapping: &Mapping, source: &str, columns: Vec<String>) -> Result<Self, MissingColumn> {
+    /// Finds the columns. `source` is the source's name, see [`EventId::of_source`].
+    pub fn new(mapping: &Mapping, source: &str, columns: Vec<Column>) -> Result<Self, MissingColumn> {
+        let numbered = |at: usize| columns.get(at).is_some_and(Column::is_number);
         let find = |names: &[String]| {
             names
                 .iter()
-                .find_map(|name| columns.iter().position(|column| column == name))
+                .find_map(|name| columns.iter().position(|column| column.name == *name))
         };
         let need = |field, names: &[String]| {
             find(names).ok_or_else(|| MissingColumn {
@@ -200,12 +236,15 @@ impl Layout {
                 names: names.to_vec(),
             })
         };
+        let id = need("id", &mapping.id)?;
         Ok(Self {
             source: source.to_owned(),
-            id: need("id", &mapping.id)?,
+            id,
+            numbered: numbered(id),
+            fixed_organization: mapping.fixed_organization,
             organization: match mapping.fixed_organization {
-                Some(organization) => Tenant::Fixed(organization),
-                None => Tenant::Column(need("organization", &mapping.organization)?),
+                Some(_) => find(&mapping.organization),
+                None => Some(need("organization", &mapping.organization)?),
             },
             name: need("name", &mapping.name)?,
             event_type: need("type", &mapping.event_type)?,
@@ -221,7 +260,7 @@ impl Layout {
                 .filter_map(|name| find(std::slice::from_ref(name)))
                 .collect(),
             ids: mapping.ids,
-            columns,
+            columns: columns.into_iter().map(|column| column.name).collect(),
         })
     }
 
@@ -230,16 +269,11 @@ impl Layout {
         Self::new(mapping, source, relation.columns)
     }
 
-    /// The event of a row, or why it is none. `committed_at` is the time of a row that has none.
-    pub fn event(&self, row: &[Value<'_>], committed_at: Timestamp) -> Result<Event, String> {
+    /// The event of a row, or why it is none. A row without a time has that of its commit.
+    pub fn event(&self, row: &[Value<'_>], place: Place) -> Result<Event, String> {
         let text = |at: usize| row.get(at).copied().and_then(Value::text);
-        let need = |at: usize| text(at).ok_or_else(|| format!("{} is NULL", self.columns[at]));
-        let organization_id = match self.organization {
-            Tenant::Fixed(organization) => organization,
-            Tenant::Column(at) => need(at)?
-                .parse()
-                .map_err(|_| format!("{} is no UUID", self.columns[at]))?,
-        };
+        let need = |at: usize| self.need(row, at);
+        let organization_id = self.organization_of(row)?;
         let raw_headers = self.raw_headers.and_then(text);
         let (headers, trace) = split_trace(raw_headers.or_else(|| self.headers.and_then(text)))?;
         let (payload_column, payload_text) = match self.raw.and_then(|at| Some((at, text(at)?))) {
@@ -247,8 +281,8 @@ impl Layout {
             None => (self.payload, need(self.payload)?),
         };
         let headers = self.with_columns(headers, row)?;
-        Ok(Event {
-            id: self.event_id(organization_id, need(self.id)?)?,
+        let event = Event {
+            id: self.event_id(organization_id, need(self.id)?, place)?,
             organization_id,
             name: label(&self.columns[self.name], need(self.name)?)?,
             event_type: label(&self.columns[self.event_type], need(self.event_type)?)?,
@@ -259,8 +293,12 @@ impl Layout {
                 .created_at
                 .and_then(text)
                 .and_then(moment)
-                .unwrap_or(committed_at),
-        })
+                .unwrap_or(place.committed_at),
+        };
+        match self.ids {
+            Ids::Verbatim => Ok(event),
+            Ids::Uuid | Ids::Derived => unreserved(event),
+        }
     }
 
     /// The row as a JSON object of texts, cut at [`MAX_REJECTED_BODY`], for people.
@@ -282,16 +320,49 @@ impl Layout {
         cut(&Json::Object(object).to_string(), MAX_REJECTED_BODY).to_owned()
     }
 
-    fn event_id(&self, organization: OrganizationId, text: &str) -> Result<EventId, String> {
-        match (Uuid::try_parse(text), self.ids) {
-            (Ok(id), _) => Ok(EventId(id)),
-            (Err(_), Ids::Uuid) => Err(format!("{} is no UUID", self.columns[self.id])),
-            (Err(_), Ids::Derived) if text.is_empty() => Err(format!("{} is empty", self.columns[self.id])),
-            (Err(_), Ids::Derived) => Ok(EventId::from_client_key(
-                organization,
-                &format!("{}\n{text}", self.source),
-            )),
+    fn need<'a>(&self, row: &[Value<'a>], at: usize) -> Result<&'a str, String> {
+        match row.get(at) {
+            Some(Value::Text(bytes)) => {
+                std::str::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", self.columns[at]))
+            }
+            _ => Err(format!("{} is NULL", self.columns[at])),
         }
+    }
+
+    fn organization_of(&self, row: &[Value<'_>]) -> Result<OrganizationId, String> {
+        let is_null = |at: &usize| matches!(row.get(*at), None | Some(Value::Null));
+        match (self.fixed_organization, self.organization) {
+            (Some(fixed), Some(at)) if !is_null(&at) => {
+                allowed(&self.columns[at], self.need(row, at)?, fixed)
+            }
+            (Some(fixed), _) => Ok(fixed),
+            (None, Some(at)) => self
+                .need(row, at)?
+                .parse()
+                .map_err(|_| format!("{} is no UUID", self.columns[at])),
+            // `new` has let no such layout pass.
+            (None, None) => Err("the organization has no column".to_owned()),
+        }
+    }
+
+    fn event_id(&self, organization: OrganizationId, text: &str, place: Place) -> Result<EventId, String> {
+        let column = &self.columns[self.id];
+        let uuid = || Uuid::try_parse(text).map_err(|_| format!("{column} is no UUID"));
+        Ok(match self.ids {
+            Ids::Verbatim => EventId(uuid()?),
+            // One spelling, whatever the column's type.
+            Ids::Uuid => EventId::of_source(organization, &self.source, &uuid()?.to_string()),
+            Ids::Derived if text.is_empty() => return Err(format!("{column} is empty")),
+            Ids::Derived if self.numbered => {
+                let at = place.committed_at.as_micros();
+                EventId::of_source(
+                    organization,
+                    &self.source,
+                    &format!("{text}\n{at}\n{}", place.number),
+                )
+            }
+            Ids::Derived => EventId::of_source(organization, &self.source, text),
+        })
     }
 
     fn with_columns(
@@ -315,14 +386,28 @@ impl Layout {
     }
 }
 
-/// The event of a message written with `pg_logical_emit_message(true, 'demae', …)`: a JSON object with
-/// `organization_id`, `event_name`, `event_type`, `payload` and, if wanted, `id`, `headers`, `traceparent`. Without an
-/// `id` it is derived from `position`, which is the same whenever the log is read again.
-pub fn message_event(content: &[u8], position: &str, committed_at: Timestamp) -> Result<Event, String> {
+/// Whose messages become events, see [`message_event`].
+#[derive(Debug, Clone, Copy)]
+pub struct Speaker<'a> {
+    /// The source's name.
+    pub source: &'a str,
+    /// The only organization that it may speak for.
+    pub organization: Option<OrganizationId>,
+}
+
+/// The event of a message written with `pg_logical_emit_message(true, 'demae', …)`: a JSON object with `event_name`,
+/// `event_type`, `payload`, `organization_id` (not needed where the source has its own) and, if wanted, `id`, `headers`,
+/// `traceparent`. Without an `id` its place in the log, `position`, takes the id's part.
+pub fn message_event(
+    content: &[u8],
+    position: &str,
+    committed_at: Timestamp,
+    speaker: Speaker<'_>,
+) -> Result<Event, String> {
     #[derive(serde::Deserialize)]
     struct Written {
-        id: Option<EventId>,
-        organization_id: OrganizationId,
+        id: Option<Uuid>,
+        organization_id: Option<String>,
         event_name: String,
         event_type: String,
         payload: Box<RawValue>,
@@ -331,11 +416,18 @@ pub fn message_event(content: &[u8], position: &str, committed_at: Timestamp) ->
     }
     let written: Written = serde_json::from_slice(content).map_err(|error| error.to_string())?;
     let (headers, trace) = split_trace(written.headers.as_deref().map(RawValue::get))?;
-    Ok(Event {
-        id: written
-            .id
-            .unwrap_or_else(|| EventId::from_client_key(written.organization_id, position)),
-        organization_id: written.organization_id,
+    let organization_id = match (speaker.organization, written.organization_id.as_deref()) {
+        (Some(fixed), Some(named)) => allowed("organization_id", named, fixed)?,
+        (Some(fixed), None) => fixed,
+        (None, Some(named)) => named
+            .parse()
+            .map_err(|_| "organization_id is no UUID".to_owned())?,
+        (None, None) => return Err("organization_id is missing".to_owned()),
+    };
+    let id = written.id.map(|id| id.to_string());
+    unreserved(Event {
+        id: EventId::of_source(organization_id, speaker.source, id.as_deref().unwrap_or(position)),
+        organization_id,
         name: label("event_name", &written.event_name)?,
         event_type: label("event_type", &written.event_type)?,
         data: payload("payload", written.payload.get())?,
@@ -343,6 +435,33 @@ pub fn message_event(content: &[u8], position: &str, committed_at: Timestamp) ->
         traceparent: written.traceparent.as_deref().and_then(traceparent).or(trace),
         created_at: committed_at,
     })
+}
+
+/// The organization that a source may speak for, unless `named` is another one.
+fn allowed(field: &str, named: &str, fixed: OrganizationId) -> Result<OrganizationId, String> {
+    if named.parse() == Ok(fixed) {
+        return Ok(fixed);
+    }
+    Err(format!(
+        "{field} is {:?}, but this source may only speak for the organization {fixed}",
+        cut(named, MAX_NAME_LENGTH)
+    ))
+}
+
+/// The event, unless only the engine may emit it.
+fn unreserved(event: Event) -> Result<Event, String> {
+    let reserved_text = [&event.name, &event.event_type]
+        .into_iter()
+        .find(|text| catalogue::is_reserved(text));
+    match reserved_text {
+        None => Ok(event),
+        Some(text) => Err(reserved(text)),
+    }
+}
+
+/// Why an event that only the engine may emit is refused.
+pub fn reserved(name_or_type: &str) -> String {
+    format!("{name_or_type} is reserved for what Demae itself emits")
 }
 
 /// Takes the trace context out of a headers object (kaiten.md, section 6.6): what is left, and the traceparent.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::{task::JoinHandle, time::MissedTickBehavior};
 
-use crate::{Fault, SourceConfig, catalog, metric};
+use crate::{Fault, SourceConfig, catalog, metric, publication, table::Table};
 
 /// The measuring task; ends with the value.
 #[derive(Debug)]
@@ -47,7 +47,11 @@ async fn measure(config: &SourceConfig) -> Result<(), Fault> {
         );
     }
     // A table that is dropped and made anew is in no publication, and nothing else would tell.
-    if let Some(statement) = catalog::publication_statement(&mut sql, config).await? {
+    let Some(table) = Table::find(&mut sql, config).await? else {
+        return Ok(());
+    };
+    let publication = publication::look(&mut sql, config, Some(&table)).await?;
+    if let Some(statement) = publication.statements.first() {
         tracing::error!(
             source = config.name,
             statement,

@@ -93,8 +93,32 @@ pub struct Relation {
     pub schema: String,
     /// Its name.
     pub name: String,
-    /// The names of its columns, in the order of a row's values.
-    pub columns: Vec<String>,
+    /// Its columns, in the order of a row's values.
+    pub columns: Vec<Column>,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// The OID of its type.
+    pub type_id: u32,
+}
+
+impl Column {
+    /// A column of text.
+    pub fn text(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            type_id: 25,
+        }
+    }
+
+    /// Whether it is a number: int8, int2, int4, numeric.
+    pub fn is_number(&self) -> bool {
+        matches!(self.type_id, 20 | 21 | 23 | 1700)
+    }
 }
 
 /// A new row.
@@ -223,8 +247,10 @@ fn relation(mut rest: Cursor<'_>) -> Result<Relation, DecodeError> {
     let mut columns = Vec::with_capacity(count);
     for _ in 0..count {
         rest.byte("column's flags")?;
-        columns.push(rest.text()?);
-        rest.u32("column's type")?;
+        columns.push(Column {
+            name: rest.text()?,
+            type_id: rest.u32("column's type")?,
+        });
         rest.u32("column's type modifier")?;
     }
     Ok(Relation {
@@ -312,7 +338,12 @@ mod tests {
             (table.id, table.schema.as_str(), table.name.as_str()),
             (7, "public", "outbox_events")
         );
-        assert_eq!(table.columns, ["id", "größe"]);
+        let columns: Vec<_> = table
+            .columns
+            .iter()
+            .map(|column| (column.name.as_str(), column.type_id))
+            .collect();
+        assert_eq!(columns, [("id", 2950), ("größe", 2950)]);
 
         let mut row = b"I\0\0\0\x07N".to_vec();
         row.extend(tuple([Some("a"), None].into_iter()));

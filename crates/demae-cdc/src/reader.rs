@@ -238,7 +238,7 @@ impl Reader {
             .zip(&self.offered)
             .filter(|(_, (_, acknowledged))| !acknowledged)
             .map(|(position, (change, _))| {
-                lag.record(now.since(change.committed_at).as_secs_f64());
+                lag.record(now.since(change.place.committed_at).as_secs_f64());
                 match change.event() {
                     Ok(event) => Item::Event { position, event },
                     Err((reason, body)) => {

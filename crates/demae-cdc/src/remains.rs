@@ -17,7 +17,7 @@ use crate::{
     Fault, SourceConfig,
     catalog::{self, quote, quoted_table},
     mapping::Layout,
-    pgoutput,
+    pgoutput::{self, Column},
 };
 
 /// Rows fetched at once.
@@ -35,16 +35,16 @@ pub(crate) struct Remains {
 
 impl Remains {
     /// Begins to read the table.
-    pub(crate) fn read(config: Arc<SourceConfig>, columns: &[String]) -> Result<Self, Fault> {
+    pub(crate) fn read(config: Arc<SourceConfig>, columns: &[Column]) -> Result<Self, Fault> {
         let layout = Layout::new(&config.mapping, &config.name, columns.to_vec())
-            .map_err(|missing| catalog::column_missing(&config, &missing))?;
+            .map_err(|missing| catalog::column_missing(&config, &missing, columns))?;
         let list: Vec<_> = columns
             .iter()
-            .map(|column| format!("outbox.{}::text", quote(column)))
+            .map(|column| format!("outbox.{}::text", quote(&column.name)))
             .collect();
         let order = ORDER
             .iter()
-            .find(|name| columns.iter().any(|column| column == *name))
+            .find(|name| columns.iter().any(|column| column.name == **name))
             .map(|name| format!(" ORDER BY outbox.{}", quote(name)))
             .unwrap_or_default();
         let cursor = format!(

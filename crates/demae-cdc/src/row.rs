@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use demae_event::{Event, Timestamp};
+use demae_event::{Event, OrganizationId};
 
 use crate::{
     ledger::Stretch,
-    mapping::{Layout, MAX_REJECTED_BODY, cut, message_event},
+    mapping::{Layout, MAX_REJECTED_BODY, Place, Speaker, cut, message_event},
     pgoutput::{self, Xid},
 };
 
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
     pub(crate) content: Content,
-    pub(crate) committed_at: Timestamp,
+    pub(crate) place: Place,
     /// The transaction, if it came with one.
     pub(crate) xid: Option<Xid>,
     pub(crate) stretch: Stretch,
@@ -33,6 +33,9 @@ pub(crate) enum Content {
         /// Where it stands in the log.
         position: String,
         transactional: bool,
+        source: Arc<str>,
+        /// The only one that the source may speak for.
+        organization: Option<OrganizationId>,
     },
 }
 
@@ -50,7 +53,7 @@ impl Change {
         match &self.content {
             Content::Row { layout, tuple } => match pgoutput::values(tuple) {
                 Ok(row) => layout
-                    .event(&row, self.committed_at)
+                    .event(&row, self.place)
                     .map_err(|reason| (reason, layout.describe(&row))),
                 Err(error) => Err((error.to_string(), String::new())),
             },
@@ -58,8 +61,14 @@ impl Change {
                 content,
                 position,
                 transactional,
+                source,
+                organization,
             } => if *transactional {
-                message_event(content, position, self.committed_at)
+                let speaker = Speaker {
+                    source,
+                    organization: *organization,
+                };
+                message_event(content, position, self.place.committed_at, speaker)
             } else {
                 Err(
                     "the message is not part of a transaction: call pg_logical_emit_message with true"

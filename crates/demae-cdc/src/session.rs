@@ -7,7 +7,6 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use bytes::Bytes;
-use demae_event::Timestamp;
 use futures::FutureExt as _;
 use pgwire_replication::Lsn;
 use tokio::time::timeout;
@@ -16,8 +15,8 @@ use crate::{
     Fault, MissingSlot, SourceConfig, catalog,
     connection::{Connection, Purpose},
     ledger::{Ledger, Stretch},
-    mapping::Layout,
-    pgoutput::{self, Emitted, Insert, Message, Xid},
+    mapping::{Layout, Place},
+    pgoutput::{self, Column, Emitted, Insert, Message, Xid},
     remains::Remains,
     row::{Change, Content},
     slot,
@@ -33,7 +32,11 @@ const MAX_BATCH: usize = 8 * 1024 * 1024;
 /// A stream that has started.
 pub(crate) struct Session {
     config: Arc<SourceConfig>,
+    /// Its name, for each message.
+    source: Arc<str>,
     stream: Stream,
+    /// Of the table, as the catalogue has them.
+    columns: Vec<Column>,
     layouts: HashMap<u32, Option<Arc<Layout>>>,
     /// The transaction that is being read.
     transaction: Option<Transaction>,
@@ -49,9 +52,19 @@ pub(crate) struct Session {
 #[derive(Debug, Clone, Copy)]
 struct Transaction {
     stretch: Stretch,
-    committed_at: Timestamp,
+    /// Of the next change.
+    place: Place,
     /// None of a message that belongs to no transaction: there is nothing to wait for.
     xid: Option<Xid>,
+}
+
+impl Transaction {
+    /// What its next change is marked with.
+    fn next(&mut self) -> Self {
+        let marked = *self;
+        self.place.number += 1;
+        marked
+    }
 }
 
 impl fmt::Debug for Session {
@@ -67,8 +80,9 @@ impl Session {
     /// `renew`: the slot is there and of no use, see [`Fault::PublicationTooYoung`].
     pub(crate) async fn open(config: Arc<SourceConfig>, renew: bool) -> Result<Self, Fault> {
         let mut sql = catalog::connect(&config).await?;
-        let columns = catalog::inspect(&mut sql, &config).await?;
-        slot::ensure_publication(&mut sql, &config).await?;
+        let table = catalog::inspect(&mut sql, &config).await?;
+        let columns = table.plain_columns();
+        slot::ensure_publication(&mut sql, &config, &table).await?;
         slot::wait_until_free(&mut sql, &config, renew).await?;
         let stream = Stream::start(config.clone()).await?;
         let remains = match config.missing_slot {
@@ -82,8 +96,10 @@ impl Session {
             _ => None,
         };
         Ok(Self {
+            source: config.name.as_str().into(),
             stream,
             remains,
+            columns,
             layouts: HashMap::new(),
             transaction: None,
             unmark: None,
@@ -171,7 +187,7 @@ impl Session {
                 tuple,
                 layout: remains.layout.clone(),
             },
-            committed_at: Timestamp::default(),
+            place: Place::default(),
             xid: None,
             stretch,
         }))
@@ -209,7 +225,10 @@ impl Session {
             Message::Begin { xid, committed_at } => {
                 self.transaction = Some(Transaction {
                     stretch: ledger.begin(),
-                    committed_at,
+                    place: Place {
+                        committed_at,
+                        number: 0,
+                    },
                     xid: Some(xid),
                 });
             }
@@ -225,7 +244,7 @@ impl Session {
                 self.layouts.insert(id, layout);
             }
             Message::Insert(insert) => return self.row(insert, ledger),
-            Message::Emitted(emitted) if emitted.prefix == MESSAGE_PREFIX => {
+            Message::Emitted(emitted) if self.config.messages && emitted.prefix == MESSAGE_PREFIX => {
                 return Ok(Step::Taken(self.message(emitted, ledger)));
             }
             Message::Emitted(_) | Message::Other => {}
@@ -238,50 +257,55 @@ impl Session {
             .layouts
             .get(&insert.relation)
             .ok_or_else(|| protocol("a row of a table that was not announced".to_owned()))?;
-        let Transaction {
-            stretch,
-            committed_at,
-            xid,
-        } = self
-            .transaction
-            .ok_or_else(|| protocol("a row outside a transaction".to_owned()))?;
         let Some(layout) = layout else {
             return Ok(Step::Passed);
         };
+        let transaction = self
+            .transaction
+            .as_mut()
+            .ok_or_else(|| protocol("a row outside a transaction".to_owned()))?;
+        let Transaction { stretch, place, xid } = transaction.next();
         ledger.take(stretch);
         Ok(Step::Taken(Change {
             content: Content::Row {
                 layout: layout.clone(),
                 tuple: insert.tuple,
             },
-            committed_at,
+            place,
             xid,
             stretch,
         }))
     }
 
     /// The table as it looks from here on; `None` for another table in the same publication.
-    fn layout(&self, relation: pgoutput::Relation) -> Result<Option<Arc<Layout>>, Fault> {
+    fn layout(&self, mut relation: pgoutput::Relation) -> Result<Option<Arc<Layout>>, Fault> {
         if self.config.table_parts() != (&relation.schema, &relation.name) {
             return Ok(None);
         }
+        // The log names a domain, the catalogue knew what is below it.
+        for column in &mut relation.columns {
+            let known = self.columns.iter().find(|known| known.name == column.name);
+            if let Some(known) = known.filter(|_| column.type_id >= catalog::FIRST_OWN_TYPE) {
+                column.type_id = known.type_id;
+            }
+        }
+        let columns = relation.columns.clone();
         Layout::of_relation(&self.config.mapping, &self.config.name, relation)
             .map(|layout| Some(Arc::new(layout)))
-            .map_err(|missing| catalog::column_missing(&self.config, &missing))
+            .map_err(|missing| catalog::column_missing(&self.config, &missing, &columns))
     }
 
     fn message(&mut self, emitted: Emitted, ledger: &mut Ledger) -> Change {
         let position = Lsn(emitted.position);
         let alone = self.transaction.is_none();
-        let Transaction {
-            stretch,
-            committed_at,
-            xid,
-        } = self.transaction.unwrap_or_else(|| Transaction {
-            stretch: ledger.begin(),
-            committed_at: Timestamp::default(),
-            xid: None,
-        });
+        let Transaction { stretch, place, xid } = match &mut self.transaction {
+            Some(transaction) => transaction.next(),
+            None => Transaction {
+                stretch: ledger.begin(),
+                place: Place::default(),
+                xid: None,
+            },
+        };
         ledger.take(stretch);
         if alone {
             ledger.end(stretch, emitted.position);
@@ -290,10 +314,12 @@ impl Session {
             content: Content::Message {
                 content: emitted.content,
                 // After a failover another message may stand at the same place of the log.
-                position: format!("{position}@{}", committed_at.as_micros()),
+                position: format!("{position}@{}", place.committed_at.as_micros()),
                 transactional: emitted.transactional,
+                source: self.source.clone(),
+                organization: self.config.mapping.fixed_organization,
             },
-            committed_at,
+            place,
             xid,
             stretch,
         }

@@ -10,23 +10,42 @@ use crate::{
     Fault, MissingSlot, SourceConfig, catalog,
     connection::{Connection, Purpose, Trouble},
     error::{create_slot, literal},
+    publication,
+    statement::{self, Waiting},
+    table::Table,
 };
 
-/// Makes the publication, or adds the table to it, if that was asked for; otherwise its absence is the fault.
-pub(crate) async fn ensure_publication(sql: &mut PgConnection, config: &SourceConfig) -> Result<(), Fault> {
-    let Some(statement) = catalog::publication_statement(sql, config).await? else {
-        return Ok(());
-    };
-    if config.missing_slot == MissingSlot::Refuse {
+/// Makes the publication, or what is missing of it, if that was asked for; otherwise its absence is the fault.
+pub(crate) async fn ensure_publication(
+    sql: &mut PgConnection,
+    config: &SourceConfig,
+    table: &Table,
+) -> Result<(), Fault> {
+    let findings = publication::look(sql, config, Some(table)).await?;
+    if let Some(filter) = &findings.filter {
+        tracing::warn!(
+            source = config.name,
+            publication = config.publication,
+            filter,
+            "the publication keeps back all other rows"
+        );
+    }
+    if let Some(fault) = findings.faults.into_iter().next() {
+        return Err(fault);
+    }
+    if config.missing_slot == MissingSlot::Refuse && !findings.statements.is_empty() {
         let (schema, table) = config.table_parts();
         return Err(Fault::PublicationMissing {
             publication: config.publication.clone(),
-            statement,
+            statement: findings.statements.join("; "),
             table: format!("{schema}.{table}"),
         });
     }
-    tracing::info!(source = config.name, statement, "preparing the database");
-    catalog::run(sql, config, &statement).await
+    for statement in findings.statements {
+        tracing::info!(source = config.name, statement, "preparing the database");
+        catalog::run(sql, config, &statement).await?;
+    }
+    Ok(())
 }
 
 /// Returns when the slot exists, is ours and free. `renew`: it is there and of no use, see [`Fault::PublicationTooYoung`].
@@ -94,7 +113,7 @@ async fn keep_over_failover(config: &Arc<SourceConfig>) {
 }
 
 /// Who else the slot belongs to.
-fn stranger(slot: &catalog::Slot, config: &SourceConfig) -> Option<String> {
+pub(crate) fn stranger(slot: &catalog::Slot, config: &SourceConfig) -> Option<String> {
     match (&slot.database, slot.plugin.as_deref()) {
         (None, _) => Some("a physical replica".to_owned()),
         (Some(database), _) if database != config.target.database() => {
@@ -133,5 +152,13 @@ async fn make(
     if let Some(drop) = drop {
         catalog::run(sql, config, drop).await?;
     }
-    catalog::run(sql, config, &create_slot(&config.slot)).await
+    let statement = create_slot(&config.slot);
+    let tell = &mut |waiting: &Waiting| {
+        tracing::warn!(
+            source = config.name,
+            slot = config.slot,
+            "making the slot: {waiting}"
+        );
+    };
+    statement::run(config, &[&statement], catalog::SLOT_CREATION, tell).await
 }

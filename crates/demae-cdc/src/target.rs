@@ -5,6 +5,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -49,6 +50,8 @@ pub struct Target {
     database: String,
     tls: TlsConfig,
     authorities: Option<PathBuf>,
+    /// `sslmode=disable` was written.
+    plain: bool,
 }
 
 impl Target {
@@ -121,6 +124,21 @@ impl Target {
         })
     }
 
+    /// Whether even a line that is not encrypted may carry a password: it does not leave this machine, or the URL says
+    /// `sslmode=disable`.
+    pub(crate) fn may_be_read_along(&self) -> bool {
+        let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+        self.plain
+            || self.host.starts_with('/')
+            || self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse().is_ok_and(is_loopback)
+    }
+
+    /// Whether a server could make a client that trusts it send the password in clear.
+    pub(crate) fn may_be_asked_in_clear(&self) -> bool {
+        self.tls.mode == SslMode::Prefer && !self.password.is_empty() && !self.may_be_read_along()
+    }
+
     /// The socket on this machine, if the host is a folder.
     pub(crate) fn socket(&self) -> Option<PathBuf> {
         self.host
@@ -141,12 +159,16 @@ impl FromStr for Target {
             mode: SslMode::Prefer,
             ..TlsConfig::default()
         };
+        let mut plain = false;
         // Brackets belong to the URL, not to the address.
         let mut host = url.host_str().map(|host| decode(host.trim_matches(['[', ']'])));
         for (name, value) in url.query_pairs() {
             let path = || Some(PathBuf::from(&*value));
             match &*name {
-                "sslmode" => tls.mode = ssl_mode(&value)?,
+                "sslmode" => {
+                    tls.mode = ssl_mode(&value)?;
+                    plain = tls.mode == SslMode::Disable;
+                }
                 "sslrootcert" => tls.ca_pem_path = path(),
                 "sslcert" => tls.client_cert_pem_path = path(),
                 "sslkey" => tls.client_key_pem_path = path(),
@@ -162,7 +184,7 @@ impl FromStr for Target {
             // A socket is not a network.
             tls = TlsConfig::disabled();
         }
-        let address = host.parse::<std::net::IpAddr>();
+        let address = host.parse::<IpAddr>();
         if tls.mode == SslMode::VerifyFull && address.is_ok() {
             return Err(TargetError::NoName);
         }
@@ -180,6 +202,7 @@ impl FromStr for Target {
             host,
             tls,
             authorities: None,
+            plain,
         })
     }
 }
@@ -235,6 +258,24 @@ mod tests {
             .unwrap();
         assert_eq!(target.socket(), Some("/var/run/postgresql/.s.PGSQL.5432".into()));
         assert_eq!(target.tls.mode, SslMode::Disable);
+    }
+
+    #[test]
+    fn a_password_in_clear_stays_on_this_machine_unless_the_url_says_otherwise() {
+        for (url, may) in [
+            ("postgres://u:p@db.example.com/d", false),
+            ("postgres://u:p@db.example.com/d?sslmode=prefer", false),
+            ("postgres://u:p@192.0.2.1/d", false),
+            ("postgres://u:p@db.example.com/d?sslmode=disable", true),
+            ("postgres://u:p@localhost/d", true),
+            ("postgres://u:p@127.0.0.1/d", true),
+            ("postgres://u:p@[::1]/d", true),
+            ("postgres://u:p@[::ffff:127.0.0.1]/d", true),
+            ("postgres://u:p@localhost/d?host=/var/run/postgresql", true),
+        ] {
+            let target: Target = url.parse().unwrap();
+            assert_eq!(target.may_be_read_along(), may, "{url}");
+        }
     }
 
     #[test]

@@ -9,12 +9,19 @@ mod rust_example;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
-use demae_testkit::{api::Api, examples, postgres::TestDatabase, process::DemaeCommand, receiver::Recorder};
+use demae_testkit::{
+    api::Api,
+    examples,
+    postgres::{Durability, PrivatePostgres, TestDatabase},
+    process::DemaeCommand,
+    receiver::Recorder,
+};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 const TOKEN: &str = "ksh_0123456789abcdefghijklmnopqrstuvwxyzABCD";
 /// Not to be found in anything that is printed.
@@ -184,6 +191,55 @@ async fn a_dry_run_shows_the_statements_and_changes_nothing() {
     let asked = shop.attach(&[]);
     assert_eq!(asked.status.code(), Some(1));
     assert!(printed(&asked).1.contains("--yes"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_attach_has_said_whom_it_waits_for_and_leaves_no_half_made_slot() {
+    let postgres = PrivatePostgres::start(Durability::None).await.unwrap();
+    let url = postgres.create_database().await.unwrap();
+    let mut other = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE unrelated (n int); BEGIN; INSERT INTO unrelated VALUES (1)")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let mut attach = tokio::process::Command::new(env!("CARGO_BIN_EXE_demae"))
+        .args(["attach", &url, "--yes"])
+        .env_clear()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(attach.stderr.take().unwrap()).lines();
+    loop {
+        let line = said.next_line().await.unwrap().expect("it never waited");
+        if line.starts_with("waiting for") {
+            assert!(
+                line.contains("s for pid ") && line.contains("idle in transaction"),
+                "{line}"
+            );
+            break;
+        }
+    }
+    let pid = attach.id().unwrap().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(attach.wait().await.unwrap().code(), Some(1));
+    let mut rest = String::new();
+    while let Some(line) = said.next_line().await.unwrap() {
+        rest.push_str(&line);
+    }
+    assert!(rest.contains("no half-made slot is left"), "{rest}");
+    let slots: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_replication_slots")
+        .fetch_one(&mut other)
+        .await
+        .unwrap();
+    assert_eq!(slots, 0);
 }
 
 #[test]

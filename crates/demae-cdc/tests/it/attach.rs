@@ -4,9 +4,12 @@ use demae_cdc::{
     DEFAULT_NAME, Fault, MissingSlot, Preset,
     attach::{Attachment, Plan},
 };
-use demae_event::OrganizationId;
+use demae_event::{EventId, OrganizationId};
 
 use crate::support::{Database, ORGANIZATION, reader, take};
+
+/// For statements that nothing holds up.
+const LIMIT: std::time::Duration = std::time::Duration::from_mins(1);
 
 fn attachment(
     database: &Database,
@@ -16,6 +19,7 @@ fn attachment(
 ) -> Attachment {
     let mut config = database.config(MissingSlot::Refuse);
     table.clone_into(&mut config.table);
+    config.messages = organization.is_some() || !preset.has_organization();
     Attachment::new(config, preset, organization)
 }
 
@@ -41,7 +45,7 @@ async fn every_preset_is_installed_emits_and_is_read() {
         let plan = attachment.plan().await.unwrap();
         assert!(plan.is_possible(), "{:?}", faults(&plan));
         assert_eq!(plan.statements.len(), 4, "{:?}", plan.statements);
-        attachment.install(&plan).await.unwrap();
+        attachment.install(&plan, LIMIT, &mut |_| {}).await.unwrap();
 
         let mut reader = reader(attachment.config.clone());
         let id = database
@@ -51,7 +55,8 @@ async fn every_preset_is_installed_emits_and_is_read() {
             .await
             .unwrap();
         let event = take(&mut reader, 1).await.remove(0);
-        assert_eq!(event.id.to_string(), id, "{preset:?}");
+        let expected = EventId::of_source(ORGANIZATION.parse().unwrap(), "test", &id);
+        assert_eq!(event.id, expected, "{preset:?}");
         assert_eq!(
             (event.name.as_str(), event.event_type.as_str()),
             ("ORDER_PAID", "com.example.order.paid")
@@ -66,7 +71,7 @@ async fn installing_again_changes_nothing_that_is_right() {
     let database = Database::create().await;
     let attachment = attachment(&database, Preset::Demae, "outbox_events", None);
     attachment
-        .install(&attachment.plan().await.unwrap())
+        .install(&attachment.plan().await.unwrap(), LIMIT, &mut |_| {})
         .await
         .unwrap();
     let again = attachment.plan().await.unwrap();
@@ -76,7 +81,7 @@ async fn installing_again_changes_nothing_that_is_right() {
         "only the function: {:?}",
         again.statements
     );
-    attachment.install(&again).await.unwrap();
+    attachment.install(&again, LIMIT, &mut |_| {}).await.unwrap();
 }
 
 #[tokio::test]
@@ -84,7 +89,7 @@ async fn a_rolled_back_emit_is_no_event() {
     let mut database = Database::create().await;
     let attachment = attachment(&database, Preset::Demae, "outbox_events", None);
     attachment
-        .install(&attachment.plan().await.unwrap())
+        .install(&attachment.plan().await.unwrap(), LIMIT, &mut |_| {})
         .await
         .unwrap();
     let emit = format!("SELECT demae_emit('{ORGANIZATION}', 'A', 'a', '{{\"n\": 1}}');");
@@ -100,7 +105,7 @@ async fn who_reads_an_attached_database_needs_replication_and_no_right_to_the_ta
     let mut database = Database::create().await;
     let attachment = attachment(&database, Preset::Demae, "outbox_events", None);
     attachment
-        .install(&attachment.plan().await.unwrap())
+        .install(&attachment.plan().await.unwrap(), LIMIT, &mut |_| {})
         .await
         .unwrap();
     let (role, url) = database.create_role("REPLICATION").await;
@@ -134,7 +139,7 @@ async fn missing_rights_are_found_before_anything_is_changed() {
     assert!(told.iter().any(|remedy| remedy.contains("OWNER TO")), "{told:?}");
 
     // And if somebody insists, either everything is made or nothing.
-    assert!(attachment.install(&plan).await.is_err());
+    assert!(attachment.install(&plan, LIMIT, &mut |_| {}).await.is_err());
     let publications = format!("SELECT count(*)::text FROM pg_publication WHERE pubname = '{DEFAULT_NAME}'");
     assert_eq!(database.text(publications).await.as_deref(), Some("0"));
     database.drop_role(&role).await;
@@ -219,7 +224,7 @@ async fn tables_that_are_there_already_are_attached_as_they_are() {
             "{:?}",
             plan.statements
         );
-        attachment.install(&plan).await.unwrap();
+        attachment.install(&plan, LIMIT, &mut |_| {}).await.unwrap();
 
         let mut reader = reader(attachment.config.clone());
         let emit = format!("SELECT demae_emit('{ORGANIZATION}', 'ORDER_SENT', 'order.sent', '{{\"n\": 2}}')");

@@ -7,6 +7,7 @@ mod faults;
 mod monitor;
 mod oracle;
 mod slots;
+mod standing;
 mod support;
 mod throughput;
 mod tls;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use demae_cdc::{Item, Mapping, MissingSlot, Preset, Reader, SourceConfig};
+use demae_cdc::{Item, Mapping, MissingSlot, Preset, Reader, SourceConfig, mapping::Ids};
 use demae_event::{Event, SystemClock};
 use demae_testkit::postgres::{Durability, PrivatePostgres, TestDatabase};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
@@ -130,25 +130,24 @@ impl Database {
         format!("demae_{}", self.url.rsplit('/').next().unwrap())
     }
 
-    /// The usual settings, made for tests: short pauses, own names.
+    /// The settings of Demae's own outbox, made for tests: short pauses, own names.
     pub(crate) fn config(&self, missing_slot: MissingSlot) -> SourceConfig {
         self.config_at(&self.url, missing_slot)
     }
 
     /// The same through another address.
     pub(crate) fn config_at(&self, url: &str, missing_slot: MissingSlot) -> SourceConfig {
+        let mapping = Mapping {
+            ids: Ids::Verbatim,
+            ..Preset::Demae.into()
+        };
         SourceConfig {
             slot: self.slot(),
             missing_slot,
             reconnect: Duration::from_millis(100),
             standby: Duration::from_millis(20),
             measure: Duration::from_millis(100),
-            ..SourceConfig::new(
-                "test",
-                url.parse().unwrap(),
-                "outbox_events",
-                Mapping::from(Preset::Demae),
-            )
+            ..SourceConfig::new("test", url.parse().unwrap(), "outbox_events", mapping)
         }
     }
 }

@@ -121,6 +121,12 @@ pub fn endpoint_disabled() -> &'static EventDefinition {
     &definitions::OPERATIONAL[1]
 }
 
+/// Whether only the engine may emit an event with this name or type. Every source from outside is checked against it.
+pub fn is_reserved(name_or_type: &str) -> bool {
+    name_or_type.starts_with(OPERATIONAL_TYPE_PREFIX)
+        || find(name_or_type).is_some_and(EventDefinition::is_operational)
+}
+
 /// The event that has this as its name, its later name or its type.
 pub fn find(name_or_type: &str) -> Option<&'static EventDefinition> {
     static INDEX: LazyLock<HashMap<&str, &EventDefinition>> = LazyLock::new(|| {

@@ -189,3 +189,15 @@ fn examples_of_the_engine_use_its_identifiers() {
         );
     }
 }
+
+#[test]
+fn what_the_engine_says_is_reserved_and_what_domains_say_is_not() {
+    for event in operational() {
+        assert!(is_reserved(event.name) && is_reserved(event.event_type));
+    }
+    assert!(is_reserved("com.demae.endpoint.v2.failing"));
+    for event in all() {
+        assert!(!is_reserved(event.name) && !is_reserved(event.later_name) && !is_reserved(event.event_type));
+    }
+    assert!(!is_reserved("ORDER_PAID") && !is_reserved("com.demaeshop.order"));
+}

@@ -18,6 +18,7 @@ pub struct Model {
     pub body: Vec<u8>,
     pub body_size: i64,
     pub received_at: i64,
+    pub unseen: bool,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

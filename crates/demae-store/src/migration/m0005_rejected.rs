@@ -9,9 +9,10 @@ use sea_orm_migration::{
     MigrationTrait, async_trait,
     prelude::{DeriveMigrationName, SchemaManager},
     sea_orm::DbErr,
+    sea_query::{ConditionalStatement as _, Expr},
 };
 
-use super::table::{big, bytes, micros, table, text, uuid};
+use super::table::{big, boolean, bytes, index, micros, table, text, uuid};
 
 #[derive(DeriveMigrationName)]
 pub(super) struct Migration;
@@ -32,6 +33,15 @@ impl MigrationTrait for Migration {
                     .col(bytes("body"))
                     .col(big("body_size"))
                     .col(micros("received_at"))
+                    // Its source waits rather than lose it: kept until somebody has looked.
+                    .col(boolean("unseen").default(false))
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_index(
+                index("rejected_events_unseen", "rejected_events", &["source"])
+                    .and_where(Expr::cust("unseen"))
                     .to_owned(),
             )
             .await

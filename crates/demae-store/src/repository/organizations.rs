@@ -28,6 +28,22 @@ pub async fn find(
     Ok(Entity::find_by_id(id.0).one(connection).await?)
 }
 
+/// Those of `ids` that exist.
+pub async fn existing(
+    connection: &impl ConnectionTrait,
+    ids: impl IntoIterator<Item = OrganizationId>,
+) -> Result<Vec<OrganizationId>, StoreError> {
+    let ids = ids.into_iter().map(|id| id.0);
+    let found: Vec<uuid::Uuid> = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::Id.is_in(ids))
+        .into_tuple()
+        .all(connection)
+        .await?;
+    Ok(found.into_iter().map(OrganizationId).collect())
+}
+
 /// The organization that an identity provider knows under `external_id`.
 pub async fn find_by_external_id(
     connection: &impl ConnectionTrait,

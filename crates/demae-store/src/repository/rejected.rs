@@ -7,6 +7,7 @@
 use demae_event::{Timestamp, id::new_uuid};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -22,6 +23,11 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 const REASON_LIMIT: usize = 1_024;
 /// So many are kept, however young: whoever sends rubbish without end must not fill the disk.
 pub const KEPT: u64 = 10_000;
+/// So many of one source are kept beside them until somebody has looked. Then the source has to wait.
+pub const UNSEEN: u64 = 10_000;
+
+/// As the index has it: a parameter would hide from the planner that it serves.
+const IS_UNSEEN: &str = "unseen";
 
 /// What is known of a rejected event, without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +73,49 @@ pub async fn insert(
     rejected: NewRejected<'_>,
     now: Timestamp,
 ) -> Result<Uuid, StoreError> {
+    write(transaction, rejected, false, now).await
+}
+
+/// Keeps it until [`mark_seen`], whatever retention says: for a source that can wait. The caller leaves it where it is
+/// once [`unseen`] answers [`UNSEEN`].
+pub async fn insert_unseen(
+    transaction: &mut Transaction,
+    rejected: NewRejected<'_>,
+    now: Timestamp,
+) -> Result<Uuid, StoreError> {
+    write(transaction, rejected, true, now).await
+}
+
+/// How many of this source nobody has looked at; at most `limit` are counted.
+pub async fn unseen(connection: &impl ConnectionTrait, source: &str, limit: u64) -> Result<u64, StoreError> {
+    let rows: Vec<bool> = Entity::find()
+        .select_only()
+        .column(Column::Unseen)
+        .filter(Column::Source.eq(source))
+        .filter(Expr::cust(IS_UNSEEN))
+        .limit(limit)
+        .into_tuple()
+        .all(connection)
+        .await?;
+    Ok(rows.len() as u64)
+}
+
+/// Somebody has looked at all of them; answers how many that is news of.
+pub async fn mark_seen(transaction: &mut Transaction) -> Result<u64, StoreError> {
+    let updated = Entity::update_many()
+        .col_expr(Column::Unseen, Expr::value(false))
+        .filter(Expr::cust(IS_UNSEEN))
+        .exec(transaction.connection())
+        .await?;
+    Ok(updated.rows_affected)
+}
+
+async fn write(
+    transaction: &mut Transaction,
+    rejected: NewRejected<'_>,
+    unseen: bool,
+    now: Timestamp,
+) -> Result<Uuid, StoreError> {
     let id = new_uuid(now);
     let kept = rejected.body.len().min(BODY_LIMIT);
     let row = ActiveModel::from(Model {
@@ -76,6 +125,7 @@ pub async fn insert(
         body: rejected.body[..kept].to_vec(),
         body_size: rejected.body.len() as i64,
         received_at: now.as_micros(),
+        unseen,
     });
     Entity::insert(row)
         .exec_without_returning(transaction.connection())
@@ -145,7 +195,7 @@ pub async fn delete(transaction: &mut Transaction, id: Uuid) -> Result<bool, Sto
     Ok(deleted.rows_affected == 1)
 }
 
-/// Where the rows that are kept begin, if there are more.
+/// Where the rows that are kept begin, if there are more. Unseen ones do not count.
 pub(super) async fn oldest_kept(
     connection: &impl ConnectionTrait,
     kept: u64,
@@ -153,6 +203,7 @@ pub(super) async fn oldest_kept(
     Ok(Entity::find()
         .select_only()
         .column(Column::Id)
+        .filter(Column::Unseen.eq(false))
         .order_by_desc(Column::Id)
         .offset(kept.saturating_sub(1))
         .limit(1)

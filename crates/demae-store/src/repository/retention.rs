@@ -270,6 +270,7 @@ pub async fn idempotency_keys(
 }
 
 /// Removes up to `limit` rejected events received before `before`, or older than the newest `kept`; answers how many.
+/// Those that wait to be looked at stay, and count as none.
 pub async fn rejected(
     transaction: &mut Transaction,
     before: Timestamp,
@@ -284,6 +285,7 @@ pub async fn rejected(
         .select_only()
         .column(Column::Id)
         .filter(Column::Id.lt(first))
+        .filter(Column::Unseen.eq(false))
         .order_by_asc(Column::Id)
         .limit(limit)
         .into_query();

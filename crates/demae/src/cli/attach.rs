@@ -3,12 +3,14 @@
 use std::{
     io::{BufRead as _, IsTerminal as _},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::bail;
 use demae_cdc::{
     DEFAULT_NAME, Mapping, Preset, SourceConfig, Target,
     attach::{Attachment, Plan},
+    statement::Waiting,
 };
 use demae_event::OrganizationId;
 
@@ -40,6 +42,13 @@ pub(crate) struct Args {
     /// The slot's and publication's name; slots of all databases of a server share one name space
     #[arg(long, default_value = DEFAULT_NAME, value_parser = slot)]
     slot: String,
+    /// Take events from messages in the log, too (`pg_logical_emit_message`): every role that may connect to the database
+    /// can write them
+    #[arg(long)]
+    messages: bool,
+    /// How long each statement may wait for others' transactions, in seconds; making the slot waits for all that write
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    wait: u32,
     /// Do not ask
     #[arg(long, conflicts_with = "dry_run")]
     yes: bool,
@@ -63,6 +72,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = SourceConfig {
         publication: args.slot.clone(),
         slot: args.slot.clone(),
+        messages: args.messages,
         ..SourceConfig::new(name, target, args.table.clone(), Mapping::default())
     };
     let attachment = Attachment::new(config, args.preset, args.organization);
@@ -83,10 +93,24 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         output::remark("nothing was changed");
         return Ok(ExitCode::FAILURE);
     }
-    attachment.install(&plan).await?;
+    let limit = Duration::from_secs(args.wait.into());
+    let mut tell = |waiting: &Waiting| output::remark(&format!("{waiting}; Ctrl-C gives up"));
+    tokio::select! {
+        installed = attachment.install(&plan, limit, &mut tell) => installed?,
+        // The statement that waited goes with its connection.
+        _ = tokio::signal::ctrl_c() => return given_up(&attachment).await,
+    }
     output::remark("done; put this into demae.toml, and the URL into the variable it names:");
-    output::line(&entry(&attachment))?;
+    output::line(&entry(&attachment, &plan))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what is there, once the server has noticed.
+async fn given_up(attachment: &Attachment) -> anyhow::Result<ExitCode> {
+    output::remark("given up; waiting until the server has noticed");
+    attachment.wait_until_none_is_unfinished().await?;
+    output::remark("no half-made slot is left; run it again, it goes on from here");
+    Ok(ExitCode::FAILURE)
 }
 
 fn show(attachment: &Attachment, plan: &Plan) -> anyhow::Result<()> {
@@ -100,6 +124,9 @@ fn show(attachment: &Attachment, plan: &Plan) -> anyhow::Result<()> {
                 fault.remedy()
             )),
         }
+    }
+    for note in &plan.notes {
+        output::remark(&format!("  {note}"));
     }
     output::remark("to be run:");
     for statement in &plan.statements {
@@ -119,7 +146,7 @@ fn agreed() -> anyhow::Result<bool> {
 }
 
 /// The entry for the settings file. Without the URL: it may hold a password, and this is printed.
-fn entry(attachment: &Attachment) -> String {
+fn entry(attachment: &Attachment, plan: &Plan) -> String {
     let config = &attachment.config;
     let mut lines = vec![
         "[[source]]".to_owned(),
@@ -133,6 +160,12 @@ fn entry(attachment: &Attachment) -> String {
     ];
     if let Some(organization) = config.mapping.fixed_organization {
         lines.push(format!("organization = \"{organization}\""));
+    }
+    if plan.derives_ids {
+        lines.push("derive_ids = true".to_owned());
+    }
+    if config.messages {
+        lines.push("messages = true".to_owned());
     }
     if config.slot != DEFAULT_NAME {
         lines.push(format!("publication = \"{}\"", config.publication));

@@ -12,8 +12,11 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use demae_broker::{Broker as _, DeadLetter, DeadLetters, Verdict};
-use demae_cdc::envelope::{self, Envelope};
-use demae_event::Timestamp;
+use demae_cdc::{
+    envelope::{self, Envelope},
+    mapping::reserved,
+};
+use demae_event::{Timestamp, catalogue};
 use demae_store::{
     Store,
     repository::{Page, organizations, rejected},
@@ -52,6 +55,8 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// The last of each place
+    ///
+    /// Counts as looking at all of them: a source that stopped because nobody had goes on.
     List {
         /// At most so many of each place
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -142,6 +147,7 @@ impl Places {
             Verdict::Keep
         })
         .await?;
+        self.mark_seen().await?;
         if as_json {
             return Ok(output::json(&items.into())?);
         }
@@ -150,6 +156,19 @@ impl Places {
             table.row(["id", "source", "reason", "bytes", "at"].map(|name| cell(item, name)));
         }
         Ok(table.print("no dead letters")?)
+    }
+
+    /// Sources that waited for somebody to look go on.
+    async fn mark_seen(&self) -> anyhow::Result<()> {
+        let mut transaction = self.store.begin().await?;
+        let news = rejected::mark_seen(&mut transaction).await?;
+        transaction.commit().await?;
+        if news > 0 {
+            output::remark(&format!(
+                "{news} rejected events are new since the last list; retention may remove them from now on"
+            ));
+        }
+        Ok(())
     }
 
     async fn show(&mut self, id: &str, as_json: bool) -> anyhow::Result<()> {
@@ -242,6 +261,12 @@ impl Places {
                 Envelope::Event(event) => event,
                 Envelope::Heartbeat | Envelope::Ignored => bail!("it is no event"),
             };
+            if let Some(text) = [&event.name, &event.event_type]
+                .into_iter()
+                .find(|text| catalogue::is_reserved(text))
+            {
+                bail!(reserved(text));
+            }
             let organization = event.organization_id;
             if organizations::find(self.store.reader(), organization)
                 .await?

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// What an entry may hold.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "name",
     "url",
     "preset",
@@ -23,6 +23,7 @@ const KEYS: [&str; 11] = [
     "columns",
     "header_columns",
     "derive_ids",
+    "messages",
     "publication",
     "slot",
     "missing_slot",
@@ -59,6 +60,8 @@ pub(crate) struct CaptureSettings {
     pub(crate) outbox: OutboxReading,
     /// The slot of the own outbox.
     pub(crate) outbox_slot: String,
+    /// Whether messages in the log of the own database are events.
+    pub(crate) outbox_messages: bool,
     /// Bytes of log that a slot may retain before the log warns.
     pub(crate) retained_warning: u64,
     /// Other people's databases.
@@ -118,6 +121,7 @@ pub(super) fn read(
     CaptureSettings {
         outbox: reader.one("outbox_source", outbox_reading),
         outbox_slot: reader.one("outbox_slot", slot_name),
+        outbox_messages: reader.one("outbox_messages", super::parse::boolean),
         retained_warning,
         sources,
     }
@@ -141,6 +145,7 @@ impl Entry<'_> {
         let mapping = self.mapping()?;
         let or_default = |name: Option<String>| name.unwrap_or_else(|| DEFAULT_NAME.to_owned());
         Ok(SourceConfig {
+            messages: self.flag("messages")?.unwrap_or(false),
             publication: publication_name(&or_default(self.optional("publication")?))?,
             slot: slot_name(&or_default(self.optional("slot")?))?,
             missing_slot: match self.optional("missing_slot")?.as_deref() {
@@ -184,13 +189,19 @@ impl Entry<'_> {
         if let Some(names) = self.0.get("header_columns") {
             mapping.header_columns = list("header_columns", names)?;
         }
-        match self.optional("derive_ids")?.as_deref() {
-            None => {}
-            Some("true") => mapping.ids = Ids::Derived,
-            Some("false") => mapping.ids = Ids::Uuid,
-            Some(other) => return Err(choice("derive_ids", other, &["true", "false"])),
+        if let Some(derive) = self.flag("derive_ids")? {
+            mapping.ids = if derive { Ids::Derived } else { Ids::Uuid };
         }
         Ok(mapping)
+    }
+
+    fn flag(&self, key: &str) -> Result<Option<bool>, Problem> {
+        match self.optional(key)?.as_deref() {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(other) => Err(choice(key, other, &["true", "false"])),
+        }
     }
 
     fn need(&self, key: &str) -> Result<String, Problem> {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! With a broker the relay only forwards to it, and the workers route what they take from it. Without one, whatever
-//! process has the sources routes. What comes from outside Demae's own database passes [`OfKnownOrganizations`].
+//! process has the sources routes. All of them pass [`OfKnownOrganizations`].
 //!
 //! Sources stay where they are when what they lead to is away: nothing is acknowledged that is not durable behind it.
 
@@ -126,12 +126,14 @@ async fn captured(
     organizations: &Organizations,
     rejections: &Rejections,
 ) -> anyhow::Result<Vec<Source>> {
-    let mut sources = vec![own_outbox(settings, store, clock).await?];
+    let own = own_outbox(settings, store, clock).await?;
+    let own = OfKnownOrganizations::new(own, "outbox", organizations.clone(), rejections.clone());
+    let mut sources: Vec<Source> = vec![Box::new(own.out_of(store.engine().clone()))];
     let attached = wal::attached(settings, store, clock);
     for (source, config) in attached.into_iter().zip(&settings.capture.sources) {
         let label = format!("source:{}", config.name);
         let known = OfKnownOrganizations::new(source, label, organizations.clone(), rejections.clone());
-        sources.push(Box::new(known));
+        sources.push(Box::new(known.waiting()));
     }
     Ok(sources)
 }

@@ -1,5 +1,5 @@
-//! Whether an event's organization exists. Demae's own outbox is written by Demae; what comes from elsewhere may name
-//! anybody, and an event of nobody would lie in the tables for ever.
+//! Whether an event's organization exists. Whoever writes to a source may name anybody, Demae's own outbox included, and an
+//! event of nobody would lie in the tables for ever.
 
 use std::{
     collections::HashSet,
@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use demae_cdc::envelope;
 use demae_delivery::engine::{EventSource, SourceError};
 use demae_event::{Event, EventId, OrganizationId};
-use demae_store::{Store, StoreError, repository::organizations, silence::answer};
+use demae_store::{Engine, Store, StoreError, repository::organizations, silence::answer};
 
-use super::rejections::Rejections;
+use super::rejections::{HoldError, Rejections};
 
 /// Organizations remembered; beyond it, memory starts anew.
 const REMEMBERED: usize = 100_000;
@@ -34,20 +34,32 @@ impl Organizations {
 
     /// Whether there is such an organization.
     pub(crate) async fn exists(&self, id: OrganizationId) -> Result<bool, StoreError> {
-        if self.known().contains(&id) {
-            return Ok(true);
+        Ok(self.unknown([id].into_iter()).await?.is_empty())
+    }
+
+    /// Those of `ids` that do not exist. Costs no statement where all are remembered, and otherwise one.
+    pub(crate) async fn unknown(
+        &self,
+        ids: impl Iterator<Item = OrganizationId> + Send,
+    ) -> Result<HashSet<OrganizationId>, StoreError> {
+        let mut unknown: HashSet<OrganizationId> = {
+            let known = self.known();
+            ids.filter(|id| !known.contains(id)).collect()
+        };
+        if unknown.is_empty() {
+            return Ok(unknown);
         }
-        let found = answer(organizations::find(self.store.reader(), id))
-            .await?
-            .is_some();
-        if found {
-            let mut known = self.known();
-            if known.len() >= REMEMBERED {
-                known.clear();
-            }
+        let question = organizations::existing(self.store.reader(), unknown.iter().copied());
+        let found = answer(question).await?;
+        let mut known = self.known();
+        if known.len() + found.len() > REMEMBERED {
+            known.clear();
+        }
+        for id in found {
+            unknown.remove(&id);
             known.insert(id);
         }
-        Ok(found)
+        Ok(unknown)
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashSet<OrganizationId>> {
@@ -60,6 +72,14 @@ pub(super) fn unknown_organization(event: &Event) -> String {
     format!("there is no organization {}", event.organization_id)
 }
 
+/// Why a source stops.
+pub(super) fn not_held(error: HoldError) -> SourceError {
+    match error {
+        HoldError::Store(error) => SourceError::Store(error),
+        unseen @ HoldError::Unseen { .. } => SourceError::other(unseen),
+    }
+}
+
 /// A source without the events of organizations that do not exist: those are written down and acknowledged.
 pub(crate) struct OfKnownOrganizations {
     source: Box<dyn EventSource>,
@@ -67,6 +87,10 @@ pub(crate) struct OfKnownOrganizations {
     name: String,
     organizations: Organizations,
     rejections: Rejections,
+    /// Whose outbox the events lie in until they are routed, or rejected.
+    outbox: Option<Arc<dyn Engine>>,
+    /// Whether it stops when nobody looks at what is rejected, so that none of it is lost.
+    waits: bool,
 }
 
 impl OfKnownOrganizations {
@@ -81,7 +105,43 @@ impl OfKnownOrganizations {
             name: name.into(),
             organizations,
             rejections,
+            outbox: None,
+            waits: false,
         }
+    }
+
+    /// Of a source that nothing else comes through: it can wait until somebody has looked at what is rejected.
+    pub(crate) fn waiting(self) -> Self {
+        Self { waits: true, ..self }
+    }
+
+    /// Of Demae's own outbox: what is rejected is taken out of it.
+    pub(crate) fn out_of(self, outbox: Arc<dyn Engine>) -> Self {
+        Self {
+            outbox: Some(outbox),
+            ..self
+        }
+    }
+
+    /// Writes them down, and only then lets go of them.
+    async fn set_aside(&mut self, events: &[Event]) -> Result<(), SourceError> {
+        let rejected: Vec<_> = events
+            .iter()
+            .map(|event| (unknown_organization(event), envelope::encode(event)))
+            .collect();
+        if self.waits {
+            for (reason, body) in &rejected {
+                let held = self.rejections.hold(&self.name, reason, body).await;
+                held.map_err(not_held)?;
+            }
+        } else {
+            self.rejections.add_all(&self.name, &rejected).await?;
+        }
+        let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
+        if let Some(outbox) = &self.outbox {
+            outbox.take_out(&ids).await?;
+        }
+        self.source.acknowledge(&ids).await
     }
 }
 
@@ -89,22 +149,16 @@ impl OfKnownOrganizations {
 impl EventSource for OfKnownOrganizations {
     async fn next(&mut self, limit: u32) -> Result<Vec<Event>, SourceError> {
         loop {
-            let mut known = Vec::new();
-            let mut rejected = Vec::new();
-            for event in self.source.next(limit).await? {
-                if self.organizations.exists(event.organization_id).await? {
-                    known.push(event);
-                } else {
-                    let reason = unknown_organization(&event);
-                    self.rejections
-                        .add(&self.name, &reason, &envelope::encode(&event))
-                        .await?;
-                    rejected.push(event.id);
-                }
+            let events = self.source.next(limit).await?;
+            let organizations = events.iter().map(|event| event.organization_id);
+            let unknown = self.organizations.unknown(organizations).await?;
+            if unknown.is_empty() {
+                return Ok(events);
             }
-            if !rejected.is_empty() {
-                self.source.acknowledge(&rejected).await?;
-            }
+            let (known, rejected): (Vec<_>, Vec<_>) = events
+                .into_iter()
+                .partition(|event| !unknown.contains(&event.organization_id));
+            self.set_aside(&rejected).await?;
             if !known.is_empty() {
                 return Ok(known);
             }
@@ -115,3 +169,6 @@ impl EventSource for OfKnownOrganizations {
         self.source.acknowledge(events).await
     }
 }
+
+#[cfg(test)]
+mod tests;

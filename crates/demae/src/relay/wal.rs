@@ -12,12 +12,13 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use demae_cdc::{
     CdcError, Fault, Item, Mapping, MissingSlot, Position, Preset, Reader, Rejected, SourceConfig, Target,
+    mapping::Ids,
 };
 use demae_delivery::engine::{EventSource, SourceError};
 use demae_event::{Clock, Event, EventId};
 use demae_store::Store;
 
-use super::rejections::Rejections;
+use super::{organizations::not_held, rejections::Rejections};
 use crate::config::Settings;
 
 /// The name of Demae's own outbox among sources, in logs and metrics.
@@ -42,7 +43,10 @@ pub(crate) async fn own_outbox(
         // A database that is away is nothing to stop for.
         Ok(()) | Err(_) => {}
     }
-    Ok(Box::new(WalSource::new(config, store, clock)))
+    Ok(Box::new(WalSource {
+        waits: false,
+        ..WalSource::new(config, store, clock)
+    }))
 }
 
 /// How Demae's own outbox is followed.
@@ -57,13 +61,18 @@ pub(crate) fn own_config(settings: &Settings) -> anyhow::Result<SourceConfig> {
         target = target.trusting(trusted.file());
     }
     let capture = &settings.capture;
+    let mapping = Mapping {
+        ids: Ids::Verbatim,
+        ..Preset::Demae.into()
+    };
     Ok(SourceConfig {
+        messages: capture.outbox_messages,
         slot: capture.outbox_slot.clone(),
         publication: capture.outbox_slot.clone(),
         // Rows stay in the table until they are routed, so a slot that is gone loses nothing.
         missing_slot: MissingSlot::CreateAndReadTable,
         retained_warning: capture.retained_warning,
-        ..SourceConfig::new(OWN, target, OWN_TABLE, Mapping::from(Preset::Demae))
+        ..SourceConfig::new(OWN, target, OWN_TABLE, mapping)
     })
 }
 
@@ -87,6 +96,8 @@ struct WalSource {
     rejections: Rejections,
     /// `source:NAME`, as it stands in `rejected_events`.
     label: String,
+    /// Whether it waits when nobody looks at what is rejected. Demae's own outbox must not stop for a row.
+    waits: bool,
     /// What was offered and not acknowledged. A table without a unique key may hold an id twice: then both rows are done
     /// when the event is.
     offered: HashMap<EventId, Vec<Position>>,
@@ -96,6 +107,7 @@ impl WalSource {
     fn new(config: SourceConfig, store: &Store, clock: &Arc<dyn Clock>) -> Self {
         Self {
             label: format!("source:{}", config.name),
+            waits: true,
             reader: Reader::start(config, clock.clone()),
             rejections: Rejections::new(store.clone(), clock.clone()),
             offered: HashMap::new(),
@@ -104,9 +116,13 @@ impl WalSource {
 
     /// Writes it down, and only then lets go of it.
     async fn reject(&mut self, row: &Rejected) -> Result<(), SourceError> {
-        self.rejections
-            .add(&self.label, &row.reason, row.body.as_bytes())
-            .await?;
+        let body = row.body.as_bytes();
+        if self.waits {
+            let held = self.rejections.hold(&self.label, &row.reason, body).await;
+            held.map_err(not_held)?;
+        } else {
+            self.rejections.add(&self.label, &row.reason, body).await?;
+        }
         self.reader.acknowledge([row.position]);
         Ok(())
     }

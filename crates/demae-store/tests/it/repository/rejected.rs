@@ -15,6 +15,7 @@ on_both_databases!(
     the_last_comes_first_page_by_page,
     one_is_forgotten_by_its_id,
     the_old_and_the_surplus_go,
+    what_nobody_has_looked_at_is_kept,
 );
 
 async fn reject(store: &TestStore, body: &[u8], after: u64) -> Uuid {
@@ -122,4 +123,44 @@ async fn the_old_and_the_surplus_go(store: &TestStore) {
     assert_eq!(purge(NOW, 2, 100).await, 1);
     kept.reverse();
     assert_eq!(ids(store).await, kept[..2]);
+}
+
+async fn what_nobody_has_looked_at_is_kept(store: &TestStore) {
+    let mut transaction = store.begin().await;
+    let shop = NewRejected {
+        source: "source:shop",
+        reason: "no JSON",
+        body: b"x",
+    };
+    for second in 0..3 {
+        rejected::insert_unseen(&mut transaction, shop, NOW + seconds(second))
+            .await
+            .unwrap();
+    }
+    transaction.commit().await.unwrap();
+    reject(store, b"x", 3).await;
+    let unseen = async |source, limit| {
+        rejected::unseen(store.store.reader(), source, limit)
+            .await
+            .unwrap()
+    };
+    assert_eq!(unseen("source:shop", 10).await, 3);
+    assert_eq!(unseen("source:shop", 2).await, 2);
+    assert_eq!(unseen("dapr", 10).await, 0);
+
+    let sweep = async || {
+        let mut transaction = store.begin().await;
+        retention::rejected(&mut transaction, NOW + seconds(100), 1, 100)
+            .await
+            .unwrap();
+        transaction.commit().await.unwrap();
+        ids(store).await.len()
+    };
+    assert_eq!(sweep().await, 3, "old and too many, but unseen");
+    let mut transaction = store.begin().await;
+    assert_eq!(rejected::mark_seen(&mut transaction).await.unwrap(), 3);
+    assert_eq!(rejected::mark_seen(&mut transaction).await.unwrap(), 0);
+    transaction.commit().await.unwrap();
+    assert_eq!(unseen("source:shop", 10).await, 0);
+    assert_eq!(sweep().await, 0);
 }

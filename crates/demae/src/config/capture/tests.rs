@@ -48,6 +48,7 @@ fn an_entry_becomes_a_reader_and_a_url_may_be_in_a_variable() {
         columns = { id = "event_id", payload = ["body", "payload"], created_at = "at" }
         header_columns = ["region"]
         derive_ids = true
+        messages = true
         publication = "billing"
         slot = "billing"
         missing_slot = "create"
@@ -65,6 +66,8 @@ fn an_entry_becomes_a_reader_and_a_url_may_be_in_a_variable() {
         (("public", "outbox_events"), "demae_outbox")
     );
     assert_eq!(shop.missing_slot, MissingSlot::Refuse);
+    assert!(!shop.messages && billing.messages);
+    assert!(!settings.capture.outbox_messages);
     assert_eq!(shop.retained_warning, 1 << 30);
     assert_eq!(billing.table_parts(), ("billing", "events"));
     assert_eq!(billing.mapping.id, ["event_id"]);
@@ -112,6 +115,7 @@ fn what_is_wrong_with_an_entry_is_told_without_its_url() {
         (entry("columns = { body = \"x\" }"), "columns has no member body"),
         (entry("slot = \"Shop\""), "no name for a replication slot"),
         (entry("publication = \"a,b\""), "publication"),
+        (entry("messages = \"some\""), "write true or false"),
         (entry("missing_slot = \"ignore\""), "refuse or create"),
         (
             entry("") + &entry("slot = \"other\""),

@@ -3,6 +3,7 @@
 //!
 //! An event is answered SUCCESS when it is durably routed, RETRY when that did not happen in time or failed, DROP when it
 //! can never be routed; what is dropped is written down (`demae dead-letters`). Heartbeats are answered and forgotten.
+//! An event's id counts within its organization, and events that only the engine emits are dropped.
 //!
 //! These paths know no tenant, so they exist only where `dapr_app_token` is set, and want that token in the header in which
 //! Dapr sends it (`APP_API_TOKEN`). The address of a peer proves nothing: behind a proxy on this machine, every client has
@@ -18,9 +19,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use demae_cdc::envelope::{self, Envelope, EnvelopeError};
+use demae_cdc::{
+    envelope::{self, Envelope, EnvelopeError},
+    mapping::reserved,
+};
 use demae_delivery::engine::{BATCH_BYTES, EventSource, SourceError};
-use demae_event::{Event, EventId};
+use demae_event::{Event, EventId, catalogue};
 use demae_store::StoreError;
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
@@ -33,7 +37,7 @@ use tokio::{
 
 use super::{
     organizations::{Organizations, unknown_organization},
-    rejections::Rejections,
+    rejections::{HoldError, Rejections},
 };
 use crate::config::Secret;
 
@@ -189,12 +193,11 @@ impl Handlers {
             Ok(body) => body,
             Err(error) if is_too_long(&error) => {
                 let reason = format!("longer than {BODY_LIMIT} bytes");
-                self.dapr.rejections.add(SOURCE, &reason, &[]).await?;
-                return Ok(Status::Drop);
+                return self.drop_it(&reason, &[]).await;
             }
             Err(_) => return Ok(Status::Retry),
         };
-        let event = match read(&body) {
+        let mut event = match read(&body) {
             Ok(Envelope::Event(event)) => event,
             Ok(Envelope::Heartbeat | Envelope::Ignored) => return Ok(Status::Success),
             Err(error) => return self.drop_it(&error.to_string(), &body).await,
@@ -202,6 +205,14 @@ impl Handlers {
         if !self.dapr.organizations.exists(event.organization_id).await? {
             return self.drop_it(&unknown_organization(&event), &body).await;
         }
+        if let Some(text) = [&event.name, &event.event_type]
+            .into_iter()
+            .find(|text| catalogue::is_reserved(text))
+        {
+            return self.drop_it(&reserved(text), &body).await;
+        }
+        // Whoever brings it may name any id; it must be no other organization's.
+        event.id = EventId::of_source(event.organization_id, SOURCE, &event.id.to_string());
         drop(body);
         let (routed, done) = oneshot::channel();
         let waiting = Waiting { routed, _room: room };
@@ -214,8 +225,17 @@ impl Handlers {
     }
 
     async fn drop_it(&self, reason: &str, body: &[u8]) -> Result<Status, StoreError> {
-        self.dapr.rejections.add(SOURCE, reason, body).await?;
-        Ok(Status::Drop)
+        match self.dapr.rejections.hold(SOURCE, reason, body).await {
+            Ok(()) => Ok(Status::Drop),
+            Err(HoldError::Store(error)) => Err(error),
+            Err(unseen @ HoldError::Unseen { .. }) => {
+                tracing::error!(
+                    error = &unseen as &dyn std::error::Error,
+                    "an event from Dapr has to wait"
+                );
+                Ok(Status::Retry)
+            }
+        }
     }
 }
 

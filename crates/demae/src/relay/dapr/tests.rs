@@ -69,6 +69,11 @@ impl Fixture {
         }
     }
 
+    /// What the id of an event becomes that a sidecar brings.
+    fn brought(&self, event: &Event) -> EventId {
+        EventId::of_source(event.organization_id, "dapr", &event.id.to_string())
+    }
+
     /// What came out of the source for `body`, and the answer; `route` says whether the router acknowledges it.
     async fn bring(&mut self, body: impl Into<Body>, route: bool) -> (Vec<Event>, Value) {
         let answer = tokio::spawn(self.router.clone().oneshot(post(body)));
@@ -136,7 +141,10 @@ async fn an_event_is_a_success_once_it_is_routed() {
     let (seen, answer) = fixture.bring(envelope::encode(&event), true).await;
     assert_eq!(answer, json!({ "status": "SUCCESS" }));
     assert_eq!(seen.len(), 1);
-    assert_eq!((seen[0].id, seen[0].data.get()), (event.id, event.data.get()));
+    assert_eq!(
+        (seen[0].id, seen[0].data.get()),
+        (fixture.brought(&event), event.data.get())
+    );
     assert!(fixture.rejected().await.is_empty());
 }
 
@@ -150,7 +158,7 @@ async fn what_is_not_routed_has_to_come_again() {
     // The same event again is the same event.
     let (seen, answer) = fixture.bring(envelope::encode(&event), true).await;
     assert_eq!(answer, json!({ "status": "SUCCESS" }));
-    assert_eq!(seen[0].id, event.id);
+    assert_eq!(seen[0].id, fixture.brought(&event));
 }
 
 #[tokio::test]
@@ -183,7 +191,7 @@ async fn an_event_wrapped_once_more_is_the_same_event() {
             "topic": TOPIC, "pubsubname": PUBSUB, "data": data});
         let (seen, answer) = fixture.bring(outer.to_string(), true).await;
         assert_eq!(answer, json!({ "status": "SUCCESS" }), "{outer}");
-        assert_eq!(seen[0].id, event.id);
+        assert_eq!(seen[0].id, fixture.brought(&event));
     }
 }
 
@@ -226,6 +234,21 @@ async fn what_cannot_be_an_event_is_dropped_and_visible() {
         .unwrap()
         .unwrap();
     assert_eq!(kept, bodies[1]);
+}
+
+#[tokio::test]
+async fn what_only_the_engine_may_say_is_dropped_and_visible() {
+    let mut fixture = fixture().await;
+    let mut event = fixture.event();
+    event.name = "ENDPOINT_DISABLED".to_owned();
+    let (seen, answer) = fixture.bring(envelope::encode(&event), true).await;
+    assert_eq!(answer, json!({ "status": "DROP" }));
+    assert!(seen.is_empty());
+    let rejected = fixture.rejected().await;
+    assert!(
+        rejected[0].reason.starts_with("ENDPOINT_DISABLED is reserved"),
+        "{rejected:?}"
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,156 @@
+use std::time::Duration;
+
+use demae_delivery::engine::OutboxSource;
+use demae_event::{Clock as _, SystemClock, Timestamp, id::new_uuid};
+use demae_store::{
+    StoreOptions, Vault,
+    entity::organization,
+    repository::{Page, rejected},
+};
+use demae_testkit::sqlite::SqliteFile;
+use serde_json::value::RawValue;
+
+use super::*;
+
+struct Fixture {
+    store: Store,
+    known: OrganizationId,
+    rejections: Rejections,
+    _file: SqliteFile,
+}
+
+async fn fixture() -> Fixture {
+    let file = SqliteFile::create().unwrap();
+    let vault = Vault::from_text(&Vault::generate_text()).unwrap();
+    let store = Store::connect(StoreOptions::new(file.url(), vault))
+        .await
+        .unwrap();
+    store.migrate().await.unwrap();
+    let known = OrganizationId::new(SystemClock.now());
+    let mut transaction = store.begin().await.unwrap();
+    let row = organization::Model {
+        id: known.0,
+        external_id: None,
+        name: "Test".to_owned(),
+        created_at: 0,
+    };
+    assert!(organizations::insert(&mut transaction, row).await.unwrap());
+    transaction.commit().await.unwrap();
+    Fixture {
+        rejections: Rejections::new(store.clone(), Arc::new(SystemClock)),
+        store,
+        known,
+        _file: file,
+    }
+}
+
+impl Fixture {
+    async fn rejected(&self) -> Vec<rejected::Rejected> {
+        rejected::list(self.store.reader(), Page::first(100))
+            .await
+            .unwrap()
+            .items
+    }
+}
+
+fn event(organization_id: OrganizationId) -> Event {
+    Event {
+        id: EventId(new_uuid(SystemClock.now())),
+        organization_id,
+        name: "A".to_owned(),
+        event_type: "a".to_owned(),
+        data: RawValue::from_string("{}".to_owned()).unwrap(),
+        headers: None,
+        traceparent: None,
+        created_at: Timestamp::from_secs(1_790_000_000),
+    }
+}
+
+fn ids(events: &[Event]) -> Vec<EventId> {
+    events.iter().map(|event| event.id).collect()
+}
+
+#[tokio::test]
+async fn the_own_outbox_sets_events_of_nobody_aside_and_goes_on_behind_them() {
+    let fixture = fixture().await;
+    let engine = fixture.store.engine();
+    let nobody = OrganizationId::new(SystemClock.now());
+    // More than one batch of them in front.
+    let mut events: Vec<Event> = (0..70).map(|_| event(nobody)).collect();
+    events.push(event(fixture.known));
+    engine.append(&events).await.unwrap();
+
+    let outbox = OutboxSource::new(engine.clone(), Duration::from_millis(10));
+    let organizations = Organizations::new(fixture.store.clone());
+    // However many were set aside, our own outbox does not stop.
+    let rejections = fixture.rejections.clone().holding(1);
+    let source = OfKnownOrganizations::new(Box::new(outbox), "outbox", organizations, rejections);
+    let mut source = source.out_of(engine.clone());
+    assert_eq!(ids(&source.next(40).await.unwrap()), ids(&events[70..]));
+    assert_eq!(ids(&engine.read_outbox(100).await.unwrap()), ids(&events[70..]));
+    let rejected = fixture.rejected().await;
+    assert_eq!(rejected.len(), 70);
+    assert!(
+        rejected
+            .iter()
+            .all(|row| row.source == "outbox" && row.reason == format!("there is no organization {nobody}"))
+    );
+}
+
+/// A source that offers the same events until they are acknowledged.
+struct Waiting(Arc<Mutex<Vec<Event>>>);
+
+#[async_trait]
+impl EventSource for Waiting {
+    async fn next(&mut self, _limit: u32) -> Result<Vec<Event>, SourceError> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    async fn acknowledge(&mut self, events: &[EventId]) -> Result<(), SourceError> {
+        self.0.lock().unwrap().retain(|event| !events.contains(&event.id));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_rejected_is_never_dropped_while_nobody_has_looked() {
+    let fixture = fixture().await;
+    let nobody = OrganizationId::new(SystemClock.now());
+    let strange: Vec<Event> = (0..2).map(|_| event(nobody)).collect();
+    let good = event(fixture.known);
+    let waiting = Arc::new(Mutex::new([strange.clone(), vec![good.clone()]].concat()));
+    let source = |rejections| {
+        let organizations = Organizations::new(fixture.store.clone());
+        let waiting = Box::new(Waiting(waiting.clone()));
+        OfKnownOrganizations::new(waiting, "source:shop", organizations, rejections).waiting()
+    };
+    // At the bound: all of them fit.
+    let mut shop = source(fixture.rejections.clone().holding(2));
+    assert_eq!(ids(&shop.next(10).await.unwrap()), [good.id]);
+    assert_eq!(fixture.rejected().await.len(), 2);
+
+    // One more: the source waits, and what is in it stays there, whoever reads it.
+    waiting.lock().unwrap().insert(0, event(nobody));
+    for mut shop in [shop, source(fixture.rejections.clone().holding(2))] {
+        for _ in 0..2 {
+            let error = shop.next(10).await.unwrap_err();
+            let SourceError::Other(error) = error else {
+                panic!("{error}");
+            };
+            assert!(
+                error
+                    .to_string()
+                    .starts_with("2 rejected events of source:shop were not looked at yet"),
+                "{error}"
+            );
+        }
+        assert_eq!(waiting.lock().unwrap().len(), 2);
+    }
+    // Somebody looks.
+    let mut transaction = fixture.store.begin().await.unwrap();
+    rejected::mark_seen(&mut transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    let mut shop = source(fixture.rejections.clone().holding(2));
+    assert_eq!(ids(&shop.next(10).await.unwrap()), [good.id]);
+    assert_eq!(fixture.rejected().await.len(), 3);
+}
