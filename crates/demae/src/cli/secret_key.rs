@@ -45,8 +45,8 @@ enum Action {
 /// Seal all stored secrets with a new key
 ///
 /// With a key file: stop the servers first. Makes a new key, re-seals every secret and forgets the old key. With the
-/// setting secret_key: first set the new key as secret_key and the old one as previous_secret_keys on every process.
-/// Can be interrupted and run again.
+/// setting `secret_key`: first set the new key as `secret_key` and the old one as `previous_secret_keys` on every
+/// process. Can be interrupted and run again.
 #[derive(Debug, clap::Args)]
 struct RotateArgs {
     #[command(flatten)]

@@ -166,7 +166,7 @@ fn all_faults_are_told_at_once_with_name_origin_and_remedy() {
     }
 }
 
-/// A key that nothing replaces: there is no secret_key.
+/// A key that nothing replaces: `secret_key` is not set.
 const PREVIOUS: &str = "0123456789abcdef0123456789abcdef";
 
 #[test]

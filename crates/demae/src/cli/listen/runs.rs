@@ -167,7 +167,7 @@ mod tests {
         let killed = Run::begin(Some(&path), &server(), Uuid::from_u128(2)).unwrap();
         let expected = killed.id();
         drop(killed);
-        assert_eq!(ids(&path, &server()), [expected.clone()]);
+        assert_eq!(ids(&path, &server()), [expected]);
         assert!(ids(&path, &"http://127.0.0.1:7070".parse().unwrap()).is_empty());
 
         let claimed = ended(&path, &server()).unwrap();
