@@ -33,6 +33,8 @@ pub(super) const SLOW_CONCURRENCY: u32 = 16;
 pub(super) const SLOW: Duration = Duration::from_secs(1);
 /// Each attempt moves the average by one part in so many.
 const AVERAGE_OVER: u32 = 4;
+/// Each delivery brings what is remembered as the largest down by one part in so many.
+const LARGEST_OVER: u64 = 16;
 /// Deliveries kept in memory by a lane that is well: what the router brings at once.
 const QUEUE: u32 = 1_024;
 /// Deliveries kept in memory, per attempt at a time, by a lane that is slow or in trouble.
@@ -50,6 +52,10 @@ pub(super) struct Lane {
     queue: VecDeque<LeasedDelivery>,
     /// Places taken for deliveries that have not arrived yet.
     reserved: u32,
+    /// Of the deliveries in the queue and in flight.
+    bytes: u64,
+    /// About the size of the largest delivery of late.
+    largest: u64,
     /// Tasks that take from the queue.
     active: u32,
     /// One of them waits for a permit.
@@ -73,6 +79,8 @@ impl Lane {
             holder: Holder::new(organization),
             queue: VecDeque::new(),
             reserved: 0,
+            bytes: 0,
+            largest: 0,
             active: 0,
             in_line: false,
             concurrency: INITIAL_CONCURRENCY,
@@ -126,6 +134,25 @@ impl Lane {
     /// come first.
     pub(super) fn takes_fresh(&self) -> bool {
         !self.more_waiting && self.room() > 0
+    }
+
+    /// The bytes of its deliveries in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// About the size of its largest delivery of late; 0 if there was none.
+    pub(super) fn largest(&self) -> u64 {
+        self.largest
+    }
+
+    pub(super) fn add_bytes(&mut self, size: u64) {
+        self.bytes += size;
+        self.largest = size.max(self.largest - self.largest / LARGEST_OVER).max(1);
+    }
+
+    pub(super) fn remove_bytes(&mut self, size: u64) {
+        self.bytes = self.bytes.saturating_sub(size);
     }
 
     /// Sets places aside; they were taken from those that all lanes share.

@@ -13,6 +13,8 @@
 //! - What a lane has learnt about its receiver outlives its work ([`REMEMBER`]): an endpoint does not become well by
 //!   pausing, and one that is known as quick does not have to prove it for each event.
 //!
+//! - Payloads in memory and outcomes that wait for the recorder are bounded in bytes ([`super::places`],
+//!   [`RECORDING_BYTES`]).
 //! - A panic in an attempt releases its delivery, and the lane goes on with the next one.
 //!
 //! # Limits
@@ -29,8 +31,8 @@ use std::{
 };
 
 use demae_event::{Clock, EndpointId, OrganizationId, Timestamp};
-use demae_store::engine::{LeasedDelivery, Release};
-use tokio::sync::{Notify, mpsc, oneshot};
+use demae_store::engine::{AttemptRecord, LeasedDelivery, Release};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -38,13 +40,15 @@ use super::{
     life::Life,
     metric,
     permits::{Answer, Permit, Permits, Standing},
+    places::{Places, QUEUED_BYTES, size_of},
     sender::{Attempted, NotMade, Sender},
-    shares::Pool,
     supervise::caught,
 };
 
 /// A lease must outlast the exchange by this much, for the record to be written under it.
 pub(super) const LEASE_MARGIN: Duration = Duration::from_secs(10);
+/// Bytes of outcomes that wait to be written.
+const RECORDING_BYTES: usize = 16 << 20;
 /// How long a lane without work is kept, for what it knows about its receiver.
 const REMEMBER: Duration = Duration::from_mins(10);
 /// Wait before a task that panicked goes on.
@@ -57,8 +61,8 @@ const REMEMBERED_LANES: usize = 4_096;
 /// What an attempt leaves for the recorder.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// An attempt was made (or found pointless).
-    Attempted(Box<Attempted>),
+    /// An attempt was made (or found pointless); with the room for it until it is written.
+    Attempted(Box<Attempted>, Option<OwnedSemaphorePermit>),
     /// A lease is given back unused.
     Released(Release),
 }
@@ -75,7 +79,9 @@ pub(super) struct Bounds {
 pub(super) struct Lanes {
     lanes: Mutex<HashMap<EndpointId, Arc<Mutex<Lane>>>>,
     /// Places in memory; a lane locks itself first.
-    places: Mutex<Pool>,
+    places: Mutex<Places>,
+    /// Bytes that outcomes may take that wait for the recorder.
+    recording: Arc<Semaphore>,
     permits: Arc<Permits>,
     hungry: Mutex<HashSet<EndpointId>>,
     wake_scheduler: Notify,
@@ -114,7 +120,8 @@ impl Lanes {
     ) -> Arc<Self> {
         Arc::new(Self {
             lanes: Mutex::default(),
-            places: Mutex::new(Pool::new(bounds.queued as u64)),
+            places: Mutex::new(Places::new(bounds.queued, QUEUED_BYTES)),
+            recording: Arc::new(Semaphore::new(RECORDING_BYTES)),
             permits: Permits::new(bounds.exchanges),
             hungry: Mutex::default(),
             wake_scheduler: Notify::new(),
@@ -139,17 +146,18 @@ impl Lanes {
         locked(&self.lanes).get(&endpoint).cloned()
     }
 
-    /// Sets a place aside for a fresh delivery; refused if it should wait in the table instead.
+    /// Sets a place and `size` bytes aside for a fresh delivery; refused if it should wait in the table instead.
     pub(super) fn reserve(
         &self,
         endpoint: EndpointId,
         organization: OrganizationId,
         rate_limit: Option<u32>,
+        size: u64,
     ) -> bool {
         let lane = self.lane(endpoint, organization);
         let mut lane = locked(&lane);
         lane.set_rate_limit(rate_limit);
-        let granted = lane.takes_fresh() && self.take_places(&mut lane, 1) > 0;
+        let granted = lane.takes_fresh() && locked(&self.places).take_fresh(&mut lane, size);
         if !granted {
             lane.set_more_waiting(true);
         }
@@ -168,24 +176,17 @@ impl Lanes {
         let mut lane = locked(&lane);
         lane.set_rate_limit(rate_limit);
         lane.set_more_waiting(true);
-        let wanted = lane.room().min(limit);
-        self.take_places(&mut lane, wanted)
-    }
-
-    fn take_places(&self, lane: &mut Lane, wanted: u32) -> u32 {
-        let organization = lane.organization();
-        let mut pool = locked(&self.places);
-        let room = pool.room(organization, u64::from(lane.places()));
-        let taken = u64::from(wanted).min(room) as u32;
-        pool.take(organization, u64::from(taken));
-        lane.reserve(taken);
-        taken
+        let mut places = locked(&self.places);
+        let wanted = lane.room().min(limit).min(places.claimable(&lane));
+        places.take_for_claim(&mut lane, wanted)
     }
 
     /// Gives back what [`Lanes::reserve`] set aside.
-    pub(super) fn unreserve(&self, endpoint: EndpointId) {
+    pub(super) fn unreserve(&self, endpoint: EndpointId, size: u64) {
         if let Some(lane) = self.known_lane(endpoint) {
-            self.give_up(&mut locked(&lane), 1);
+            let mut lane = locked(&lane);
+            self.give_up(&mut lane, 1);
+            locked(&self.places).give_back_bytes(&mut lane, size);
         }
     }
 
@@ -194,11 +195,27 @@ impl Lanes {
         locked(&self.places).give_back(lane.organization(), u64::from(given_up));
     }
 
-    /// Takes in a delivery for which a place was set aside.
+    /// Takes in a fresh delivery, for which a place and its bytes were set aside.
     pub(super) fn push(self: &Arc<Self>, delivery: LeasedDelivery) {
+        self.push_counted(delivery, 0);
+    }
+
+    /// Takes in a claimed delivery, for which a place was set aside.
+    pub(super) fn push_claimed(self: &Arc<Self>, delivery: LeasedDelivery) {
+        let size = size_of(&delivery.message);
+        self.push_counted(delivery, size);
+    }
+
+    fn push_counted(self: &Arc<Self>, delivery: LeasedDelivery, size: u64) {
         let endpoint = delivery.endpoint_id;
         let lane = self.lane(endpoint, delivery.message.organization_id);
-        let start = locked(&lane).push(delivery);
+        let start = {
+            let mut lane = locked(&lane);
+            if size > 0 {
+                locked(&self.places).take_bytes(&mut lane, size);
+            }
+            lane.push(delivery)
+        };
         if start {
             self.start_task(endpoint, lane);
         }
@@ -266,7 +283,11 @@ impl Lanes {
                 Some(Outcome::Released(release(&delivery)))
             };
             let Some(outcome) = outcome else { break };
-            let excess = self.note(endpoint, lane, &outcome);
+            let excess = self.note(endpoint, lane, &outcome, size_of(&delivery.message));
+            drop(delivery);
+            let Some(outcome) = self.with_room(outcome).await else {
+                break;
+            };
             let outcomes = std::iter::once(outcome)
                 .chain(excess.iter().map(|delivery| Outcome::Released(release(delivery))));
             for outcome in outcomes {
@@ -381,10 +402,12 @@ impl Lanes {
         endpoint: EndpointId,
         lane: &Arc<Mutex<Lane>>,
         outcome: &Outcome,
+        size: u64,
     ) -> Vec<LeasedDelivery> {
         let mut state = locked(lane);
+        locked(&self.places).give_back_bytes(&mut state, size);
         let mut excess = Vec::new();
-        if let Outcome::Attempted(attempted) = outcome {
+        if let Outcome::Attempted(attempted, _) = outcome {
             let before = state.standing();
             if state.note(attempted.trouble, attempted.took(), self.clock.now()) {
                 self.start_task(endpoint, lane.clone());
@@ -393,7 +416,12 @@ impl Lanes {
                 self.permits.promote(state.holder());
             }
             excess = state.take_excess();
-            locked(&self.places).give_back(state.organization(), excess.len() as u64);
+            if !excess.is_empty() {
+                let size = excess.iter().map(|delivery| size_of(&delivery.message)).sum();
+                let mut places = locked(&self.places);
+                places.give_back(state.organization(), excess.len() as u64);
+                places.give_back_bytes(&mut state, size);
+            }
         }
         let hungry = state.is_hungry();
         drop(state);
@@ -418,7 +446,7 @@ impl Lanes {
         };
         gauge.decrement(1.0);
         Some(match attempted? {
-            Some(Ok(attempted)) => Outcome::Attempted(Box::new(attempted)),
+            Some(Ok(attempted)) => Outcome::Attempted(Box::new(attempted), None),
             // It may do so again; and secrets that cannot be opened are a person's work.
             None | Some(Err(NotMade::Closed)) => Outcome::Released(Release {
                 due_at: self.clock.now() + HOPELESS_PAUSE,
@@ -433,6 +461,16 @@ impl Lanes {
                 Outcome::Released(release(delivery))
             }
         })
+    }
+
+    /// Waits until there is room for what the outcome keeps in memory.
+    async fn with_room(&self, outcome: Outcome) -> Option<Outcome> {
+        let Outcome::Attempted(attempted, _) = outcome else {
+            return Some(outcome);
+        };
+        let size = size_of_record(&attempted.record).min(RECORDING_BYTES) as u32;
+        let room = self.recording.clone().acquire_many_owned(size).await.ok()?;
+        Some(Outcome::Attempted(attempted, Some(room)))
     }
 
     /// Called about every second: notices lanes whose attempts do not end, and forgets lanes without work, so that memory
@@ -489,6 +527,16 @@ fn forget_idle(lanes: &mut HashMap<EndpointId, Arc<Mutex<Lane>>>, now: Timestamp
         }
         keep
     });
+}
+
+/// About how many bytes an outcome keeps in memory.
+fn size_of_record(record: &AttemptRecord) -> usize {
+    std::mem::size_of::<Attempted>()
+        + record.url.len()
+        + record.request_headers.len()
+        + record.response_headers.len()
+        + record.response_body.len()
+        + record.error_detail.as_ref().map_or(0, String::len)
 }
 
 fn release(delivery: &LeasedDelivery) -> Release {

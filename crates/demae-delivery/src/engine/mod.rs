@@ -31,6 +31,7 @@ mod lanes;
 mod life;
 pub mod metric;
 mod permits;
+mod places;
 mod ready;
 mod recorder;
 mod relay;

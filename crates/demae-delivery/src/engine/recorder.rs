@@ -38,15 +38,21 @@ impl Recorder {
         while outcomes.recv_many(&mut batch, BATCH).await > 0 {
             let mut attempted = Vec::with_capacity(batch.len());
             let mut released = Vec::new();
+            // What lanes may keep in memory comes back when it is written.
+            let mut held = Vec::with_capacity(batch.len());
             for outcome in batch.drain(..) {
                 match outcome {
-                    Outcome::Attempted(one) => attempted.push(*one),
+                    Outcome::Attempted(one, room) => {
+                        attempted.push(*one);
+                        held.push(room);
+                    }
                     Outcome::Released(one) => released.push(one),
                 }
             }
             // After a panic the leases of what was not written end by themselves.
             caught("recorder", self.record(attempted)).await;
             caught("recorder", self.release(released)).await;
+            drop(held);
         }
     }
 

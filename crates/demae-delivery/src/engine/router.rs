@@ -18,6 +18,7 @@ use super::{
     grants::Grants,
     lanes::Lanes,
     metric,
+    places::size_of,
     scheduler::DueNotes,
     source::{BATCH_BYTES, EventSource, SourceError},
     supervise::caught,
@@ -101,6 +102,8 @@ impl Router {
             event.name.replace_range(.., definition.name);
         }
         let now = self.clock.now();
+        let size =
+            (event.data.get().len() + event.headers.as_ref().map_or(0, |headers| headers.get().len())) as u64;
         let deliveries = directory
             .of(event.organization_id)
             .iter()
@@ -111,7 +114,7 @@ impl Router {
                     .delivered_name(&event.name, &event.event_type)?;
                 let leased = self.hand_over.as_ref().is_some_and(|to| {
                     to.lanes
-                        .reserve(endpoint.id, event.organization_id, endpoint.rate_limit)
+                        .reserve(endpoint.id, event.organization_id, endpoint.rate_limit, size)
                 });
                 Some(NewDelivery {
                     endpoint_id: endpoint.id,
@@ -233,19 +236,22 @@ impl HandOver {
                 delivered_name,
                 message: message.clone(),
             }),
-            Some(_) => self.lanes.unreserve(endpoint_id),
+            Some(_) => self.lanes.unreserve(endpoint_id, size_of(message)),
             None => self.notes.add(endpoint_id, grant.now),
         }
     }
 
     /// Frees the places that were reserved. What was leased under `doubtful` may have been written all the same.
     fn take_back(&self, batch: &[RoutedMessage], doubtful: Option<LeaseGrant>) {
-        let leased = batch
-            .iter()
-            .flat_map(|routed| &routed.deliveries)
-            .filter(|delivery| delivery.lease.is_some());
-        for delivery in leased {
-            self.lanes.unreserve(delivery.endpoint_id);
+        for routed in batch {
+            let size = size_of(&routed.message);
+            let leased = routed
+                .deliveries
+                .iter()
+                .filter(|delivery| delivery.lease.is_some());
+            for delivery in leased {
+                self.lanes.unreserve(delivery.endpoint_id, size);
+            }
         }
         if let Some(grant) = doubtful {
             self.grants.doubt(grant);

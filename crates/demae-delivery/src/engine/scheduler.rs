@@ -18,18 +18,21 @@ use std::{
 };
 
 use demae_event::{Clock, EndpointId, OrganizationId, Timestamp};
-use demae_store::{Engine, StoreError, engine::LaneRequest};
+use demae_store::{
+    Engine, StoreError,
+    engine::{CLAIM_BYTES, LaneRequest},
+};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{grants::Grants, lanes::Lanes, metric, ready::Ready, supervise::caught};
+use super::{grants::Grants, lanes::Lanes, metric, places::size_of, ready::Ready, supervise::caught};
 use crate::directory::{Directory, Snapshot};
 
 /// How often the whole table is looked at.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
-/// Lanes served by one claim.
-const LANES_PER_CLAIM: usize = 128;
+/// Lanes served by one claim; each may bring [`CLAIM_BYTES`].
+const LANES_PER_CLAIM: usize = 64;
 /// Deliveries of one lane taken by one claim: others should not wait for a large one.
 const CLAIM_LIMIT: u32 = 512;
 /// Deliveries of all its lanes taken by one claim, for the same reason.
@@ -183,14 +186,18 @@ impl Scheduler {
                 return Err(error);
             }
         };
-        let mut counts: HashMap<EndpointId, u32> = HashMap::new();
+        let mut taken: HashMap<EndpointId, (u32, u64)> = HashMap::new();
         for delivery in claimed {
-            *counts.entry(delivery.endpoint_id).or_default() += 1;
-            self.lanes.push(delivery);
+            let (count, bytes) = taken.entry(delivery.endpoint_id).or_default();
+            *count += 1;
+            *bytes += size_of(&delivery.message);
+            self.lanes.push_claimed(delivery);
         }
         for LaneRequest { endpoint_id, limit } in requests {
-            let unused = limit.saturating_sub(counts.get(&endpoint_id).copied().unwrap_or_default());
-            self.lanes.note_claim(endpoint_id, unused, unused == 0);
+            let (count, bytes) = taken.get(&endpoint_id).copied().unwrap_or_default();
+            let more = count >= limit || bytes >= CLAIM_BYTES;
+            self.lanes
+                .note_claim(endpoint_id, limit.saturating_sub(count), more);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ on_both!(
     slow_successes_of_one_organization_do_not_delay_another,
     slow_successes_of_many_organizations_do_not_delay_another,
     a_full_memory_has_room_for_another_organization,
+    large_payloads_are_bounded_in_bytes_and_leave_room_for_another_organization,
 );
 
 /// 200 endpoints, of which 20 never answer: every healthy delivery is made while each dead endpoint is still waiting for
@@ -178,4 +179,43 @@ async fn a_full_memory_has_room_for_another_organization(database: Box<dyn Datab
     assert_eq!(slow.received().get(), 24);
     gate.open();
     drain(worker).await;
+}
+
+/// 40 endpoints with 3 deliveries of almost 1 MiB each, whose receiver takes its time: only so many of them are in memory as
+/// have room, and another organization's large deliveries are made meanwhile. In the end all of them arrive.
+async fn large_payloads_are_bounded_in_bytes_and_leave_room_for_another_organization(
+    database: Box<dyn Database>,
+) {
+    const LARGE: usize = 1_000_000;
+    let bench = Bench::new(database).await;
+    let (slow, gate) = slow_receiver().await;
+    let slow_organization = bench.other_organization().await;
+    endpoints(&bench, slow_organization, &slow, 40).await;
+    let worker = bench.start(Settings::default()).await;
+    publish_large(&bench, slow_organization, 3, LARGE).await;
+    slow.received().wait_for(16).await;
+
+    let healthy = Recorder::start().await;
+    bench.endpoint(&healthy.url("/"), |_| {}).await;
+    publish_large(&bench, bench.organization, 10, LARGE).await;
+    let received = healthy.wait_for(10).await;
+    assert!(received.iter().all(|request| request.body.len() > LARGE));
+    let in_flight = slow.received().get();
+    assert!(
+        in_flight <= 36,
+        "{in_flight} MB in flight, of 64 MiB for all and 32 for one organization"
+    );
+    gate.open();
+    slow.received().wait_for(120).await;
+    drain(worker).await;
+}
+
+async fn publish_large(bench: &Bench, organization: OrganizationId, count: usize, size: usize) {
+    for number in 0..count {
+        let mut event = bench.event(number);
+        event.organization_id = organization;
+        let text = "x".repeat(size);
+        event.data = serde_json::value::RawValue::from_string(format!(r#"{{"text": "{text}"}}"#)).unwrap();
+        bench.store.engine().append(&[event]).await.unwrap();
+    }
 }

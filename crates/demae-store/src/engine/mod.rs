@@ -309,6 +309,9 @@ pub const READ_LIMIT: usize = 8 * 1024 * 1024;
 /// Counting stops here: an exact million is not worth reading a million rows.
 pub const BACKLOG_COUNT_LIMIT: u64 = 1_000_000;
 
+/// Bytes of payloads that one claim takes of a lane; the last delivery may exceed them.
+pub const CLAIM_BYTES: u64 = 1 << 20;
+
 /// The hot path. See the module's documentation for states, leases and durability.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
@@ -355,8 +358,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn route(&self, messages: &[RoutedMessage], grant: LeaseGrant) -> Result<Vec<bool>, StoreError>;
 
     /// Leases due deliveries, the longest due of each lane first. Rows another worker is claiming are skipped.
-    /// `lanes` must name an endpoint at most once. A delivery that cannot be read, or whose message cannot, fails with
-    /// the reason in its history.
+    /// `lanes` must name an endpoint at most once. Of a lane no more is taken once [`CLAIM_BYTES`] are reached. A delivery
+    /// that cannot be read, or whose message cannot, fails with the reason in its history.
     async fn claim(
         &self,
         lanes: &[LaneRequest],

@@ -28,8 +28,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, Engine, LaneRequest, LeaseGrant, LeasedDelivery,
-    Message, PAYLOAD_LIMIT, READ_LIMIT, Release, RoutedMessage,
+    Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, CLAIM_BYTES, Engine, LaneRequest, LeaseGrant,
+    LeasedDelivery, Message, PAYLOAD_LIMIT, READ_LIMIT, Release, RoutedMessage,
     rows::{self, Claimed, DueRow},
     set_aside::{DESCRIBED, Hopeless, OUTBOX, ROUTER, RejectedRow, UnreadableRow, record_apart},
 };
@@ -455,6 +455,7 @@ async fn claim(
             i32::try_from(lane.limit).unwrap_or(i32::MAX)
         }))
         .bind(grant.now.as_micros())
+        .bind(CLAIM_BYTES as i64)
         .fetch_all(&mut *transaction)
         .await?;
     let place = |row: &PgRow| Ok::<_, sqlx::Error>((row.try_get("endpoint_id")?, row.try_get("event_id")?));

@@ -23,8 +23,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{
-    Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, DeliveryState, Engine, LaneRequest, LeaseGrant,
-    LeasedDelivery, Message, NewDelivery, PAYLOAD_LIMIT, READ_LIMIT, Release, RoutedMessage,
+    Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, CLAIM_BYTES, DeliveryState, Engine, LaneRequest,
+    LeaseGrant, LeasedDelivery, Message, NewDelivery, PAYLOAD_LIMIT, READ_LIMIT, Release, RoutedMessage,
     rows::{self, Claimed, DueRow},
     set_aside::{DESCRIBED, Hopeless, OUTBOX, ROUTER, RejectedRow, UnreadableRow, record_apart},
 };
@@ -233,10 +233,17 @@ impl Engine for SqliteEngine {
         let mut transaction = self.begin().await?;
         let mut due = Vec::new();
         for lane in lanes {
-            let found = sqlx::query(sql::CLAIM)
+            let fitting: i64 = sqlx::query_scalar(sql::FITTING)
                 .bind(lane.endpoint_id.0)
                 .bind(grant.now.as_micros())
                 .bind(lane.limit)
+                .bind(CLAIM_BYTES as i64)
+                .fetch_one(&mut *transaction)
+                .await?;
+            let found = sqlx::query(sql::CLAIM)
+                .bind(lane.endpoint_id.0)
+                .bind(grant.now.as_micros())
+                .bind(fitting)
                 .fetch_all(&mut *transaction)
                 .await?;
             for row in &found {

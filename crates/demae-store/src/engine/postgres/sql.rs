@@ -92,10 +92,16 @@ pub(super) const CLAIM: &str = "
            m.created_at
     FROM UNNEST($1::uuid[], $2::int[]) AS l (endpoint_id, most)
     CROSS JOIN LATERAL (
-        SELECT * FROM deliveries w
-        WHERE w.endpoint_id = l.endpoint_id AND w.state = 0 AND w.due_at <= $3
-        ORDER BY w.due_at LIMIT l.most
-        FOR UPDATE SKIP LOCKED
+        SELECT * FROM (
+            SELECT due.*, SUM(bytes) OVER (ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before FROM (
+                SELECT w.*, (SELECT octet_length(f.payload)::bigint FROM messages f
+                             WHERE f.event_id >= w.event_id ORDER BY f.event_id LIMIT 1) AS bytes
+                FROM deliveries w
+                WHERE w.endpoint_id = l.endpoint_id AND w.state = 0 AND w.due_at <= $3
+                ORDER BY w.due_at LIMIT l.most
+                FOR UPDATE OF w SKIP LOCKED
+            ) due
+        ) counted WHERE bytes_before < $4 OR bytes_before IS NULL
     ) d
     LEFT JOIN LATERAL (SELECT * FROM messages f WHERE f.event_id >= d.event_id ORDER BY f.event_id LIMIT 1) m
         ON m.event_id = d.event_id";

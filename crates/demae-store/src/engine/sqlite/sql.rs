@@ -113,6 +113,16 @@ pub(super) const LEASE: MultiRow = (
     ") l WHERE deliveries.endpoint_id = l.column1 AND deliveries.event_id = l.column2",
 );
 
+/// How many of the deliveries that [`CLAIM`] would take have less than so many bytes of payloads before them.
+pub(super) const FITTING: &str = "
+    SELECT COUNT(*) FROM (
+        SELECT SUM(bytes) OVER (ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before FROM (
+            SELECT (SELECT octet_length(m.payload) FROM messages m WHERE m.event_id = d.event_id) AS bytes
+            FROM deliveries d
+            WHERE d.endpoint_id = ? AND d.state = 0 AND d.due_at <= ? ORDER BY d.due_at LIMIT ?
+        )
+    ) WHERE bytes_before < ? OR bytes_before IS NULL";
+
 /// A skip scan: one index probe per endpoint that has anything waiting.
 pub(super) const WAITING_LANES: &str = "
     WITH RECURSIVE lanes (endpoint_id) AS (

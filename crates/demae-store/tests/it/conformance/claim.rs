@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use demae_event::{EventId, Timestamp};
 use demae_store::{
     Store,
-    engine::{DeliveryState, LaneRequest},
+    engine::{CLAIM_BYTES, DeliveryState, LaneRequest},
 };
 use uuid::Uuid;
 
@@ -16,6 +16,7 @@ use crate::support::{
 on_both_databases!(
     the_longest_due_are_leased_up_to_the_limit,
     lanes_have_limits_of_their_own,
+    a_claim_ends_when_it_has_its_bytes,
     what_is_claimed_says_everything_about_the_attempt,
     deliveries_of_a_message_share_it,
     a_manual_attempt_knows_where_it_returns_to,
@@ -44,6 +45,38 @@ async fn the_longest_due_are_leased_up_to_the_limit(store: &TestStore) {
     assert_eq!(claim(9, now).await, by_due[3..5], "the sixth is not due yet");
     assert!(claim(9, now).await.is_empty());
     assert_eq!(claim(9, NOW + seconds(11)).await, by_due[5..], "due is due");
+}
+
+/// Seven of them would fit by number; of the other lane all do.
+async fn a_claim_ends_when_it_has_its_bytes(store: &TestStore) {
+    let [large, small] = [(); 2].map(|()| new_endpoint());
+    let mut events = Vec::new();
+    for due in 0..7 {
+        let mut event = new_event();
+        let text = "x".repeat((CLAIM_BYTES / 3) as usize);
+        event.data = crate::support::json(&format!(r#"{{"text": "{text}"}}"#));
+        events.push(store.enqueue(event, &[large], NOW + seconds(due)).await);
+        store.enqueue(new_event(), &[small], NOW).await;
+    }
+    let now = NOW + seconds(10);
+    let lane = |endpoint_id| LaneRequest {
+        endpoint_id,
+        limit: 9,
+    };
+    let lanes = [lane(large), lane(small)];
+    let mut claimed = Vec::new();
+    for (larges, smalls) in [(3, 7), (3, 0), (1, 0), (0, 0)] {
+        let leased = store
+            .engine()
+            .claim(&lanes, grant(new_worker(), now))
+            .await
+            .unwrap();
+        let (of_large, of_small): (Vec<_>, Vec<_>) =
+            leased.iter().partition(|delivery| delivery.endpoint_id == large);
+        assert_eq!((of_large.len(), of_small.len()), (larges, smalls));
+        claimed.extend(of_large.iter().map(|delivery| delivery.message.event_id));
+    }
+    assert_eq!(claimed, events, "the longest due first");
 }
 
 async fn lanes_have_limits_of_their_own(store: &TestStore) {
