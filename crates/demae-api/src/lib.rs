@@ -9,11 +9,13 @@
 //! - A change is one transaction, in a task that its client cannot interrupt (see `write`).
 //! - Everything that is not a success is a [`problem::Problem`], and every fault of a request is told at once.
 //! - Bodies, nesting, pages, queues and waiting are bounded (see [`Limits`]).
+//! - A computation that a user's schema or rule causes runs in [`compute`], before the transaction begins.
 //!
 //! This crate must not know SQL, nor how events are delivered. There is no CORS: a browser's page on another site has no
 //! business with these tokens.
 
 pub mod auth;
+pub mod compute;
 mod docs;
 mod edge;
 mod extract;

@@ -8,7 +8,7 @@ use demae_event::{Clock, Timestamp};
 use demae_store::Store;
 use tokio::sync::Semaphore;
 
-use crate::{ingest::EventSink, tokens::TokenLookup};
+use crate::{compute::ComputePool, ingest::EventSink, tokens::TokenLookup};
 
 /// The bounds of the HTTP surfaces.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +50,7 @@ struct Shared {
     tokens: TokenLookup,
     flags: FlagCache,
     writes: Arc<Semaphore>,
+    computations: ComputePool,
 }
 
 impl std::fmt::Debug for ApiState {
@@ -79,6 +80,7 @@ impl ApiState {
             limits,
             flags: FlagCache::default(),
             writes: Arc::new(Semaphore::new(limits.concurrent_writes)),
+            computations: ComputePool::new(),
         }))
     }
 
@@ -112,5 +114,9 @@ impl ApiState {
 
     pub(crate) fn writes(&self) -> &Arc<Semaphore> {
         &self.0.writes
+    }
+
+    pub(crate) fn computations(&self) -> &ComputePool {
+        &self.0.computations
     }
 }

@@ -257,12 +257,17 @@ async fn create(
 ) -> Outcome {
     let (input, management) = (body.value, state.management().clone());
     let operation = operation.of_body(body.digest);
+    let organization = caller.actor().organization_id;
+    let check = move || input.check_new();
+    let checked = state
+        .computations()
+        .check(organization, "body.schema", check)
+        .await?;
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                let organization = caller.actor().organization_id;
                 let own = management
-                    .create_event_type(transaction, organization, input, caller.now())
+                    .create_event_type(transaction, organization, checked, caller.now())
                     .await?;
                 note(transaction, caller, Happened::Created, &own.name).await?;
                 Answer::json(StatusCode::CREATED, &EventTypeBody::from(own))
@@ -312,13 +317,24 @@ async fn replace(
     let Replacement(input) = body.value;
     let (input, management) = (EventTypeInput { name, ..input }, state.management().clone());
     let operation = operation.of_body(body.digest);
+    let organization = caller.actor().organization_id;
+    let check = move || input.check_replacement();
+    let checked = state
+        .computations()
+        .check(organization, "body.schema", check)
+        .await?;
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                let (organization, now) = (caller.actor().organization_id, caller.now());
-                check_seen(transaction, caller, &management, ("UpdateEventType", &input.name)).await?;
+                check_seen(
+                    transaction,
+                    caller,
+                    &management,
+                    ("UpdateEventType", checked.name()),
+                )
+                .await?;
                 let own = management
-                    .replace_event_type(transaction, organization, input, now)
+                    .replace_event_type(transaction, organization, checked, caller.now())
                     .await?;
                 note(transaction, caller, Happened::Updated, &own.name).await?;
                 Answer::json(StatusCode::OK, &EventTypeBody::from(own))

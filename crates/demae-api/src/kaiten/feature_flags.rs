@@ -66,12 +66,17 @@ async fn create(
     operation: Operation,
     body: JsonBody<FlagInput>,
 ) -> Outcome {
-    let input = body.value;
-    let operation = operation.of_body(body.digest);
+    let (input, operation) = (body.value, operation.of_body(body.digest));
+    let check = move || feature_flags::check_new(input);
+    let organization = caller.actor().organization_id;
+    let checked = state
+        .computations()
+        .check(organization, "body.targetings", check)
+        .await?;
     state
         .write(caller, &operation, |transaction, caller| {
             async move {
-                let flag = feature_flags::create(&mut caller.change(transaction), input).await?;
+                let flag = feature_flags::create(&mut caller.change(transaction), checked).await?;
                 Answer::json(StatusCode::CREATED, &FeatureFlagBody::from(flag))
             }
             .boxed()
@@ -108,12 +113,17 @@ async fn replace(
     operation: Operation,
     body: JsonBody<reading::Replacement>,
 ) -> Outcome {
-    let input = body.value.0;
-    let operation = operation.of_body(body.digest);
+    let (input, operation) = (body.value.0, operation.of_body(body.digest));
+    let check = move || feature_flags::check_replacement(input);
+    let organization = caller.actor().organization_id;
+    let checked = state
+        .computations()
+        .check(organization, "body.targetings", check)
+        .await?;
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                feature_flags::replace(&mut caller.change(transaction), &slug, input).await?;
+                feature_flags::replace(&mut caller.change(transaction), &slug, checked).await?;
                 Ok(Answer::no_content())
             }
             .boxed()

@@ -13,7 +13,7 @@ use axum::{
 use demae_control_plane::{
     DomainError,
     feature_flags::{
-        self, Evaluated, FlagType, ManifestFlag,
+        self, Evaluated, FlagType, FoundFlags, ManifestFlag,
         evaluation::{EvaluationError, TARGETING_KEY},
     },
 };
@@ -26,7 +26,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::feature_flags::FlagTypeBody;
 use crate::{
     ApiState,
-    auth::{Allowed, ReadFeatureFlags},
+    auth::{Allowed, Caller, ReadFeatureFlags},
     extract::{PathOf, RawBody, Segment},
     json,
     problem::Problem,
@@ -149,25 +149,42 @@ async fn evaluate_one(
         Ok(context) => context,
         Err((code, details)) => return failed(StatusCode::BAD_REQUEST, code, details),
     };
-    let evaluated = feature_flags::evaluate_one(
-        state.store(),
-        state.flags(),
-        caller.actor(),
-        &key,
-        context,
-        caller.now(),
-    )
-    .await;
-    match evaluated {
-        Ok(evaluated) => match BulkEvaluation::from(evaluated) {
-            BulkEvaluation::Success(success) => Ok(Json(success).into_response()),
-            BulkEvaluation::Failure(failure) => Ok((StatusCode::BAD_REQUEST, Json(failure)).into_response()),
-        },
+    let found = match feature_flags::find_one(state.store(), state.flags(), caller.actor(), &key).await {
+        Ok(found) => found,
         Err(error @ DomainError::NotFound { .. }) => {
-            failed(StatusCode::NOT_FOUND, ErrorCode::FlagNotFound, error.to_string())
+            return failed(StatusCode::NOT_FOUND, ErrorCode::FlagNotFound, error.to_string());
         }
-        Err(error) => Err(error.into()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut flags = evaluate(&state, &caller, found, context).await?;
+    match flags.pop() {
+        Some(BulkEvaluation::Success(success)) => Ok(Json(success).into_response()),
+        Some(BulkEvaluation::Failure(failure)) => {
+            Ok((StatusCode::BAD_REQUEST, Json(failure)).into_response())
+        }
+        None => failed(
+            StatusCode::NOT_FOUND,
+            ErrorCode::FlagNotFound,
+            "there is no such flag".to_owned(),
+        ),
     }
+}
+
+/// Rules are other people's work, and so is their number: they are evaluated where that may take its time.
+async fn evaluate(
+    state: &ApiState,
+    caller: &Caller,
+    found: FoundFlags,
+    context: Map<String, Value>,
+) -> Result<Vec<BulkEvaluation>, Problem> {
+    let (cache, now) = (state.flags().clone(), caller.now());
+    let work = move || found.evaluate(&cache, &context, now);
+    let organization = caller.actor().organization_id;
+    let evaluated = state
+        .computations()
+        .check(organization, "body.context", work)
+        .await?;
+    Ok(evaluated.into_iter().map(BulkEvaluation::from).collect())
 }
 
 /// Evaluate all feature flags
@@ -195,15 +212,8 @@ async fn evaluate_all(
             return Ok((StatusCode::BAD_REQUEST, Json(failure)).into_response());
         }
     };
-    let evaluated = feature_flags::evaluate_all(
-        state.store(),
-        state.flags(),
-        caller.actor(),
-        context,
-        caller.now(),
-    )
-    .await?;
-    let flags = evaluated.into_iter().map(BulkEvaluation::from).collect();
+    let found = feature_flags::find_all(state.store(), state.flags(), caller.actor()).await?;
+    let flags = evaluate(&state, &caller, found, context).await?;
     let body = BulkEvaluationSuccess { flags };
     Ok(Tagged::new(&held, body, |body| body).into_response())
 }
@@ -305,7 +315,11 @@ async fn manifest(
     Allowed { caller, .. }: Allowed<ReadFeatureFlags>,
     held: IfNoneMatch,
 ) -> Result<Tagged<Manifest>, Problem> {
-    let flags = feature_flags::manifest(state.store(), state.flags(), caller.actor()).await?;
+    let found = feature_flags::find_all(state.store(), state.flags(), caller.actor()).await?;
+    let cache = state.flags().clone();
+    let organization = caller.actor().organization_id;
+    let work = move || found.manifest(&cache);
+    let flags = state.computations().check(organization, "path", work).await?;
     let flags = flags.into_iter().map(ManifestFlagBody::from).collect();
     Ok(Tagged::new(&held, Manifest { flags }, |manifest| manifest))
 }

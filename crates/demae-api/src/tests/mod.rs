@@ -25,6 +25,7 @@ macro_rules! on_both_databases {
 
 mod audit;
 mod auth;
+mod computations;
 mod customers;
 mod document;
 mod entitlements;

@@ -2,7 +2,7 @@
 //!
 //! Creation, replacement and deletion each emit their event, whether or not anything changed. What is written can be
 //! evaluated: variants, shares, dates and rules are checked as a whole ([`check`](mod@check)), every fault at its
-//! location. The type of a flag's values never changes, because applications ask for it by type. An organization has at
+//! location, before the transaction begins: only a [`CheckedFlag`] is written. The type of a flag's values never changes, because applications ask for it by type. An organization has at
 //! most [`MAX_FLAGS`] flags, so that all of them can be evaluated at once.
 
 mod cache;
@@ -27,7 +27,7 @@ pub use model::{
     Variant,
 };
 pub use rule::{FUNCTIONS, MAX_RULE, Rule, RuleError};
-pub use serving::{Evaluated, ManifestFlag, evaluate_all, evaluate_one, manifest};
+pub use serving::{Evaluated, FoundFlags, ManifestFlag, find_all, find_one};
 
 use crate::{
     Actor, Change, DomainError,
@@ -41,16 +41,38 @@ use crate::{
 pub const MAX_FLAGS: u64 = 1_000;
 
 const RESOURCE: &str = "feature_flag";
+const CREATE: Operation = Operation("CreateFeatureFlag");
+const UPDATE: Operation = Operation("UpdateFeatureFlag");
 
-/// Creates a flag.
-pub async fn create(change: &mut Change<'_>, input: FlagInput) -> Result<FeatureFlag, DomainError> {
-    let operation = Operation("CreateFeatureFlag");
+/// A flag that was found right.
+#[derive(Debug, Clone)]
+pub struct CheckedFlag(FlagInput);
+
+/// Checks a flag that is to be created. Must run outside transactions and runtime threads: it reads the rules.
+pub fn check_new(input: FlagInput) -> Result<CheckedFlag, DomainError> {
     let mut faults = Faults::new();
     check::check(&mut faults, &input);
     if let Some(slug) = &input.slug {
         faults.take("body.slug", slug::check(slug));
     }
-    operation.check(faults)?;
+    CREATE.check(faults)?;
+    Ok(CheckedFlag(input))
+}
+
+/// Checks what a flag is to be replaced with. Must run outside transactions and runtime threads: it reads the rules.
+pub fn check_replacement(input: FlagInput) -> Result<CheckedFlag, DomainError> {
+    let mut faults = Faults::new();
+    check::check(&mut faults, &input);
+    UPDATE.check(faults)?;
+    Ok(CheckedFlag(input))
+}
+
+/// Creates a flag.
+pub async fn create(
+    change: &mut Change<'_>,
+    CheckedFlag(input): CheckedFlag,
+) -> Result<FeatureFlag, DomainError> {
+    let operation = CREATE;
     let organization = change.organization_id();
     let count = repository::feature_flags::count_before_insert(change.transaction, organization).await?;
     if count >= MAX_FLAGS {
@@ -83,9 +105,9 @@ pub async fn list(
 pub async fn replace(
     change: &mut Change<'_>,
     slug: &str,
-    input: FlagInput,
+    CheckedFlag(input): CheckedFlag,
 ) -> Result<FeatureFlag, DomainError> {
-    let operation = Operation("UpdateFeatureFlag");
+    let operation = UPDATE;
     let row = find_for_update(change, operation, slug).await?;
     if input.slug.as_ref().is_some_and(|given| *given != row.slug) {
         return Err(operation.immutable("SlugNotRenameable", "body.slug"));
@@ -93,9 +115,6 @@ pub async fn replace(
     if input.kind.name() != row.kind {
         return Err(operation.immutable("TypeNotChangeable", "body.type"));
     }
-    let mut faults = Faults::new();
-    check::check(&mut faults, &input);
-    operation.check(faults)?;
     let row = Model {
         name: input.name,
         description: input.description,

@@ -1,9 +1,9 @@
-//! Evaluating an organization's flags, as they are in the database right now.
+//! Evaluates an organization's flags, as they are in the database right now.
 
 use std::{collections::HashMap, sync::Arc};
 
 use demae_event::Timestamp;
-use demae_store::{Store, repository};
+use demae_store::{Store, StoreError, entity::feature_flag::Model, repository};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -40,93 +40,92 @@ pub struct ManifestFlag {
     pub description: Option<String>,
 }
 
-/// Evaluates the flag with this slug.
-pub async fn evaluate_one(
+/// Flags as they were found; their rules are not read yet, unless they are remembered.
+///
+/// Reading and evaluating rules is work that their authors decide about. So it is done apart from finding them, and must
+/// run outside transactions and runtime threads.
+#[derive(Debug)]
+pub struct FoundFlags(Vec<Found>);
+
+#[derive(Debug)]
+enum Found {
+    Remembered(Arc<CompiledFlag>),
+    Row(Box<Model>),
+}
+
+impl FoundFlags {
+    /// Evaluates each of them, in the order in which they were found.
+    pub fn evaluate(
+        self,
+        cache: &FlagCache,
+        context: &Map<String, Value>,
+        now: Timestamp,
+    ) -> Result<Vec<Evaluated>, DomainError> {
+        with_stack(|| {
+            let flags = self.compile(cache)?;
+            let subject = Subject::new(context);
+            let evaluated = flags.iter().map(|flag| Evaluated {
+                key: flag.flag().slug.clone(),
+                outcome: evaluate(flag, &subject, now),
+            });
+            Ok(evaluated.collect())
+        })
+    }
+
+    /// What each of them is, in the order in which they were found.
+    pub fn manifest(self, cache: &FlagCache) -> Result<Vec<ManifestFlag>, DomainError> {
+        let flags = self.compile(cache)?;
+        Ok(flags.iter().map(|flag| manifest_flag(flag.flag())).collect())
+    }
+
+    fn compile(self, cache: &FlagCache) -> Result<Vec<Arc<CompiledFlag>>, StoreError> {
+        let flags = self.0.into_iter().map(|found| match found {
+            Found::Remembered(flag) => Ok(flag),
+            Found::Row(row) => cache.of(*row),
+        });
+        flags.collect()
+    }
+}
+
+/// Finds the flag with this slug.
+pub async fn find_one(
     store: &Store,
     cache: &FlagCache,
     actor: &Actor,
     key: &str,
-    context: Map<String, Value>,
-    now: Timestamp,
-) -> Result<Evaluated, DomainError> {
+) -> Result<FoundFlags, DomainError> {
     let row = repository::feature_flags::find(store.reader(), actor.organization_id, key).await?;
     let row = row.ok_or(Operation("EvaluateFeatureFlag").not_found(RESOURCE))?;
-    let flag = cache.of(row)?;
-    let mut evaluated = in_thread(vec![flag], context, now).await;
-    #[expect(clippy::expect_used, reason = "one flag was given")]
-    Ok(evaluated.pop().expect("one flag"))
+    let remembered = cache.get(actor.organization_id, row.id, row.updated_at);
+    Ok(FoundFlags(vec![match remembered {
+        Some(flag) => Found::Remembered(flag),
+        None => Found::Row(Box::new(row)),
+    }]))
 }
 
-/// Evaluates every flag of the actor's organization, in the order of their slugs.
-pub async fn evaluate_all(
-    store: &Store,
-    cache: &FlagCache,
-    actor: &Actor,
-    context: Map<String, Value>,
-    now: Timestamp,
-) -> Result<Vec<Evaluated>, DomainError> {
-    let flags = all(store, cache, actor).await?;
-    Ok(in_thread(flags, context, now).await)
-}
-
-/// What every flag of the actor's organization is, in the order of their slugs.
-pub async fn manifest(
-    store: &Store,
-    cache: &FlagCache,
-    actor: &Actor,
-) -> Result<Vec<ManifestFlag>, DomainError> {
-    let flags = all(store, cache, actor).await?;
-    Ok(flags.iter().map(|flag| manifest_flag(flag.flag())).collect())
-}
-
-/// Every flag, in the order of their slugs. Only what is not remembered is read whole.
-async fn all(store: &Store, cache: &FlagCache, actor: &Actor) -> Result<Vec<Arc<CompiledFlag>>, DomainError> {
+/// Finds every flag of the actor's organization, in the order of their slugs. Only what is not remembered is read whole.
+pub async fn find_all(store: &Store, cache: &FlagCache, actor: &Actor) -> Result<FoundFlags, DomainError> {
     /// Rows read in one query: few enough values for either database.
     const CHUNK: usize = 200;
     let organization = actor.organization_id;
     let revisions = repository::feature_flags::revisions(store.reader(), organization, MAX_FLAGS).await?;
-    let mut flags: HashMap<Uuid, Arc<CompiledFlag>> = HashMap::with_capacity(revisions.len());
+    let mut flags: HashMap<Uuid, Found> = HashMap::with_capacity(revisions.len());
     let mut missing = Vec::new();
     for (id, updated_at) in &revisions {
-        match cache.get(*id, *updated_at) {
+        match cache.get(organization, *id, *updated_at) {
             Some(flag) => {
-                flags.insert(*id, flag);
+                flags.insert(*id, Found::Remembered(flag));
             }
             None => missing.push(*id),
         }
     }
     for ids in missing.chunks(CHUNK) {
         let rows = repository::feature_flags::find_many(store.reader(), organization, ids).await?;
-        for row in rows {
-            flags.insert(row.id, cache.of(row)?);
-        }
+        flags.extend(rows.into_iter().map(|row| (row.id, Found::Row(Box::new(row)))));
     }
     // One that was deleted in between is left out.
     let in_order = revisions.iter().filter_map(|(id, _)| flags.remove(id));
-    Ok(in_order.collect())
-}
-
-/// Rules are bounded but may take milliseconds, which other tasks of the thread would have to wait.
-async fn in_thread(
-    flags: Vec<Arc<CompiledFlag>>,
-    context: Map<String, Value>,
-    now: Timestamp,
-) -> Vec<Evaluated> {
-    let evaluate_all = move || {
-        let subject = Subject::new(&context);
-        let evaluated = flags.iter().map(|flag| Evaluated {
-            key: flag.flag().slug.clone(),
-            outcome: evaluate(flag, &subject, now),
-        });
-        evaluated.collect()
-    };
-    #[expect(
-        clippy::expect_used,
-        reason = "evaluation does not panic, and nobody cancels it"
-    )]
-    tokio::task::spawn_blocking(|| with_stack(evaluate_all))
-        .await
-        .expect("an evaluation that ended")
+    Ok(FoundFlags(in_order.collect()))
 }
 
 fn manifest_flag(flag: &FeatureFlag) -> ManifestFlag {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use demae_control_plane::{
     Actor, Change, DomainError,
     feature_flags::{
-        self, Dates, DefaultVariant, FeatureFlag, FlagCache, FlagInput, FlagType, Percentages, Stage,
-        TargetedVariant, Targeting, Variant, evaluation::Reason,
+        self, Dates, DefaultVariant, Evaluated, FeatureFlag, FlagCache, FlagInput, FlagType, Percentages,
+        Stage, TargetedVariant, Targeting, Variant, evaluation::Reason,
     },
     revision::{self, Expected},
 };
@@ -35,18 +35,39 @@ on_both_databases!(
 );
 
 async fn create(world: &World, actor: &Actor, input: FlagInput) -> Result<FeatureFlag, DomainError> {
+    let checked = feature_flags::check_new(input)?;
     let mut transaction = world.begin().await;
-    let flag = feature_flags::create(&mut Change::new(&mut transaction, actor, NOW), input).await;
+    let flag = feature_flags::create(&mut Change::new(&mut transaction, actor, NOW), checked).await;
     transaction.commit().await.unwrap();
     flag
 }
 
 async fn replace(world: &World, slug: &str, input: FlagInput) -> Result<FeatureFlag, DomainError> {
+    let checked = feature_flags::check_replacement(input)?;
     let mut transaction = world.begin().await;
     let mut change = Change::new(&mut transaction, &world.mine, NOW);
-    let flag = feature_flags::replace(&mut change, slug, input).await;
+    let flag = feature_flags::replace(&mut change, slug, checked).await;
     transaction.commit().await.unwrap();
     flag
+}
+
+async fn evaluate_one(
+    world: &World,
+    cache: &FlagCache,
+    slug: &str,
+    context: &Map<String, Value>,
+) -> Result<Evaluated, DomainError> {
+    let found = feature_flags::find_one(&world.store, cache, &world.mine, slug).await?;
+    Ok(found.evaluate(cache, context, NOW)?.remove(0))
+}
+
+async fn evaluate_all(
+    world: &World,
+    cache: &FlagCache,
+    context: &Map<String, Value>,
+) -> Result<Vec<Evaluated>, DomainError> {
+    let found = feature_flags::find_all(&world.store, cache, &world.mine).await?;
+    found.evaluate(cache, context, NOW)
 }
 
 async fn delete(world: &World, slug: &str) -> Result<FeatureFlag, DomainError> {
@@ -135,7 +156,8 @@ async fn a_change_and_its_event_are_one(world: &World) {
 async fn nothing_is_left_of_a_change_that_is_rolled_back(world: &World) {
     let mut transaction = world.begin().await;
     let mut change = Change::new(&mut transaction, &world.mine, NOW);
-    feature_flags::create(&mut change, switch("Ada")).await.unwrap();
+    let checked = feature_flags::check_new(switch("Ada")).unwrap();
+    feature_flags::create(&mut change, checked).await.unwrap();
     transaction.rollback().await.unwrap();
     assert_eq!(world.events().await.len(), 0);
     assert_eq!(
@@ -163,11 +185,10 @@ async fn flags_stay_in_their_organization(world: &World) {
     );
     assert_eq!(code(delete(world, slug).await), "DeleteFeatureFlag.NotFound");
     let cache = FlagCache::default();
-    let evaluated =
-        feature_flags::evaluate_one(&world.store, &cache, &world.mine, slug, Map::new(), NOW).await;
+    let evaluated = evaluate_one(world, &cache, slug, &Map::new()).await;
     assert_eq!(code(evaluated), "EvaluateFeatureFlag.NotFound");
-    let all = feature_flags::evaluate_all(&world.store, &cache, &world.mine, Map::new(), NOW);
-    assert_eq!(all.await.unwrap().len(), 1);
+    let all = evaluate_all(world, &cache, &Map::new()).await;
+    assert_eq!(all.unwrap().len(), 1);
     let listed = feature_flags::list(&world.store, &world.theirs, Page::first(1))
         .await
         .unwrap();
@@ -223,10 +244,11 @@ async fn an_outdated_change_is_refused(world: &World) {
     let expected = Expected::OneOf(vec![revision::of(&seen)]);
     let mut transaction = world.begin().await;
     let mut change = Change::new(&mut transaction, &world.mine, NOW).expecting(expected);
-    feature_flags::replace(&mut change, "dark-mode", switch("First"))
+    let checked = |name: &str| feature_flags::check_replacement(switch(name)).unwrap();
+    feature_flags::replace(&mut change, "dark-mode", checked("First"))
         .await
         .unwrap();
-    let refused = feature_flags::replace(&mut change, "dark-mode", switch("Second")).await;
+    let refused = feature_flags::replace(&mut change, "dark-mode", checked("Second")).await;
     assert_eq!(code(refused), "UpdateFeatureFlag.PreconditionFailed");
     let refused = feature_flags::delete(&mut change, "dark-mode").await;
     assert_eq!(code(refused), "DeleteFeatureFlag.PreconditionFailed");
@@ -296,12 +318,16 @@ async fn the_ends_of_a_rollout_fit_together(world: &World) {
             targetings: None,
             ..switch("Rollout")
         };
-        let mut transaction = world.begin().await;
-        let made = feature_flags::create(&mut Change::new(&mut transaction, &world.mine, NOW), input).await;
-        transaction.rollback().await.unwrap();
-        match location {
-            None => drop(made.unwrap()),
-            Some(location) => assert_eq!(locations(made), [location]),
+        match (feature_flags::check_new(input), location) {
+            (checked, None) => {
+                let mut transaction = world.begin().await;
+                let mut change = Change::new(&mut transaction, &world.mine, NOW);
+                feature_flags::create(&mut change, checked.unwrap())
+                    .await
+                    .unwrap();
+                transaction.rollback().await.unwrap();
+            }
+            (checked, Some(location)) => assert_eq!(locations(checked), [location]),
         }
     }
 }
@@ -475,8 +501,7 @@ async fn an_organization_has_so_many_flags(world: &World) {
     let cache = FlagCache::default();
     let context = json!({"plan": "pro"}).as_object().unwrap().clone();
     for _ in 0..2 {
-        let all = feature_flags::evaluate_all(&world.store, &cache, &world.mine, context.clone(), NOW).await;
-        let all = all.unwrap();
+        let all = evaluate_all(world, &cache, &context).await.unwrap();
         assert_eq!(all.len() as u64, feature_flags::MAX_FLAGS);
         assert!(
             all.iter()
@@ -493,10 +518,9 @@ async fn evaluation_follows_every_change(world: &World) {
     let cache = FlagCache::default();
     let context = json!({"plan": "pro"}).as_object().unwrap().clone();
     let served = async |slug: &str| {
-        let one = feature_flags::evaluate_one(&world.store, &cache, &world.mine, slug, context.clone(), NOW);
-        let one = one.await.unwrap();
-        let all = feature_flags::evaluate_all(&world.store, &cache, &world.mine, context.clone(), NOW);
-        assert_eq!(all.await.unwrap(), std::slice::from_ref(&one));
+        let one = evaluate_one(world, &cache, slug, &context).await.unwrap();
+        let all = evaluate_all(world, &cache, &context).await;
+        assert_eq!(all.unwrap(), std::slice::from_ref(&one));
         let evaluation = one.outcome.unwrap();
         (evaluation.value, evaluation.reason)
     };
@@ -509,9 +533,8 @@ async fn evaluation_follows_every_change(world: &World) {
     let again = create(world, &world.mine, switch("Dark mode")).await.unwrap();
     assert_eq!(again.slug, flag.slug);
     assert_eq!(served(&flag.slug).await, (json!(true), Reason::TargetingMatch));
-    let manifest = feature_flags::manifest(&world.store, &cache, &world.mine)
-        .await
-        .unwrap();
+    let found = feature_flags::find_all(&world.store, &cache, &world.mine).await;
+    let manifest = found.unwrap().manifest(&cache).unwrap();
     let known: Vec<_> = manifest
         .into_iter()
         .map(|flag| (flag.key, flag.default_value))

@@ -1,4 +1,8 @@
 //! An organization's own event types.
+//!
+//! Checking a schema is work that its author decides about ([`schema`]). Therefore an event type is checked first, where
+//! that work is allowed to take its time ([`EventTypeInput::check_new`]), and written in a transaction afterwards: only a
+//! [`CheckedEventType`] can be written.
 
 use demae_event::{Faults, OrganizationId, Timestamp, catalogue, subscription::check_name};
 use demae_store::{
@@ -11,13 +15,13 @@ use serde_json::Value;
 use super::{
     Management, ManagementError,
     error::Operation,
+    schema,
     validation::{MAX_DESCRIPTION, check_text},
 };
 
-/// Longest JSON Schema or example, in bytes.
-pub const MAX_DOCUMENT: usize = 64 * 1024;
-
 const RESOURCE: &str = "event type";
+const CREATE: Operation = Operation("CreateEventType");
+const UPDATE: Operation = Operation("UpdateEventType");
 
 /// An own event type.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,17 +57,59 @@ pub struct EventTypeInput {
     pub example: Option<Value>,
 }
 
+/// An event type that was found right.
+#[derive(Debug, Clone)]
+pub struct CheckedEventType {
+    name: String,
+    event_type: String,
+    description: String,
+    schema: Option<String>,
+    example: Option<String>,
+}
+
+impl EventTypeInput {
+    /// Checks an event type that is to be registered. Must run outside transactions and runtime threads.
+    pub fn check_new(self) -> Result<CheckedEventType, ManagementError> {
+        check(CREATE, self)
+    }
+
+    /// Checks what an event type is to be replaced with. Must run outside transactions and runtime threads.
+    pub fn check_replacement(self) -> Result<CheckedEventType, ManagementError> {
+        check(UPDATE, self)
+    }
+}
+
+impl CheckedEventType {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn row(self, organization: OrganizationId, now: Timestamp) -> Model {
+        Model {
+            organization_id: organization.0,
+            name: self.name,
+            event_type: self.event_type,
+            description: self.description,
+            schema: self.schema,
+            example: self.example,
+            created_at: now.as_micros(),
+            updated_at: now.as_micros(),
+        }
+    }
+}
+
 impl Management {
     /// Registers an event type.
     pub async fn create_event_type(
         &self,
         transaction: &mut Transaction,
         organization: OrganizationId,
-        input: EventTypeInput,
+        checked: CheckedEventType,
         now: Timestamp,
     ) -> Result<EventType, ManagementError> {
-        let operation = Operation("CreateEventType");
-        let row = check(operation, organization, input, now)?;
+        let operation = CREATE;
+        let row = checked.row(organization, now);
         let limit = self.rules.event_types_per_organization;
         // Two requests at once may pass the limit by one; nothing depends on it being exact.
         if repository::event_types::count(transaction.connection(), organization).await? >= u64::from(limit) {
@@ -107,21 +153,25 @@ impl Management {
         Ok(listing.try_map(model)?)
     }
 
+    /// How many of its event types an organization may have.
+    pub(super) fn own_types(&self) -> u64 {
+        u64::from(self.rules.event_types_per_organization)
+    }
+
     /// Replaces an event type. Its name never changes.
     pub async fn replace_event_type(
         &self,
         transaction: &mut Transaction,
         organization: OrganizationId,
-        input: EventTypeInput,
+        checked: CheckedEventType,
         now: Timestamp,
     ) -> Result<EventType, ManagementError> {
-        let operation = Operation("UpdateEventType");
         let before =
-            repository::event_types::find(transaction.connection(), organization, &input.name).await?;
-        let before = before.ok_or(operation.not_found(RESOURCE))?;
+            repository::event_types::find(transaction.connection(), organization, &checked.name).await?;
+        let before = before.ok_or(UPDATE.not_found(RESOURCE))?;
         let row = Model {
             created_at: before.created_at,
-            ..check(operation, organization, input, now)?
+            ..checked.row(organization, now)
         };
         repository::event_types::update(transaction, &row).await?;
         Ok(model(row)?)
@@ -142,12 +192,7 @@ impl Management {
     }
 }
 
-fn check(
-    operation: Operation,
-    organization: OrganizationId,
-    input: EventTypeInput,
-    now: Timestamp,
-) -> Result<Model, ManagementError> {
+fn check(operation: Operation, input: EventTypeInput) -> Result<CheckedEventType, ManagementError> {
     let mut faults = Faults::new();
     check_own_name(&mut faults, "body.name", &input.name);
     let event_type = input
@@ -163,21 +208,20 @@ fn check(
     }
     let description = input.description.unwrap_or_default();
     check_text(&mut faults, "body.description", &description, MAX_DESCRIPTION);
-    let schema = check_document(&mut faults, "body.schema", input.schema.as_ref());
-    let example = check_document(&mut faults, "body.example", input.example.as_ref());
-    if faults.is_empty() {
-        check_against(&mut faults, input.schema.as_ref(), input.example.as_ref());
+    let (schema, example) = (input.schema.as_ref(), input.example.as_ref());
+    for (at, document) in [("body.schema", schema), ("body.example", example)] {
+        if document.is_some_and(|document| !document.is_object()) {
+            faults.push(at, "must be an object");
+        }
     }
+    schema::check(&mut faults, schema, example);
     operation.check(faults)?;
-    Ok(Model {
-        organization_id: organization.0,
+    Ok(CheckedEventType {
         name: input.name,
         event_type,
         description,
-        schema,
-        example,
-        created_at: now.as_micros(),
-        updated_at: now.as_micros(),
+        schema: schema.map(Value::to_string),
+        example: example.map(Value::to_string),
     })
 }
 
@@ -186,31 +230,6 @@ fn check_own_name(faults: &mut Faults, location: &str, text: &str) {
         faults.push_value(location, error.to_string(), text);
     } else if catalogue::find(text).is_some() {
         faults.push_value(location, "belongs to an event of the catalogue", text);
-    }
-}
-
-fn check_document(faults: &mut Faults, location: &str, document: Option<&Value>) -> Option<String> {
-    let text = document?.to_string();
-    if text.len() > MAX_DOCUMENT {
-        faults.push(location, format!("must not be longer than {MAX_DOCUMENT} bytes"));
-    }
-    if !document?.is_object() {
-        faults.push(location, "must be an object");
-    }
-    Some(text)
-}
-
-/// The schema must be one, and the example must follow it.
-fn check_against(faults: &mut Faults, schema: Option<&Value>, example: Option<&Value>) {
-    let Some(schema) = schema else { return };
-    // Nothing is fetched: this build of the library knows no network and no files, so a foreign `$ref` is a fault.
-    match jsonschema::validator_for(schema) {
-        Err(error) => faults.push("body.schema", format!("is not a JSON Schema: {error}")),
-        Ok(validator) => {
-            if let Some(error) = example.and_then(|example| validator.iter_errors(example).next()) {
-                faults.push("body.example", format!("does not follow the schema: {error}"));
-            }
-        }
     }
 }
 

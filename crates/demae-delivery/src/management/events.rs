@@ -7,7 +7,6 @@
 use demae_event::{Event, EventId, Faults, OrganizationId, Timestamp, catalogue, subscription::check_name};
 use demae_store::{
     engine::Message,
-    entity::event_type,
     repository::{
         Listing, Page, event_types,
         messages::{self, MessageCursor, MessageDelivery},
@@ -70,11 +69,16 @@ impl Management {
     ) -> Result<Vec<Event>, ManagementError> {
         let mut faults = Faults::new();
         let mut events = Vec::with_capacity(inputs.len());
+        // Asked for once, when the first event needs them.
         let mut own = None;
         for input in inputs {
             check_shape(&mut faults, &input);
-            let Some((name, event_type)) = self.identify(organization, &mut faults, &input, &mut own).await?
-            else {
+            let mut identified = identify(&mut faults, &input, own.as_deref());
+            if let Identity::Unknown = identified {
+                let names = event_types::names(self.store.reader(), organization, self.own_types()).await?;
+                identified = identify(&mut faults, &input, Some(own.insert(names)));
+            }
+            let Identity::Known(name, event_type) = identified else {
                 continue;
             };
             events.push(Event {
@@ -151,88 +155,86 @@ impl Management {
             }
         }))
     }
+}
 
-    /// The name and the type under which an event is kept. `own` are the organization's event types, once they were needed.
-    async fn identify(
-        &self,
-        organization: OrganizationId,
-        faults: &mut Faults,
-        input: &PublishInput,
-        own: &mut Option<Vec<event_type::Model>>,
-    ) -> Result<Option<(String, String)>, ManagementError> {
-        let at = |field: &str| format!("{}.{field}", input.location);
-        let (name, event_type) = (input.name.as_deref(), input.event_type.as_deref());
-        let Some(given) = name.or(event_type) else {
-            faults.push(at("name"), "is required unless there is a type");
-            return Ok(None);
-        };
-        let field = if name.is_some() { "name" } else { "type" };
-        let of_type = event_type.and_then(catalogue::find);
-        if let Some(definition) = catalogue::find(given).or(of_type) {
-            if definition.is_operational() {
-                faults.push_value(
-                    at(field),
-                    "is reserved for what the server says about webhooks",
-                    given,
-                );
-                return Ok(None);
-            }
-            // A type of the catalogue under a name of one's own would not be what its receivers expect.
-            let agrees =
-                |other: Option<&str>| other.is_none_or(|other| catalogue::find(other) == Some(definition));
-            if !agrees(name) {
-                faults.push_value(
-                    at("name"),
-                    format!("must be {} for this type", definition.name),
-                    given,
-                );
-                return Ok(None);
-            }
-            if !agrees(event_type) {
-                let message = format!("must be {} for this name", definition.event_type);
-                faults.push_value(at("type"), message, event_type.unwrap_or_default());
-                return Ok(None);
-            }
-            return Ok(Some((
-                definition.name.to_owned(),
-                definition.event_type.to_owned(),
-            )));
-        }
-        for (field, text) in [("name", name), ("type", event_type)] {
-            if let Some(text) = text
-                && let Err(error) = check_name(text)
-            {
-                faults.push_value(at(field), error.to_string(), text);
-                return Ok(None);
-            }
-        }
-        if let Some(reserved) = event_type.filter(|text| text.starts_with(catalogue::OPERATIONAL_TYPE_PREFIX))
-        {
+/// What an event is kept as.
+enum Identity {
+    /// Under this name and type.
+    Known(String, String),
+    /// That depends on the organization's own event types.
+    Unknown,
+    /// Not at all; a fault says why.
+    Refused,
+}
+
+/// The name and the type under which an event is kept; `own` are name and type of the organization's event types.
+fn identify(faults: &mut Faults, input: &PublishInput, own: Option<&[(String, String)]>) -> Identity {
+    let at = |field: &str| format!("{}.{field}", input.location);
+    let (name, event_type) = (input.name.as_deref(), input.event_type.as_deref());
+    let Some(given) = name.or(event_type) else {
+        faults.push(at("name"), "is required unless there is a type");
+        return Identity::Refused;
+    };
+    let field = if name.is_some() { "name" } else { "type" };
+    let of_type = event_type.and_then(catalogue::find);
+    if let Some(definition) = catalogue::find(given).or(of_type) {
+        if definition.is_operational() {
             faults.push_value(
-                at("type"),
+                at(field),
                 "is reserved for what the server says about webhooks",
-                reserved,
+                given,
             );
-            return Ok(None);
+            return Identity::Refused;
         }
-        if let (Some(name), Some(event_type)) = (name, event_type) {
-            return Ok(Some((name.to_owned(), event_type.to_owned())));
+        // A type of the catalogue under a name of one's own would not be what its receivers expect.
+        let agrees =
+            |other: Option<&str>| other.is_none_or(|other| catalogue::find(other) == Some(definition));
+        if !agrees(name) {
+            faults.push_value(
+                at("name"),
+                format!("must be {} for this type", definition.name),
+                given,
+            );
+            return Identity::Refused;
         }
-        if own.is_none() {
-            let page = Page::first(self.rules.event_types_per_organization);
-            let listing = event_types::list(self.store.reader(), organization, page).await?;
-            *own = Some(listing.items);
+        if !agrees(event_type) {
+            let message = format!("must be {} for this name", definition.event_type);
+            faults.push_value(at("type"), message, event_type.unwrap_or_default());
+            return Identity::Refused;
         }
-        let known = own
-            .iter()
-            .flatten()
-            .find(|known| known.name == given || name.is_none() && known.event_type == given);
-        if known.is_none() {
-            let message = "is not a known event; register it as an event type, or give its name and its type";
-            faults.push_value(at(field), message, given);
-        }
-        Ok(known.map(|known| (known.name.clone(), known.event_type.clone())))
+        return Identity::Known(definition.name.to_owned(), definition.event_type.to_owned());
     }
+    for (field, text) in [("name", name), ("type", event_type)] {
+        if let Some(text) = text
+            && let Err(error) = check_name(text)
+        {
+            faults.push_value(at(field), error.to_string(), text);
+            return Identity::Refused;
+        }
+    }
+    if let Some(reserved) = event_type.filter(|text| text.starts_with(catalogue::OPERATIONAL_TYPE_PREFIX)) {
+        faults.push_value(
+            at("type"),
+            "is reserved for what the server says about webhooks",
+            reserved,
+        );
+        return Identity::Refused;
+    }
+    if let (Some(name), Some(event_type)) = (name, event_type) {
+        return Identity::Known(name.to_owned(), event_type.to_owned());
+    }
+    let Some(own) = own else {
+        return Identity::Unknown;
+    };
+    let known = own
+        .iter()
+        .find(|(own_name, own_type)| own_name == given || name.is_none() && own_type == given);
+    let Some((name, event_type)) = known else {
+        let message = "is not a known event; register it as an event type, or give its name and its type";
+        faults.push_value(at(field), message, given);
+        return Identity::Refused;
+    };
+    Identity::Known(name.clone(), event_type.clone())
 }
 
 fn check_shape(faults: &mut Faults, input: &PublishInput) {

@@ -251,15 +251,10 @@ impl Management {
                 continue;
             }
             if own.is_none() {
-                let page = Page::first(self.rules.event_types_per_organization);
-                own = Some(
-                    event_types::list(self.store.reader(), organization, page)
-                        .await?
-                        .items,
-                );
+                own = Some(event_types::names(self.store.reader(), organization, self.own_types()).await?);
             }
-            let of_type = own.iter().flatten().filter(|known| known.event_type == *event);
-            names.extend(of_type.map(|known| known.name.clone()));
+            let of_type = own.iter().flatten().filter(|(_, event_type)| event_type == event);
+            names.extend(of_type.map(|(name, _)| name.clone()));
             names.push(event.clone());
         }
         Ok(Some(names))

@@ -9,7 +9,7 @@
 //! | [`endpoint`], [`validation`] | create, list, replace, patch, delete; secrets and their rotation |
 //! | [`history`] | attempts, one by one and in pages; a manual retry |
 //! | [`recovery`] | sending again what failed or never arrived, as a job in bounded steps |
-//! | [`events`], [`event_types`] | an application's own events and their types |
+//! | [`events`], [`event_types`], [`schema`] | an application's own events, their types and schemas |
 //! | [`example`] | a test delivery |
 //! | [`health`] | what the recorder concludes about an endpoint, with the event that tells its owner |
 //! | [`retention`] | forgetting what is old |
@@ -26,6 +26,7 @@ pub mod history;
 mod load;
 pub mod recovery;
 pub mod retention;
+pub mod schema;
 pub mod validation;
 
 use demae_store::Store;

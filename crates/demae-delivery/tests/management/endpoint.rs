@@ -167,7 +167,7 @@ async fn unknown_events_are_refused_until_they_are_registered(world: &World) {
     };
     world
         .management
-        .create_event_type(&mut transaction, world.mine, registered, NOW)
+        .create_event_type(&mut transaction, world.mine, registered.check_new().unwrap(), NOW)
         .await
         .unwrap();
     transaction.commit().await.unwrap();

@@ -1,8 +1,7 @@
 //! Own event types.
 
 use demae_delivery::management::{
-    EventType, Management, ManagementError, Page, Rules,
-    event_types::{EventTypeInput, MAX_DOCUMENT},
+    EventType, Management, ManagementError, Page, Rules, event_types::EventTypeInput, schema::MAX_DOCUMENT,
 };
 use demae_event::OrganizationId;
 use serde_json::json;
@@ -31,7 +30,7 @@ async fn create(
     let mut transaction = world.begin().await;
     let created = world
         .management
-        .create_event_type(&mut transaction, organization, input, NOW)
+        .create_event_type(&mut transaction, organization, input.check_new()?, NOW)
         .await?;
     transaction.commit().await.unwrap();
     Ok(created)
@@ -65,7 +64,7 @@ async fn a_type_is_registered_replaced_and_removed(world: &World) {
 
     let later = NOW + seconds(5);
     let mut transaction = world.begin().await;
-    let plain = named("ORDER_SHIPPED");
+    let plain = named("ORDER_SHIPPED").check_replacement().unwrap();
     let replaced = world
         .management
         .replace_event_type(&mut transaction, world.mine, plain, later)
@@ -162,7 +161,12 @@ async fn types_stay_in_their_organization(world: &World) {
     let mut transaction = world.begin().await;
     let refused = world
         .management
-        .replace_event_type(&mut transaction, world.theirs, named("ORDER_SHIPPED"), NOW)
+        .replace_event_type(
+            &mut transaction,
+            world.theirs,
+            named("ORDER_SHIPPED").check_replacement().unwrap(),
+            NOW,
+        )
         .await;
     assert_eq!(code(refused), "UpdateEventType.NotFound");
     let refused = world
@@ -190,16 +194,21 @@ async fn the_number_of_types_is_bounded(world: &World) {
     let management = Management::new(world.store.clone(), rules);
     let mut transaction = world.begin().await;
     management
-        .create_event_type(&mut transaction, world.mine, named("A"), NOW)
+        .create_event_type(&mut transaction, world.mine, named("A").check_new().unwrap(), NOW)
         .await
         .unwrap();
     let refused = management
-        .create_event_type(&mut transaction, world.mine, named("B"), NOW)
+        .create_event_type(&mut transaction, world.mine, named("B").check_new().unwrap(), NOW)
         .await;
     assert_eq!(code(refused), "CreateEventType.LimitReached");
     assert!(
         management
-            .create_event_type(&mut transaction, world.theirs, named("B"), NOW)
+            .create_event_type(
+                &mut transaction,
+                world.theirs,
+                named("B").check_new().unwrap(),
+                NOW
+            )
             .await
             .is_ok()
     );

@@ -47,7 +47,7 @@ async fn register(world: &World, name: &str, event_type: &str) {
     };
     world
         .management
-        .create_event_type(&mut transaction, world.mine, input, NOW)
+        .create_event_type(&mut transaction, world.mine, input.check_new().unwrap(), NOW)
         .await
         .unwrap();
     transaction.commit().await.unwrap();

@@ -17,7 +17,7 @@ pub struct SubscriptionSet {
     everything: bool,
     /// Names and types that were asked for as they are.
     exact: HashSet<String>,
-    /// Prefixes of the families.
+    /// Prefixes of the families, sorted; none begins with another one, which would be the same with less.
     families: Vec<String>,
     /// For catalogue events whose later name was asked for: the event's own name, and the later one.
     later: HashMap<&'static str, &'static str>,
@@ -54,9 +54,12 @@ impl SubscriptionSet {
     fn prepare(entries: Vec<Subscription>) -> Self {
         let texts = |kind| entries.iter().filter(move |entry| entry.kind == kind);
         let exact: HashSet<String> = texts(Kind::Exact).map(|entry| entry.text.clone()).collect();
-        let families: Vec<String> = texts(Kind::Family)
+        let mut families: Vec<String> = texts(Kind::Family)
             .map(|entry| entry.prefix().to_owned())
             .collect();
+        families.sort_unstable();
+        // A longer prefix comes right after the shorter one, and those between begin with that as well.
+        families.dedup_by(|longer, shorter| longer.starts_with(shorter.as_str()));
         let everything = texts(Kind::Everything).next().is_some();
         let renamed = || {
             catalogue::all()
@@ -68,7 +71,7 @@ impl SubscriptionSet {
             .map(|event| (event.name, event.later_name))
             .collect();
         let later_by_family = renamed()
-            .filter(|event| families.iter().any(|prefix| event.later_name.starts_with(prefix)))
+            .filter(|event| is_in_one(&families, event.later_name))
             .map(|event| (event.name, event.later_name))
             .collect();
         Self {
@@ -91,9 +94,7 @@ impl SubscriptionSet {
         if let Some(later) = self.later.get(event_name) {
             return Some(later);
         }
-        if self.exact.contains(event_type)
-            || self.families.iter().any(|prefix| event_name.starts_with(prefix))
-        {
+        if self.exact.contains(event_type) || is_in_one(&self.families, event_name) {
             return Some(event_name);
         }
         if let Some(later) = self.later_by_family.get(event_name) {
@@ -107,6 +108,13 @@ impl SubscriptionSet {
     pub fn entries(&self) -> &[Subscription] {
         &self.entries
     }
+}
+
+/// Whether `name` begins with one of `families`: if it does, then with the last one that is not after it. This is asked
+/// for each event and endpoint, so it must not depend on how many an endpoint names.
+fn is_in_one(families: &[String], name: &str) -> bool {
+    let after = families.partition_point(|prefix| prefix.as_str() <= name);
+    after > 0 && name.starts_with(&families[after - 1])
 }
 
 impl PartialEq for SubscriptionSet {
@@ -242,6 +250,26 @@ mod tests {
         );
         let repeated: Vec<_> = set("B A B").entries().iter().map(ToString::to_string).collect();
         assert_eq!(repeated, ["B", "A"]);
+    }
+
+    #[test]
+    fn families_within_families_match_as_before() {
+        let set = set("A_B_* A_* AB_* B_1_* B_2_*");
+        assert_eq!(set.families, ["AB_", "A_", "B_1_", "B_2_"]);
+        for (name, wanted) in [
+            ("A_B_C", true),
+            ("A_Z", true),
+            ("AB_", true),
+            ("AB", false),
+            ("A", false),
+            ("B_1_X", true),
+            ("B_1", false),
+            ("B_3_X", false),
+            ("ZZ", false),
+            ("", false),
+        ] {
+            assert_eq!(set.delivered_name(name, "t").is_some(), wanted, "{name}");
+        }
     }
 
     #[test]

@@ -38,19 +38,20 @@ pub async fn find_for_update(
     Ok(query.one(transaction.connection()).await?)
 }
 
-/// Those of `names` that are registered.
-pub async fn find_names(
+/// Name and type of an organization's event types, by name; `limit` of them at most. Their schemas, which are long, are
+/// not read.
+pub async fn names(
     connection: &impl ConnectionTrait,
     organization: OrganizationId,
-    names: &[&str],
-) -> Result<Vec<Model>, StoreError> {
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
+    limit: u64,
+) -> Result<Vec<(String, String)>, StoreError> {
     let query = Entity::find()
+        .select_only()
+        .columns([Column::Name, Column::EventType])
         .filter(Column::OrganizationId.eq(organization.0))
-        .filter(Column::Name.is_in(names.iter().copied()));
-    Ok(query.all(connection).await?)
+        .order_by_asc(Column::Name)
+        .limit(limit);
+    Ok(query.into_tuple().all(connection).await?)
 }
 
 /// How many an organization has.
