@@ -1,6 +1,6 @@
 //! Who acts.
 
-use demae_event::OrganizationId;
+use demae_event::{OrganizationId, Timestamp};
 use uuid::Uuid;
 
 use crate::{
@@ -19,6 +19,8 @@ pub struct Actor {
     pub organization_id: OrganizationId,
     /// What it may do.
     pub scopes: ScopeSet,
+    /// When it can act no longer; none for whoever needs no token, or has one without an end.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Actor {
@@ -29,6 +31,7 @@ impl Actor {
             name: "operator".to_owned(),
             organization_id,
             scopes: ScopeSet::all(),
+            expires_at: None,
         }
     }
 

@@ -148,15 +148,17 @@ pub async fn find_credential(store: &Store, digest: &[u8; 32]) -> Result<Option<
 
 fn credential(token: &api_token::Model, account: service_account::Model) -> Credential {
     let scopes = token.scopes.as_deref().unwrap_or(&account.scopes);
+    let expires_at = token.expires_at.map(Timestamp::from_micros);
     Credential {
         token_id: token.id,
-        expires_at: token.expires_at.map(Timestamp::from_micros),
+        expires_at,
         revoked: token.revoked_at.is_some(),
         actor: Actor {
             id: account.id,
             organization_id: OrganizationId(account.organization_id),
             scopes: ScopeSet::from_column(scopes),
             name: account.name,
+            expires_at,
         },
     }
 }

@@ -69,11 +69,11 @@ pub struct CreateToken {
     pub slug: Option<String>,
     /// What it may do; what its service account may do if left out.
     pub scopes: Option<Vec<String>>,
-    /// When its time is over; never if left out.
+    /// When its time is over, not later than its maker's; as its maker's if left out.
     pub expires_at: Option<Timestamp>,
 }
 
-/// Makes a token. It can do neither more than its service account nor more than its maker.
+/// Makes a token. It can do neither more than its service account nor more than its maker, and not for longer.
 pub async fn create(
     change: &mut Change<'_>,
     service_account: &str,
@@ -99,6 +99,13 @@ pub async fn create(
     let effective = scopes.as_ref().unwrap_or(&granted);
     refuse_more(operation, &granted, effective)?;
     refuse_more(operation, &actor.scopes, effective)?;
+    let expires_at = input.expires_at.or(actor.expires_at);
+    if let (Some(asked), Some(end)) = (expires_at, actor.expires_at)
+        && asked > end
+    {
+        let detail = format!("a token made with one that expires at {end} must not outlive it");
+        return Err(operation.forbidden("ExpiryExceeded", detail));
+    }
     let row = |slug: String| Model {
         id: new_uuid(now),
         organization_id: actor.organization_id.0,
@@ -110,7 +117,7 @@ pub async fn create(
         created_at: now.as_micros(),
         created_by_id: Some(actor.id),
         created_by_name: Some(actor.name.clone()),
-        expires_at: input.expires_at.map(Timestamp::as_micros),
+        expires_at: expires_at.map(Timestamp::as_micros),
         revoked_at: None,
         revoked_by_id: None,
         revoked_by_name: None,

@@ -39,6 +39,8 @@ pub struct EndpointConfig {
     pub subscriptions: SubscriptionSet,
     /// Its own headers.
     pub headers: HeaderMap,
+    /// Names of own headers that are no secret.
+    pub public_headers: Vec<String>,
     /// Deliveries per second.
     pub rate_limit: Option<u32>,
     /// For the whole exchange.

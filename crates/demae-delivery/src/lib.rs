@@ -11,4 +11,5 @@ pub mod dialect;
 pub mod directory;
 pub mod engine;
 pub mod management;
+pub mod own_headers;
 pub mod policy;

@@ -172,7 +172,11 @@ pub fn decide(
 ) -> Decision {
     match ending.verdict() {
         Verdict::Success => Decision::Delivered,
-        Verdict::Gone => Decision::Gone,
+        // The endpoint is disabled all the same; what has arrived stays delivered.
+        Verdict::Gone => match place.resume {
+            Some((DeliveryState::Succeeded, _)) if place.manual => resume(place),
+            _ => Decision::Gone,
+        },
         Verdict::GiveUp if !place.manual => Decision::Exhausted,
         Verdict::GiveUp | Verdict::RetryLater if place.manual => resume(place),
         Verdict::GiveUp | Verdict::RetryLater => match schedule.0.get(place.step as usize) {
@@ -289,6 +293,32 @@ mod tests {
         ] {
             assert_eq!(decide(place(state)), Decision::Unchanged(state));
         }
+    }
+
+    #[test]
+    fn no_answer_to_a_manual_attempt_takes_a_success_away() {
+        let schedule = RetrySchedule::default();
+        let place = |state| Place {
+            step: 6,
+            manual: true,
+            resume: Some((state, NOW)),
+        };
+        let refused = [ErrorKind::AddressRefused, ErrorKind::Timeout].map(Ending::Error);
+        for ending in (300..=999).map(Ending::Status).chain(refused) {
+            assert_eq!(
+                decide(ending, place(DeliveryState::Succeeded), &schedule, NOW, None, 0.5),
+                Decision::Unchanged(DeliveryState::Succeeded)
+            );
+        }
+        let gone = decide(
+            Ending::Status(410),
+            place(DeliveryState::Canceled),
+            &schedule,
+            NOW,
+            None,
+            0.5,
+        );
+        assert_eq!(gone, Decision::Gone);
     }
 
     #[test]

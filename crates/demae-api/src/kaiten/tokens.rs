@@ -118,7 +118,8 @@ struct CreateTokenBody {
     /// What it may do; null or left out: what its service account may do. Nobody gives what they do not have.
     #[schema(max_items = 64)]
     scopes: Option<Vec<String>>,
-    /// When its time is over; never if left out.
+    /// When its time is over; never if left out. A token made with a token that expires does not outlive it: it ends at
+    /// the same time if this is left out.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }

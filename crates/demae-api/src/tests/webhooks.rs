@@ -56,6 +56,9 @@ async fn settings_that_were_made_are_shown_but_for_credentials(api: TestApi) {
         "retrySchedule": [1, 2], "enabled": false, "metadata": {"team": "shop"}, "headers": {"X-Tenant": "7"},
     });
     let mut body = settings.clone();
+    body["headers"]["X-Secret"] = "hunter2".into();
+    body["headers"]["X-Undeclared"] = "hunter2".into();
+    body["publicHeaders"] = json!(["x-tenant"]);
     body["url"] = "https://user:hunter2@example.com/hook".into();
     body["eventNames"] = json!(["*"]);
     body["dialect"] = "standard".into();
@@ -66,11 +69,25 @@ async fn settings_that_were_made_are_shown_but_for_credentials(api: TestApi) {
         assert_eq!(&webhook[key], value, "{key}");
     }
     assert_eq!(webhook["url"], "https://example.com/hook");
-    assert_eq!(webhook["sensitiveHeaders"], json!(["authorization"]));
+    let secret = json!(["X-Secret", "X-Undeclared", "authorization"]);
+    assert_eq!(webhook["sensitiveHeaders"], secret);
     assert!(
         !created.text.contains("hunter2") && webhook.get("dialect").is_none(),
         "{created:?}"
     );
+    let path = format!("/api/webhooks/{}", webhook["id"].as_str().unwrap());
+    let change = json!({"url": "https://elsewhere.example/hook"});
+    let moved = api.call(Method::PATCH, &path, Some(change)).await;
+    assert_eq!(moved.json().get("sensitiveHeaders"), None);
+    assert_eq!(moved.json()["headers"], json!({"X-Tenant": "7"}));
+    let refused = api
+        .call(Method::PATCH, &path, Some(json!({"publicHeaders": ["X-Other"]})))
+        .await;
+    assert_eq!(refused.locations(), ["body.publicHeaders[0]"]);
+    for shown in [api.get(&path).await, api.get("/api/webhooks").await, moved] {
+        assert_eq!(shown.status, 200);
+        assert!(!shown.text.contains("hunter2"), "{shown:?}");
+    }
 }
 
 async fn every_fault_of_a_webhook_is_told_at_its_place(api: TestApi) {

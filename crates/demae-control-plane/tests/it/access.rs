@@ -9,6 +9,7 @@ use demae_control_plane::{
     token::{AuthError, authenticate},
     tokens::{self, CreateToken, PlainToken},
 };
+use demae_event::Timestamp;
 use demae_store::repository::Page;
 
 use crate::support::{NOW, World, code, locations};
@@ -16,6 +17,7 @@ use crate::support::{NOW, World, code, locations};
 on_both_databases!(
     a_token_opens_its_own_organization_until_it_is_revoked,
     a_token_expires,
+    a_token_does_not_outlive_its_maker,
     unknown_tokens_open_nothing,
     nobody_gives_away_what_they_do_not_have,
     accounts_stay_in_their_organization,
@@ -133,6 +135,41 @@ async fn a_token_expires(world: &World) {
     );
     let refused = authenticate(&world.store, token.token.as_str(), end).await;
     assert!(matches!(refused, Err(AuthError::Expired)));
+}
+
+async fn a_token_does_not_outlive_its_maker(world: &World) {
+    let account = account(world, &world.mine, "CI").await;
+    let end = NOW + Duration::from_mins(1);
+    let until = |slug: &str, expires_at: Option<Timestamp>| CreateToken {
+        expires_at,
+        ..named(slug)
+    };
+    let short = issue(world, &world.mine, &account.slug, until("short", Some(end))).await;
+    let maker = authenticate(&world.store, short.token.as_str(), NOW)
+        .await
+        .unwrap();
+    let make = async |input| {
+        let mut transaction = world.begin().await;
+        let made = tokens::create(
+            &mut Change::new(&mut transaction, &maker, NOW),
+            &account.slug,
+            input,
+        )
+        .await;
+        transaction.commit().await.unwrap();
+        made
+    };
+    let inherited = make(until("inherited", None)).await.unwrap();
+    assert_eq!(inherited.details.expires_at, Some(end));
+    let until_then = make(until("until-then", Some(end))).await.unwrap();
+    assert_eq!(until_then.details.expires_at, Some(end));
+    let longer = make(until("longer", Some(end + Duration::from_micros(1)))).await;
+    assert_eq!(code(longer), "CreateToken.ExpiryExceeded");
+    // One of those in turn.
+    let maker = authenticate(&world.store, inherited.token.as_str(), NOW)
+        .await
+        .unwrap();
+    assert_eq!(maker.expires_at, Some(end));
 }
 
 async fn unknown_tokens_open_nothing(world: &World) {

@@ -1,13 +1,13 @@
 //! One attempt: look the endpoint up, encode, sign, exchange, and say what follows.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use demae_event::{Clock, EndpointId, Timestamp};
 use demae_store::{
     StoreError,
     engine::{AttemptRecord, AttemptStatus, DeliveryState, Disposition, LeasedDelivery},
 };
-use http::{HeaderMap, header};
+use http::header;
 
 use crate::{
     client::{
@@ -15,23 +15,12 @@ use crate::{
         body_text,
     },
     directory::{Directory, EndpointConfig},
+    own_headers,
     policy::{self, Decision, Ending, Place, RetrySchedule},
 };
 
 /// The timeout assumed of an endpoint that is not in the directory (any more).
 const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Headers whose values are credentials; history shows that they were sent, not what they were.
-const SENSITIVE: [&str; 8] = [
-    "authorization",
-    "cookie",
-    "proxy-authorization",
-    "x-api-key",
-    "x-auth-token",
-    "x-access-token",
-    "x-secret",
-    "api-key",
-];
 
 /// An attempt that was made, and what follows beyond its record.
 #[derive(Debug)]
@@ -106,7 +95,8 @@ impl Sender {
         let message = &delivery.message;
         let body = endpoint.dialect.body(message, &delivery.delivered_name);
         let headers = endpoint.dialect.headers(&endpoint, message, &body, started_at);
-        let request_headers = sent_headers_json(&headers);
+        let sent = own_headers::masked(&headers, &endpoint.headers, &endpoint.public_headers);
+        let request_headers = json_object(sent);
         let request = OutgoingRequest {
             url: &endpoint.url,
             headers,
@@ -117,7 +107,8 @@ impl Sender {
         let answer = if self.https_only && endpoint.url.uri().scheme() == Some(&http::uri::Scheme::HTTP) {
             Err(plain_http_refused())
         } else {
-            self.client.exchange(request).await
+            let answer = self.client.exchange(request).await;
+            answer.map_err(|error| conceal_name(error, &endpoint))
         };
         let ended_at = self.clock.now();
         let (ending, retry_after) = ending_of(&answer, ended_at);
@@ -143,12 +134,7 @@ impl Sender {
 
     fn cancel(&self, delivery: &LeasedDelivery, endpoint: Option<Arc<EndpointConfig>>) -> Attempted {
         let now = self.clock.now();
-        let mut record = self.record(
-            delivery,
-            endpoint.as_ref(),
-            now,
-            Decision::Unchanged(DeliveryState::Canceled),
-        );
+        let mut record = self.record(delivery, endpoint.as_ref(), now, canceled(delivery));
         record.status = AttemptStatus::Canceled;
         record.error_kind = Some("endpoint_disabled");
         record.error_detail =
@@ -207,6 +193,15 @@ impl Sender {
     }
 }
 
+/// What becomes of a delivery whose attempt is not made. One that was finished before a person asked for another attempt
+/// stays what it was: above all, what has arrived.
+fn canceled(delivery: &LeasedDelivery) -> Decision {
+    match delivery.resume {
+        Some((state, _)) if delivery.manual && state.is_finished() => Decision::Unchanged(state),
+        _ => Decision::Unchanged(DeliveryState::Canceled),
+    }
+}
+
 /// What an exchange over plain http comes to where only https is allowed.
 fn plain_http_refused() -> ExchangeError {
     ExchangeError::unanswered(
@@ -214,6 +209,27 @@ fn plain_http_refused() -> ExchangeError {
         "this server delivers to https URLs only (https_only)".to_owned(),
         Duration::ZERO,
     )
+}
+
+/// What a name server says of a host's name is not for the endpoint's owner to learn: that a name leads to a private
+/// address shows that there is such a name inside. So a name without an address and a name whose addresses are refused are
+/// one failure, with one text and one schedule. The log has the difference. An owner who wrote an address knows it already.
+fn conceal_name(error: ExchangeError, endpoint: &EndpointConfig) -> ExchangeError {
+    let is_about_name = matches!(error.kind, ErrorKind::Dns | ErrorKind::AddressRefused);
+    let host = endpoint.url.uri().host().unwrap_or_default();
+    let is_address = host.starts_with('[') || host.parse::<IpAddr>().is_ok();
+    if !is_about_name || is_address {
+        return error;
+    }
+    tracing::info!(
+        endpoint = %endpoint.id, kind = error.kind.as_str(), detail = %error.detail,
+        "the host's name leads to no address that may be used"
+    );
+    ExchangeError {
+        kind: ErrorKind::Dns,
+        detail: "the host's name leads to no address that may be used".to_owned(),
+        ..error
+    }
 }
 
 type Answer = Result<ExchangeOutcome, ExchangeError>;
@@ -264,18 +280,6 @@ fn describe_response(record: &mut AttemptRecord, headers: &[(String, String)], b
         .map(|(name, value)| (name.as_str(), value.as_str()));
     record.response_headers = json_object(pairs);
     record.response_body = body_text(headers, body, cut);
-}
-
-fn sent_headers_json(headers: &HeaderMap) -> String {
-    json_object(headers.iter().map(|(name, value)| {
-        let name = name.as_str();
-        let value = if SENSITIVE.contains(&name) {
-            "…"
-        } else {
-            value.to_str().unwrap_or("…")
-        };
-        (name, value)
-    }))
 }
 
 /// A JSON object of headers. One that came several times is written once, as one list (RFC 9110, section 5.3).

@@ -1,6 +1,9 @@
 //! Endpoints: making, reading, changing and deleting them, and their secrets.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use demae_event::{EndpointId, Faults, OrganizationId, Subscription, Timestamp};
 use demae_signature::standard::SigningKey;
@@ -15,13 +18,15 @@ use demae_store::{
 };
 use zeroize::Zeroizing;
 
+use crate::own_headers::is_public;
+
 use super::{
     Management, ManagementError,
     error::Operation,
     validation::{
         DEFAULT_TIMEOUT, MAX_DESCRIPTION, MAX_NAME, RATE_LIMITS, TIMEOUTS, Target, check_dialect,
-        check_event_names, check_headers, check_metadata, check_range, check_schedule, check_secret,
-        check_text, check_url,
+        check_event_names, check_headers, check_metadata, check_public_headers, check_range, check_schedule,
+        check_secret, check_text, check_url, is_same_origin,
     },
 };
 
@@ -47,8 +52,10 @@ pub struct EndpointInput {
     pub name: Option<String>,
     /// What it is for.
     pub description: Option<String>,
-    /// Own headers sent with every delivery.
+    /// Own headers sent with every delivery. Their values are secret and belong to the URL's origin.
     pub headers: BTreeMap<String, String>,
+    /// Names of own headers that are no secret.
+    pub public_headers: Vec<String>,
     /// Deliveries per second at most, 1 to 10,000; no limit if left out.
     pub rate_limit: Option<i64>,
     /// Seconds for a whole exchange, 1 to 30; 30 if left out.
@@ -76,8 +83,10 @@ pub struct EndpointPatch {
     pub name: Option<Option<String>>,
     /// See [`EndpointInput::description`].
     pub description: Option<Option<String>>,
-    /// All own headers from now on.
+    /// All own headers from now on. If they are kept and the URL gets another origin, the secret ones are gone.
     pub headers: Option<BTreeMap<String, String>>,
+    /// All names of own headers that are no secret, from now on. One that was a secret must come with its value.
+    pub public_headers: Option<Vec<String>>,
     /// See [`EndpointInput::rate_limit`].
     pub rate_limit: Option<Option<i64>>,
     /// See [`EndpointInput::timeout_seconds`].
@@ -358,14 +367,18 @@ impl Management {
             endpoint.description = description.unwrap_or_default();
             check_text(faults, "body.description", &endpoint.description, MAX_DESCRIPTION);
         }
-        if let Some(headers) = patch.headers {
-            check_headers(faults, &headers);
-            endpoint.headers = headers;
-        }
-        if let Some(url) = patch.url
-            && let Some(target) = check_url(faults, &url, self.rules.https_only)
-        {
-            set_target(endpoint, target);
+        let target = patch
+            .url
+            .and_then(|url| check_url(faults, &url, self.rules.https_only));
+        set_headers(
+            faults,
+            endpoint,
+            target.as_ref(),
+            patch.headers,
+            patch.public_headers,
+        );
+        if let Some(target) = target {
+            endpoint.url = target.url;
         }
         if let Some(limit) = patch.rate_limit {
             endpoint.rate_limit = check_range(faults, "body.rateLimit", limit, &RATE_LIMITS);
@@ -402,19 +415,21 @@ impl Management {
         if subscriptions.iter().all(Subscription::is_known) {
             return Ok(());
         }
-        let page = Page::first(self.rules.event_types_per_organization);
-        let own = event_types::list(transaction.connection(), organization, page)
-            .await?
-            .items;
+        let own = event_types::names(transaction.connection(), organization, self.own_types()).await?;
+        let own_names: BTreeSet<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
+        let own_types: BTreeSet<&str> = own.iter().map(|(_, event_type)| event_type.as_str()).collect();
         for subscription in subscriptions
             .iter()
             .filter(|subscription| !subscription.is_known())
         {
             let text = subscription.as_str();
-            let known = own.iter().any(|known| match text.strip_suffix('*') {
-                Some(prefix) => known.name.starts_with(prefix),
-                None => known.name == text || known.event_type == text,
-            });
+            let known = match text.strip_suffix('*') {
+                Some(prefix) => {
+                    let first = own_names.range(prefix..).next();
+                    first.is_some_and(|name| name.starts_with(prefix))
+                }
+                None => own_names.contains(text) || own_types.contains(text),
+            };
             if !known {
                 let place = names.iter().position(|name| name == text).unwrap_or_default();
                 let message = "is not a known event; register it as an event type first";
@@ -433,6 +448,7 @@ fn whole(input: EndpointInput) -> EndpointPatch {
         name: Some(input.name),
         description: Some(input.description),
         headers: Some(input.headers),
+        public_headers: Some(input.public_headers),
         rate_limit: Some(input.rate_limit),
         timeout_seconds: Some(input.timeout_seconds),
         retry_schedule: Some(input.retry_schedule),
@@ -446,16 +462,57 @@ fn whole(input: EndpointInput) -> EndpointPatch {
     }
 }
 
-/// A password in the URL is moved to where secrets are sealed. A header of the same name goes before it.
-fn set_target(endpoint: &mut Endpoint, target: Target) {
-    endpoint.url = target.url;
-    let has_own = endpoint
-        .headers
-        .keys()
-        .any(|name| name.eq_ignore_ascii_case("authorization"));
-    if let Some(value) = target.authorization.filter(|_| !has_own) {
-        endpoint.headers.insert("authorization".to_owned(), value);
+/// Sets an endpoint's own headers, before its URL is set to `target`'s.
+///
+/// Credentials belong to an origin: with a URL of another one, what is kept are the public headers. A password in the URL
+/// is moved to where secrets are sealed, in the place of the one that was there; a header of that name that is given
+/// together with it goes before it.
+fn set_headers(
+    faults: &mut Faults,
+    endpoint: &mut Endpoint,
+    target: Option<&Target>,
+    given: Option<BTreeMap<String, String>>,
+    public: Option<Vec<String>>,
+) {
+    const AUTHORIZATION: &str = "authorization";
+    let is_authorization = |name: &String| name.eq_ignore_ascii_case(AUTHORIZATION);
+    if let Some(given) = &given {
+        check_headers(faults, given);
     }
+    if let Some(public) = &public {
+        check_public_headers(faults, public, given.as_ref(), &endpoint.public_headers);
+    }
+    let keeps_origin = target.is_none_or(|target| is_same_origin(&endpoint.url, &target.url));
+    let has_given = given
+        .as_ref()
+        .is_some_and(|given| given.keys().any(is_authorization));
+    match given {
+        Some(given) => endpoint.headers = given,
+        None if keeps_origin => {}
+        None => {
+            let Endpoint {
+                headers,
+                public_headers,
+                ..
+            } = &mut *endpoint;
+            headers.retain(|name, _| is_public(public_headers, name));
+        }
+    }
+    let password = target.and_then(|target| target.authorization.as_ref());
+    if let Some(password) = password.filter(|_| !has_given) {
+        endpoint.headers.retain(|name, _| !is_authorization(name));
+        endpoint
+            .headers
+            .insert(AUTHORIZATION.to_owned(), password.clone());
+    }
+    let mut names = public.unwrap_or_else(|| std::mem::take(&mut endpoint.public_headers));
+    names.retain(|public| {
+        endpoint
+            .headers
+            .keys()
+            .any(|name| name.eq_ignore_ascii_case(public))
+    });
+    endpoint.public_headers = names;
 }
 
 fn blank(organization: OrganizationId, now: Timestamp) -> Endpoint {
@@ -467,6 +524,7 @@ fn blank(organization: OrganizationId, now: Timestamp) -> Endpoint {
         name: String::new(),
         description: String::new(),
         headers: BTreeMap::new(),
+        public_headers: Vec::new(),
         rate_limit: None,
         timeout_seconds: DEFAULT_TIMEOUT,
         retry_schedule: None,

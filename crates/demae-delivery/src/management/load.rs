@@ -101,6 +101,7 @@ fn parse(
         url_text: row.url,
         subscriptions: SubscriptionSet::new(subscriptions.collect::<Option<Vec<_>>>()?).ok()?,
         headers,
+        public_headers: row.public_headers,
         rate_limit: row.rate_limit,
         timeout: Duration::from_secs(u64::from(row.timeout_seconds)),
         schedule,

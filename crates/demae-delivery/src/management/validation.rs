@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, HashSet};
 use demae_event::{Faults, Subscription, SubscriptionSet};
 use demae_signature::standard::SigningKey;
 use http::{HeaderName, HeaderValue};
+use url::Url;
 
 use crate::{
     client::EndpointUrl,
     dialect::Dialect,
+    own_headers,
     policy::{MAX_STEPS, MAX_WAIT, RetrySchedule},
 };
 
@@ -70,23 +72,8 @@ const REFUSED_PREFIXES: &[&str] = &[
     "svix-", "webhook-", "x-amz-", "x-amzn-", "x-azure-", "x-fd-", "x-gfe", "x-goog-", "x-google", "x-svix-",
 ];
 
-/// Names of headers whose values are not shown again.
-const SENSITIVE_HEADERS: &[&str] = &[
-    "authorization",
-    "cookie",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "www-authenticate",
-    "x-api-key",
-    "x-auth-token",
-];
-
-/// Whether the value of an own header is not shown again.
-pub fn is_sensitive_header(name: &str) -> bool {
-    SENSITIVE_HEADERS
-        .iter()
-        .any(|sensitive| name.eq_ignore_ascii_case(sensitive))
-}
+/// Headers that are never public, whoever declares it: they hold nothing but credentials.
+const NEVER_PUBLIC: &[&str] = &["authorization", "cookie"];
 
 /// A checked URL and the header that its user name and password become.
 pub(super) struct Target {
@@ -181,6 +168,45 @@ fn check_header_name(name: &str) -> Result<(), &'static str> {
         Err("is set by the sender and cannot be chosen")
     } else {
         Ok(())
+    }
+}
+
+/// Checks the names that are to be public. `already` are those that are; any other must come with its value (`given`): a
+/// value that was given as a secret is not shown to those who do not have it.
+pub(super) fn check_public_headers(
+    faults: &mut Faults,
+    names: &[String],
+    given: Option<&BTreeMap<String, String>>,
+    already: &[String],
+) {
+    if names.len() > MAX_HEADERS {
+        let message = format!("must not have more than {MAX_HEADERS} entries");
+        return faults.push("body.publicHeaders", message);
+    }
+    let is_given =
+        |name: &str| given.is_some_and(|given| given.keys().any(|key| key.eq_ignore_ascii_case(name)));
+    for (place, name) in names.iter().enumerate() {
+        let location = format!("body.publicHeaders[{place}]");
+        if NEVER_PUBLIC
+            .iter()
+            .any(|secret| name.eq_ignore_ascii_case(secret))
+        {
+            faults.push_value(location, "holds credentials and is always secret", name.as_str());
+        } else if !is_given(name) && (given.is_some() || !own_headers::is_public(already, name)) {
+            faults.push_value(
+                location,
+                "must be one of the headers in this request",
+                name.as_str(),
+            );
+        }
+    }
+}
+
+/// Whether credentials for one of the URLs may be sent to the other: same scheme, host and port (RFC 6454).
+pub(super) fn is_same_origin(one: &str, other: &str) -> bool {
+    match (Url::parse(one), Url::parse(other)) {
+        (Ok(one), Ok(other)) => one.origin() == other.origin(),
+        _ => false,
     }
 }
 
@@ -359,6 +385,23 @@ mod tests {
         assert_eq!(target.authorization.as_deref(), Some("Basic dTpw"));
         assert!(check_url(&mut faults, "http://example.com", true).is_none());
         assert_eq!(faults.into_vec()[0].location, "body.url");
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        for (one, other, same) in [
+            ("https://a.test/x", "https://a.test:443/y?z", true),
+            ("https://A.test/", "https://a.test/", true),
+            ("https://a.test/", "https://a.test:444/", false),
+            ("https://a.test/", "http://a.test/", false),
+            ("http://a.test:443/", "https://a.test/", false),
+            ("https://a.test/", "https://b.a.test/", false),
+            ("https://a.test./", "https://a.test/", false),
+            ("https://[::1]/", "https://127.0.0.1/", false),
+            ("", "", false),
+        ] {
+            assert_eq!(is_same_origin(one, other), same, "{one} {other}");
+        }
     }
 
     #[test]

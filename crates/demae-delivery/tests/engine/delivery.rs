@@ -1,17 +1,18 @@
 //! One event to one endpoint, in every way that this can go.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use demae_delivery::engine::Settings;
 use demae_signature::standard;
 use demae_store::{
     engine::{AttemptStatus, DeliveryState},
-    repository::endpoints,
+    repository::{deliveries, endpoints},
 };
 use demae_testkit::receiver::{Answer, Behaviour, Receiver, Recorder};
 
 use crate::support::{
-    Bench, DRAIN_LIMIT, Database, closed_url, drain, numbers, on_both, schedule, status_of,
+    Bench, DRAIN_LIMIT, Database, Names, closed_url, drain, numbers, on_both, schedule, start_resolving,
+    status_of,
 };
 
 on_both!(
@@ -20,9 +21,11 @@ on_both!(
     the_schedule_ends,
     retry_after_stretches_the_wait,
     gone_disables_the_endpoint,
+    a_manual_attempt_takes_no_success_away,
     hostile_receivers_are_failures_in_history,
     the_history_shows_what_came_of_an_answer,
     a_refused_address_is_final,
+    an_internal_name_looks_like_one_that_does_not_exist,
     plain_http_is_refused_where_only_https_is_allowed,
     a_disabled_endpoint_cancels,
     a_retry_goes_out_under_the_settings_of_now,
@@ -43,6 +46,14 @@ async fn a_delivery_is_signed_and_recorded(database: Box<dyn Database>) {
             endpoint
                 .headers
                 .insert("authorization".to_owned(), "Bearer very-secret".to_owned());
+            for (name, value) in [
+                ("x-secret", "also-secret"),
+                ("x-customer", "not-declared"),
+                ("X-Tenant", "7"),
+            ] {
+                endpoint.headers.insert(name.to_owned(), value.to_owned());
+            }
+            endpoint.public_headers = vec!["x-tenant".to_owned()];
         })
         .await;
     let worker = bench.start(Settings::default()).await;
@@ -93,10 +104,17 @@ async fn a_delivery_is_signed_and_recorded(database: Box<dyn Database>) {
         "{}",
         attempt.request_headers
     );
-    assert!(
-        !attempt.request_headers.contains("very-secret"),
-        "credentials must not be kept"
-    );
+    // Own headers are secret unless declared public: the fact that they were sent is kept, and no more.
+    let kept: serde_json::Value = serde_json::from_str(&attempt.request_headers).unwrap();
+    for (name, value) in [
+        ("authorization", "…"),
+        ("x-secret", "…"),
+        ("x-customer", "…"),
+        ("x-tenant", "7"),
+        ("content-type", "application/json"),
+    ] {
+        assert_eq!(kept[name], value, "{name}");
+    }
     assert_eq!(bench.in_state(endpoint, DeliveryState::Succeeded).await, 1);
 }
 
@@ -317,6 +335,36 @@ async fn a_refused_address_is_final(database: Box<dyn Database>) {
     );
 }
 
+async fn an_internal_name_looks_like_one_that_does_not_exist(database: Box<dyn Database>) {
+    let bench = Bench::new(database).await;
+    let worker = start_resolving(bench.second_store().await, schedule(&[0]), Arc::new(Names)).await;
+    let inside = bench.endpoint("https://inside.test/", |_| {}).await;
+    let nowhere = bench.endpoint("https://nowhere.test/", |_| {}).await;
+    bench.publish(0..1).await;
+    let mut kept = Vec::new();
+    for endpoint in [inside, nowhere] {
+        wait_until_finished(&bench, endpoint).await;
+        let attempts = bench.attempts(endpoint).await;
+        kept.push(
+            attempts
+                .into_iter()
+                .map(|attempt| {
+                    let outcome = (attempt.status, attempt.number, attempt.http_status);
+                    (
+                        outcome,
+                        attempt.error_kind,
+                        attempt.error_detail,
+                        attempt.response_body,
+                    )
+                })
+                .collect::<Vec<_>>(),
+        );
+    }
+    drain(worker).await;
+    assert_eq!(kept[0], kept[1]);
+    assert_eq!((kept[0].len(), kept[0][0].1.as_deref()), (2, Some("dns")));
+}
+
 async fn plain_http_is_refused_where_only_https_is_allowed(database: Box<dyn Database>) {
     let bench = Bench::new(database).await;
     let receiver = Recorder::start().await;
@@ -333,6 +381,44 @@ async fn plain_http_is_refused_where_only_https_is_allowed(database: Box<dyn Dat
     let attempt = bench.attempts(endpoint).await.remove(0);
     assert_eq!(attempt.error_kind.as_deref(), Some("address_refused"));
     assert_eq!(status_of(&attempt), AttemptStatus::Failed);
+}
+
+async fn a_manual_attempt_takes_no_success_away(database: Box<dyn Database>) {
+    let bench = Bench::new(database).await;
+    let receiver = Recorder::start().await;
+    let endpoint = bench.endpoint(&receiver.url("/"), |_| {}).await;
+    let event = bench.publish(0..1).await.remove(0).id;
+    let retry = async || {
+        let mut transaction = bench.store.begin().await.unwrap();
+        let place = (endpoint, event);
+        let planned =
+            deliveries::retry(&mut transaction, bench.organization, place, crate::support::now()).await;
+        assert_eq!(planned.unwrap(), deliveries::Retry::Planned);
+        transaction.commit().await.unwrap();
+    };
+    let worker = bench.start(Settings::default()).await;
+    receiver.wait_for(1).await;
+    wait_until_finished(&bench, endpoint).await;
+    receiver.answer(Answer::status(410));
+    retry().await;
+    receiver.wait_for(2).await;
+    drain(worker).await;
+    assert_eq!(bench.in_state(endpoint, DeliveryState::Succeeded).await, 1);
+    let row = endpoints::find(bench.store.reader(), &bench.vault, bench.organization, endpoint);
+    assert!(
+        !row.await.unwrap().unwrap().enabled,
+        "a 410 disables all the same"
+    );
+
+    // Asked for just before the endpoint was disabled.
+    retry().await;
+    let worker = bench.start(Settings::default()).await;
+    wait_until_finished(&bench, endpoint).await;
+    drain(worker).await;
+    assert_eq!(receiver.received().get(), 2);
+    let attempts = bench.attempts(endpoint).await;
+    assert_eq!(status_of(attempts.last().unwrap()), AttemptStatus::Canceled);
+    assert_eq!(bench.in_state(endpoint, DeliveryState::Succeeded).await, 1);
 }
 
 async fn a_disabled_endpoint_cancels(database: Box<dyn Database>) {

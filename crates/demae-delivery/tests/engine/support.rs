@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use demae_delivery::{
-    client::{AddressPolicy, ClientSettings, DeliveryClient, Resolve, SystemResolver},
+    client::{AddressPolicy, ClientSettings, DeliveryClient, Lookup, Resolve, ResolveError, SystemResolver},
     engine::{EventSource, OutboxSource, Settings, Worker},
     policy::RetrySchedule,
 };
@@ -127,6 +127,7 @@ impl Bench {
             name: String::new(),
             description: String::new(),
             headers: BTreeMap::new(),
+            public_headers: Vec::new(),
             rate_limit: None,
             timeout_seconds: 5,
             retry_schedule: None,
@@ -263,6 +264,19 @@ pub(crate) async fn start_from(store: Store, settings: Settings, source: Box<dyn
 pub(crate) async fn start_resolving(store: Store, settings: Settings, resolver: Arc<dyn Resolve>) -> Worker {
     let source = OutboxSource::new(store.engine().clone(), Duration::from_millis(50));
     start_with(store, settings, vec![Box::new(source)], resolver).await
+}
+
+/// A name server that knows one name inside, and no other.
+pub(crate) struct Names;
+
+#[async_trait]
+impl Resolve for Names {
+    async fn resolve(&self, host: &str) -> Result<Lookup, ResolveError> {
+        match host {
+            "inside.test" => Ok(vec![IpAddr::from([10, 0, 0, 1])].into()),
+            _ => Err(ResolveError::NotFound),
+        }
+    }
 }
 
 async fn start_on(store: Store, settings: Settings, sources: Vec<Box<dyn EventSource>>) -> Worker {

@@ -20,6 +20,8 @@ on_both_databases!(
     the_number_of_endpoints_is_bounded,
     a_replacement_gives_defaults_and_keeps_the_secret,
     a_patch_changes_only_what_it_names,
+    credentials_belong_to_an_origin,
+    a_secret_header_becomes_public_only_with_its_value,
     enabling_again_is_a_fresh_start,
     a_rotated_key_signs_until_its_overlap_ends,
     the_number_of_old_keys_is_bounded,
@@ -88,6 +90,7 @@ async fn every_fault_is_told_and_nothing_is_written(world: &World) {
         name: Some("n".repeat(101)),
         description: Some("d".repeat(501)),
         headers: BTreeMap::from([("svix-id".to_owned(), "x".to_owned())]),
+        public_headers: owned(&["x-none"]),
         rate_limit: Some(10_001),
         timeout_seconds: Some(31),
         retry_schedule: Some(vec![5, -1]),
@@ -105,6 +108,7 @@ async fn every_fault_is_told_and_nothing_is_written(world: &World) {
         "body.headers.svix-id",
         "body.metadata",
         "body.name",
+        "body.publicHeaders[0]",
         "body.rateLimit",
         "body.retrySchedule[1]",
         "body.secret",
@@ -293,6 +297,129 @@ async fn a_patch_changes_only_what_it_names(world: &World) {
         ["body.eventNames", "body.url"]
     );
     assert_eq!(get(world, world.mine, before.id).await.unwrap(), after);
+}
+
+fn headers(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let pairs = pairs.iter();
+    pairs
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+async fn credentials_belong_to_an_origin(world: &World) {
+    let before = EndpointInput {
+        headers: headers(&[
+            ("Authorization", "Bearer old"),
+            ("X-Secret", "s3cret"),
+            ("X-Tenant", "7"),
+        ]),
+        public_headers: owned(&["x-tenant"]),
+        ..input("https://old.example.com/a", &["*"])
+    };
+    let id = world.create(world.mine, before).await.unwrap().id;
+    let to = async |url: &str, given: Option<&[(&str, &str)]>| {
+        let change = EndpointPatch {
+            url: Some(url.to_owned()),
+            headers: given.map(headers),
+            ..EndpointPatch::default()
+        };
+        patch(world, id, change).await.unwrap().headers
+    };
+    let all = headers(&[
+        ("Authorization", "Bearer old"),
+        ("X-Secret", "s3cret"),
+        ("X-Tenant", "7"),
+    ]);
+    assert_eq!(to("https://old.example.com:443/b", None).await, all);
+    // A new password counts, on the same origin and on another one.
+    let password = [
+        ("X-Secret", "s3cret"),
+        ("X-Tenant", "7"),
+        ("authorization", "Basic dTpw"),
+    ];
+    assert_eq!(
+        to("https://u:p@old.example.com/b", None).await,
+        headers(&password)
+    );
+    assert_eq!(to("https://old.example.com/c", None).await, headers(&password));
+    let moved = [("X-Tenant", "7"), ("authorization", "Basic dTpx")];
+    assert_eq!(to("https://u:q@new.example.com/", None).await, headers(&moved));
+    for other in [
+        "https://new.example.com:444/",
+        "http://new.example.com:444/",
+        "https://new.example.com.evil.example/",
+    ] {
+        assert_eq!(to(other, None).await, headers(&[("X-Tenant", "7")]), "{other}");
+        let given = [("X-Api-Key", "anew")];
+        assert_eq!(to(other, Some(&given)).await, headers(&given), "{other}");
+        let restored = [("X-Tenant", "7"), ("authorization", "Bearer x")];
+        let change = EndpointPatch {
+            headers: Some(headers(&restored)),
+            public_headers: Some(owned(&["X-Tenant"])),
+            ..EndpointPatch::default()
+        };
+        patch(world, id, change).await.unwrap();
+    }
+    // A header that is given goes before the URL's password.
+    let both = to(
+        "https://u:p@last.example.com/",
+        Some(&[("Authorization", "Bearer mine")]),
+    )
+    .await;
+    assert_eq!(both, headers(&[("Authorization", "Bearer mine")]));
+    let replaced = EndpointInput {
+        headers: headers(&[("x-a", "1")]),
+        ..input("https://u:r@last.example.com/", &["*"])
+    };
+    let mut transaction = world.begin().await;
+    let replaced = world
+        .management
+        .replace_endpoint(&mut transaction, world.mine, id, replaced, NOW)
+        .await;
+    let expected = [("authorization", "Basic dTpy"), ("x-a", "1")];
+    assert_eq!(replaced.unwrap().headers, headers(&expected));
+}
+
+async fn a_secret_header_becomes_public_only_with_its_value(world: &World) {
+    let before = EndpointInput {
+        headers: headers(&[("X-Secret", "s3cret"), ("X-Tenant", "7")]),
+        public_headers: owned(&["X-Tenant"]),
+        ..input("https://example.com/", &["*"])
+    };
+    let id = world.create(world.mine, before).await.unwrap().id;
+    let change = async |given: Option<&[(&str, &str)]>, public: &[&str]| {
+        let change = EndpointPatch {
+            headers: given.map(headers),
+            public_headers: Some(owned(public)),
+            ..EndpointPatch::default()
+        };
+        patch(world, id, change).await
+    };
+    for (given, public, places) in [
+        (
+            None,
+            ["x-tenant", "X-Secret"].as_slice(),
+            ["body.publicHeaders[1]"].as_slice(),
+        ),
+        (None, &["x-none"], &["body.publicHeaders[0]"]),
+        (
+            Some([("Authorization", "Bearer x")].as_slice()),
+            &["authorization"],
+            &["body.publicHeaders[0]"],
+        ),
+        (Some(&[("x-b", "1")]), &["X-Tenant"], &["body.publicHeaders[0]"]),
+    ] {
+        assert_eq!(locations(change(given, public).await), places, "{public:?}");
+    }
+    let kept = change(None, &["x-tenant"]).await.unwrap();
+    assert_eq!(kept.public_headers, ["x-tenant"]);
+    let shown = change(Some(&[("X-Secret", "new")]), &["x-secret"]).await.unwrap();
+    assert_eq!(
+        (shown.public_headers, shown.headers),
+        (owned(&["x-secret"]), headers(&[("X-Secret", "new")]))
+    );
+    let hidden = change(None, &[]).await.unwrap();
+    assert_eq!(hidden.public_headers, [""; 0]);
 }
 
 async fn enabling_again_is_a_fresh_start(world: &World) {

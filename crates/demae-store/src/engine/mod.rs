@@ -61,6 +61,11 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
+    /// Whether no attempt is planned or under way.
+    pub fn is_finished(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Canceled)
+    }
+
     /// From the number in the database.
     pub fn from_number(number: i16) -> Result<Self, StoreError> {
         match number {

@@ -21,6 +21,8 @@ pub struct Model {
     #[sea_orm(column_type = "Text")]
     pub description: String,
     pub headers: Vec<u8>,
+    #[sea_orm(column_type = "Text")]
+    pub public_headers: String,
     pub rate_limit: Option<i32>,
     pub timeout_seconds: i32,
     #[sea_orm(column_type = "Text", nullable)]

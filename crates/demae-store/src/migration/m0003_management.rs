@@ -40,6 +40,8 @@ impl MigrationTrait for Migration {
                     .col(text("description"))
                     // Sealed JSON object: own headers often hold credentials.
                     .col(bytes("headers"))
+                    // JSON array: the names of own headers that are no secret.
+                    .col(text("public_headers"))
                     // Deliveries per second.
                     .col(optional(integer("rate_limit")))
                     .col(integer("timeout_seconds"))

@@ -3,7 +3,7 @@
 use demae_event::{EndpointId, EventId, OrganizationId, Timestamp};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, UpdateMany,
-    sea_query::{CaseStatement, Expr, OnConflict},
+    sea_query::{CaseStatement, Expr, ExprTrait as _, OnConflict},
 };
 
 use crate::{
@@ -230,8 +230,20 @@ pub async fn cancel_waiting(
         .order_by_asc(Column::DueAt)
         .limit(limit)
         .into_query();
+    // What was finished before a person asked for another attempt stays what it was.
+    let finished = [
+        DeliveryState::Succeeded,
+        DeliveryState::Failed,
+        DeliveryState::Canceled,
+    ];
+    let was_finished = Column::Manual
+        .eq(true)
+        .and(Column::ResumeState.is_in(finished.map(|state| state as i16)));
+    let state = CaseStatement::new()
+        .case(was_finished, Expr::col(Column::ResumeState))
+        .finally(DeliveryState::Canceled as i16);
     let moved = Entity::update_many()
-        .col_expr(Column::State, Expr::value(DeliveryState::Canceled as i16))
+        .col_expr(Column::State, state.into())
         .col_expr(Column::Manual, Expr::value(false))
         .col_expr(Column::ResumeState, Expr::value(None::<i16>))
         .col_expr(Column::ResumeDueAt, Expr::value(None::<i64>))

@@ -49,6 +49,8 @@ pub struct Endpoint {
     pub description: String,
     /// Own headers sent with every delivery.
     pub headers: BTreeMap<String, String>,
+    /// Names of own headers that are no secret, as they are in `headers`.
+    pub public_headers: Vec<String>,
     /// Deliveries per second at most.
     pub rate_limit: Option<u32>,
     /// How long an exchange may take, in seconds.
@@ -168,6 +170,7 @@ pub async fn update(
         .col_expr(Column::Name, Expr::value(row.name))
         .col_expr(Column::Description, Expr::value(row.description))
         .col_expr(Column::Headers, Expr::value(row.headers))
+        .col_expr(Column::PublicHeaders, Expr::value(row.public_headers))
         .col_expr(Column::RateLimit, Expr::value(row.rate_limit))
         .col_expr(Column::TimeoutSeconds, Expr::value(row.timeout_seconds))
         .col_expr(Column::RetrySchedule, Expr::value(row.retry_schedule))
@@ -489,6 +492,7 @@ fn seal(vault: &Vault, endpoint: &Endpoint) -> Model {
         name: endpoint.name.clone(),
         description: endpoint.description.clone(),
         headers: vault.seal(owner, Zeroizing::new(to_json(&endpoint.headers)).as_bytes()),
+        public_headers: to_json(&endpoint.public_headers),
         rate_limit: endpoint.rate_limit.map(|limit| limit as i32),
         timeout_seconds: endpoint.timeout_seconds as i32,
         retry_schedule: endpoint.retry_schedule.as_ref().map(to_json),
@@ -540,6 +544,7 @@ fn without_secrets(row: Model) -> Result<Endpoint, StoreError> {
         organization_id: OrganizationId(row.organization_id),
         event_names: from_json(&row.event_names, "an endpoint's event names")?,
         headers: BTreeMap::new(),
+        public_headers: from_json(&row.public_headers, "an endpoint's public headers")?,
         rate_limit: row.rate_limit.map(i32::unsigned_abs),
         timeout_seconds: row.timeout_seconds.unsigned_abs(),
         retry_schedule: row

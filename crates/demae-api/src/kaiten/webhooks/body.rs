@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use demae_delivery::{
     dialect::Dialect,
-    management::{
-        Endpoint,
-        validation::{DEFAULT_TIMEOUT, is_sensitive_header},
-    },
+    management::{Endpoint, validation::DEFAULT_TIMEOUT},
+    own_headers::is_public,
 };
 use demae_event::Timestamp;
 use serde::Serialize;
@@ -41,11 +39,12 @@ pub(crate) struct WebhookBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     description: Option<String>,
-    /// Own headers sent with every delivery, but for those that hold credentials.
+    /// Own headers sent with every delivery that were declared public.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(required = false)]
     headers: BTreeMap<String, String>,
-    /// The names of own headers whose values are not shown again.
+    /// The names of all other own headers. Their values are secret: Demae never shows them again, and removes them when
+    /// the URL gets another origin.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     sensitive_headers: Vec<String>,
@@ -86,10 +85,10 @@ pub(crate) struct WebhookBody {
 impl From<Endpoint> for WebhookBody {
     fn from(endpoint: Endpoint) -> Self {
         let unless_empty = |text: String| (!text.is_empty()).then_some(text);
-        let (sensitive, headers): (BTreeMap<_, _>, BTreeMap<_, _>) = endpoint
+        let (headers, sensitive): (BTreeMap<_, _>, BTreeMap<_, _>) = endpoint
             .headers
             .into_iter()
-            .partition(|(name, _)| is_sensitive_header(name));
+            .partition(|(name, _)| is_public(&endpoint.public_headers, name));
         Self {
             id: endpoint.id.to_string(),
             url: endpoint.url,

@@ -41,8 +41,14 @@ macro_rules! webhook_body {
             #[schema(max_length = 500)]
             description: Option<String>,
             /// Own headers sent with every delivery, at most 20. Those that belong to the request or the signature are
-            /// refused.
+            /// refused. Their values are secret unless `publicHeaders` names them, and belong to the origin of the URL: if
+            /// the URL gets another scheme, host or port, secret headers are removed unless they are given again in the same
+            /// request.
             headers: Option<BTreeMap<String, String>>,
+            /// Names of own headers whose values may be shown, in answers and in the history. A header that was secret
+            /// must be given again in the same request. `Authorization` and `Cookie` are always secret.
+            #[schema(max_items = 20)]
+            public_headers: Option<Vec<String>>,
             /// Deliveries per second at most; null for no limit.
             #[schema(minimum = 1, maximum = 10000)]
             rate_limit: Option<i64>,
@@ -70,7 +76,7 @@ webhook_body! {
         example = json!({"url": "https://example.com/hooks/kaiten", "eventNames": ["CUSTOMER_CREATION"]}))]
     CreateWebhookBody {
         /// Where its deliveries go: `https`, or `http` unless the operator forbids it. A user name and password become
-        /// an `Authorization` header.
+        /// an `Authorization` header, in the place of an earlier one.
         #[schema(min_length = 1, max_length = 2048)]
         url: String,
         /// What it subscribes to: event names (either form), types, and wildcards (`*`, `CUSTOMER_*`).
@@ -136,6 +142,7 @@ impl ReadBody for Replacement {
             name: settings.name.flatten(),
             description: settings.description.flatten(),
             headers: settings.headers.unwrap_or_default(),
+            public_headers: settings.public_headers.unwrap_or_default(),
             rate_limit: settings.rate_limit.flatten(),
             timeout_seconds: settings.timeout_seconds.flatten(),
             retry_schedule: settings.retry_schedule.flatten(),
@@ -174,6 +181,9 @@ impl ReadSettings for EndpointPatch {
         let headers = fields
             .field("headers")
             .clearable(|node| node.text_map(MAX_HEADERS, 1..=MAX_HEADER_NAME, 0..=MAX_HEADER_VALUE));
+        let public_headers = fields
+            .field("publicHeaders")
+            .clearable(|node| node.array(0..=MAX_HEADERS, |node| node.string(1..=MAX_HEADER_NAME)));
         let rate_limit = fields
             .field("rateLimit")
             .clearable(|node| node.integer(RATE_LIMITS));
@@ -197,6 +207,7 @@ impl ReadSettings for EndpointPatch {
             name: name?,
             description: description?,
             headers: headers?.map(Option::unwrap_or_default),
+            public_headers: public_headers?.map(Option::unwrap_or_default),
             rate_limit: rate_limit?,
             timeout_seconds: timeout_seconds?,
             retry_schedule: retry_schedule?,

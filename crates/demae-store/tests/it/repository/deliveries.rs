@@ -235,6 +235,20 @@ async fn waiting_deliveries_are_canceled_in_bounded_chunks(store: &TestStore) {
         .iter()
         .filter(|row| row.state == DeliveryState::Canceled as i16);
     assert_eq!(canceled.count(), 3);
+
+    // An attempt that a person asked for takes no success away, made or not.
+    let event = store.message_at(two.mine, NOW, "A").await;
+    store
+        .delivery_in((two.mine, mine, event), DeliveryState::Succeeded)
+        .await;
+    let mut transaction = store.begin().await;
+    let planned = deliveries::retry(&mut transaction, two.mine, (mine, event), NOW).await;
+    assert_eq!(planned.unwrap(), Retry::Planned);
+    let canceled = deliveries::cancel_waiting(&mut transaction, two.mine, mine, 9).await;
+    assert_eq!(canceled.unwrap(), 1);
+    transaction.commit().await.unwrap();
+    let row = store.delivery(mine, event).await;
+    assert_eq!((row.state, row.manual), (DeliveryState::Succeeded as i16, false));
 }
 
 async fn stats_count_one_endpoint_within_a_window(store: &TestStore) {

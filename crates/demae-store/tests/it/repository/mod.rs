@@ -179,6 +179,7 @@ fn endpoint(organization: OrganizationId) -> Endpoint {
         name: "Billing".to_owned(),
         description: String::new(),
         headers: BTreeMap::from([("x-api-key".to_owned(), "s3cret".to_owned())]),
+        public_headers: vec!["x-tenant".to_owned()],
         rate_limit: Some(50),
         timeout_seconds: 10,
         retry_schedule: Some(vec![1, 60]),
