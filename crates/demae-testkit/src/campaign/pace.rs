@@ -65,6 +65,11 @@ impl Pace {
             late: most_places_late(passages),
         }
     }
+
+    /// How often the half of `other` goes into the half of this one; a half of less than `least_ms` counts as that.
+    pub(super) fn slower_than(&self, other: &Self, least_ms: u64) -> u64 {
+        self.milliseconds[0] / other.milliseconds[0].max(least_ms)
+    }
 }
 
 impl Passage {
@@ -159,6 +164,13 @@ mod tests {
             ..passage(0, 9, 4, 90)
         };
         assert_eq!(Pace::of(&[polled, elsewhere, passage(1, 1, 2, 4)]).late, 0);
+    }
+
+    #[test]
+    fn a_pace_is_compared_with_another_one() {
+        let pace = |milliseconds| Pace::of(&[passage(0, 0, 1, milliseconds)]);
+        assert_eq!(pace(900).slower_than(&pace(300), 100), 3);
+        assert_eq!(pace(900).slower_than(&pace(3), 100), 9);
     }
 
     #[test]

@@ -26,7 +26,8 @@
 //!   its deliveries has succeeded.
 //! - Its events arrive in their turn and not behind the hostile tenant's. This is judged by counts, not by time, because the
 //!   machine may be slow and busy; [`pace`](super::pace) says which. The bounds are [`BEHIND_AT_MOST`] and
-//!   [`LATE_AT_MOST`].
+//!   [`LATE_AT_MOST`]. Time is compared only with that of the calm before, in the same process ([`SLOWER_AT_MOST`]).
+//! - The program takes no more memory than [`MEMORY_AT_MOST`].
 //! - No hostile request is answered with an error of the program's own (500).
 //! - The program runs on, and obeys SIGTERM.
 
@@ -54,9 +55,17 @@ const CALM: u32 = 6;
 const REFUSED_ONE_IN: u64 = 100;
 /// So many events of its own the bystander may commit between an event's commit and its arrival. In calm it is a handful;
 /// an event that waits for a slow lane, a full pool or another tenant's backlog is thousands behind.
-const BEHIND_AT_MOST: u64 = 400;
+const BEHIND_AT_MOST: u64 = 250;
 /// So many places an event may arrive after its turn. A lane makes 48 exchanges at a time, which may end in any order.
 const LATE_AT_MOST: u64 = 100;
+
+/// The median from request to receipt may be so many times that of the calm before. The actors share the processor with the
+/// program, so this is no small number; a program that they stop is slower by far.
+const SLOWER_AT_MOST: u64 = 20;
+/// A calm median below this counts as this: on a quick machine a small multiple of it is no harm.
+const CALM_MEDIAN_MS: u64 = 100;
+/// Bytes of memory that the program may have at most.
+const MEMORY_AT_MOST: u64 = 512 * 1_048_576;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -153,6 +162,16 @@ async fn play(options: &Options, books: &Books, mut stage: Stage, tally: &Tally)
         "an event of the bystander's arrived {} places late: {storm}",
         storm.late
     );
+    let calm = Pace::of(&books.passages(0..storm_began_at));
+    ensure!(
+        storm.slower_than(&calm, CALM_MEDIAN_MS) <= SLOWER_AT_MOST,
+        "the bystander was slowed down: {storm}; before: {calm}"
+    );
+    ensure!(
+        memory <= MEMORY_AT_MOST,
+        "the program took {} MiB of memory",
+        memory / 1_048_576
+    );
     let (refused, committed) = (books.refused(), books.begun() as u64);
     ensure!(
         refused * REFUSED_ONE_IN <= committed.max(REFUSED_ONE_IN),
@@ -163,7 +182,7 @@ async fn play(options: &Options, books: &Books, mut stage: Stage, tally: &Tally)
         options: options.clone(),
         acts: tally.clone(),
         totals,
-        calm: Pace::of(&books.passages(0..storm_began_at)),
+        calm,
         storm,
         memory,
     })
