@@ -1,5 +1,7 @@
 //! What handlers take from a request: a body, a path, an idempotency key. Each failure is a [`Problem`].
 
+use std::time::Duration;
+
 use axum::{
     RequestExt,
     body::Body,
@@ -7,9 +9,11 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, header, request::Parts};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     ApiState,
@@ -18,6 +22,7 @@ use crate::{
         fields::{self, ReadBody},
     },
     problem::{Problem, ProblemKind},
+    state::BODY_ROOM,
 };
 
 /// A JSON body.
@@ -74,6 +79,7 @@ impl FromRequest<ApiState> for RawBody {
         let limits = state.limits();
         let says_json = is_json(request.headers());
         let body = request.with_limited_body().into_body();
+        let room = room_for(body.size_hint().exact(), state).await?;
         let bytes = tokio::time::timeout(limits.body_timeout, read(body, limits.body_bytes))
             .await
             .map_err(|_| {
@@ -84,10 +90,51 @@ impl FromRequest<ApiState> for RawBody {
                 )
             })??;
         if says_json || bytes.is_empty() {
-            Ok(Self(bytes))
+            Ok(Self(match room {
+                None => bytes,
+                Some(room) => Bytes::from_owner(InRoom { bytes, _room: room }),
+            }))
         } else {
             Err(unsupported_media())
         }
+    }
+}
+
+/// A body that is no larger is not counted: bodies of this size are as many as connections.
+const SMALL_BODY: u64 = 64 * 1024;
+/// How long a large body waits for room before it is refused.
+const ROOM_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Room among the bodies in memory for one of `declared` bytes, taken before it is read. `None` for a small one.
+async fn room_for(declared: Option<u64>, state: &ApiState) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+    if declared.is_some_and(|size| size <= SMALL_BODY) {
+        return Ok(None);
+    }
+    let limit = state.limits().body_bytes.min(BODY_ROOM);
+    // Who does not declare a length may send as much as anybody.
+    let size = declared
+        .and_then(|size| usize::try_from(size).ok())
+        .map_or(limit, |size| size.min(limit));
+    let room = state.bodies().clone().acquire_many_owned(size as u32);
+    match tokio::time::timeout(ROOM_PATIENCE, room).await {
+        Ok(Ok(room)) => Ok(Some(room)),
+        _ => Err(Problem::unavailable(&NoRoom)),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("too many large bodies at once")]
+struct NoRoom;
+
+/// A body and the room it takes, which is given back with the last of its handles.
+struct InRoom {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for InRoom {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -186,5 +233,46 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
                 format!("must have 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters"),
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn a_large_body_is_read_once_there_is_room_for_it() {
+        let api = TestApi::start().await;
+        let state = api.state();
+        let large = Some(100_000);
+        let all = state
+            .bodies()
+            .clone()
+            .acquire_many_owned(BODY_ROOM as u32)
+            .await
+            .unwrap();
+        // Who does not declare a length may send as much as anybody.
+        assert!(room_for(None, &state).now_or_never().is_none());
+        assert!(room_for(large, &state).now_or_never().is_none());
+        let small = room_for(Some(SMALL_BODY), &state).now_or_never();
+        assert!(matches!(small, Some(Ok(None))));
+        drop(all);
+        let Some(Ok(Some(room))) = room_for(large, &state).now_or_never() else {
+            panic!("there is room for it");
+        };
+        assert_eq!(state.bodies().available_permits(), BODY_ROOM - 100_000);
+        // Given back with the body, wherever that is then.
+        let body = Bytes::from_owner(InRoom {
+            bytes: Bytes::from_static(b"x"),
+            _room: room,
+        });
+        let handle = body.clone();
+        drop(body);
+        assert_eq!(state.bodies().available_permits(), BODY_ROOM - 100_000);
+        drop(handle);
+        assert_eq!(state.bodies().available_permits(), BODY_ROOM);
     }
 }

@@ -14,6 +14,7 @@
 //! This crate must not know SQL, nor how events are delivered. There is no CORS: a browser's page on another site has no
 //! business with these tokens.
 
+mod answers;
 pub mod auth;
 pub mod compute;
 mod docs;
@@ -56,6 +57,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(docs::routes())
         .fallback(edge::not_found)
         .method_not_allowed_fallback(edge::method_not_allowed)
+        .layer(middleware::from_fn_with_state(state.clone(), answers::handle))
         .layer(middleware::from_fn(edge::handle))
         .with_state(state)
 }

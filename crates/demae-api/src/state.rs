@@ -8,7 +8,10 @@ use demae_event::{Clock, Timestamp};
 use demae_store::Store;
 use tokio::sync::Semaphore;
 
-use crate::{compute::ComputePool, ingest::EventSink, tokens::TokenLookup};
+use crate::{answers::Answers, compute::ComputePool, ingest::EventSink, tokens::TokenLookup};
+
+/// Bytes of large request bodies in memory at the same time.
+pub(crate) const BODY_ROOM: usize = 16 * 1024 * 1024;
 
 /// The bounds of the HTTP surfaces.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +54,8 @@ struct Shared {
     flags: FlagCache,
     writes: Arc<Semaphore>,
     computations: ComputePool,
+    answers: Answers,
+    bodies: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for ApiState {
@@ -81,6 +86,8 @@ impl ApiState {
             flags: FlagCache::default(),
             writes: Arc::new(Semaphore::new(limits.concurrent_writes)),
             computations: ComputePool::new(),
+            answers: Answers::default(),
+            bodies: Arc::new(Semaphore::new(BODY_ROOM)),
         }))
     }
 
@@ -110,6 +117,15 @@ impl ApiState {
 
     pub(crate) fn flags(&self) -> &FlagCache {
         &self.0.flags
+    }
+
+    pub(crate) fn answers(&self) -> &Answers {
+        &self.0.answers
+    }
+
+    /// Room for large bodies, in bytes.
+    pub(crate) fn bodies(&self) -> &Arc<Semaphore> {
+        &self.0.bodies
     }
 
     pub(crate) fn writes(&self) -> &Arc<Semaphore> {

@@ -52,6 +52,8 @@ pub struct DemaeCommand {
     settings: BTreeMap<String, String>,
     address: SocketAddr,
     folder: Arc<Folder>,
+    /// Bytes of memory that the program may have.
+    memory: Option<u64>,
 }
 
 impl DemaeCommand {
@@ -75,6 +77,7 @@ impl DemaeCommand {
             settings,
             address,
             folder: Arc::new(folder),
+            memory: None,
         })
     }
 
@@ -89,6 +92,17 @@ impl DemaeCommand {
     #[must_use]
     pub fn setting(mut self, name: &str, value: impl Into<String>) -> Self {
         self.settings.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Limits the program's own memory (`RLIMIT_DATA`: heap, anonymous mappings and the stacks of its threads; not the program
+    /// itself). A program that asks for more is refused, and aborts.
+    #[must_use]
+    pub fn limited_to(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        // By default the allocator reserves a gigabyte at once, which counts whether it is used or not.
+        self.settings
+            .insert("MIMALLOC_ARENA_RESERVE".to_owned(), "16384".to_owned());
         self
     }
 
@@ -130,7 +144,15 @@ impl DemaeCommand {
 
     /// Starts the program and does not wait for it to be ready: it may be meant to fail.
     pub fn spawn(&self) -> Result<DemaeProcess> {
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.memory {
+            None => Command::new(&self.binary),
+            // It becomes the program, so the child is the program itself.
+            Some(bytes) => {
+                let mut limited = Command::new("prlimit");
+                limited.arg(format!("--data={bytes}")).arg(&self.binary);
+                limited
+            }
+        };
         // Settings of the person who runs the tests must not leak in, nor a demae.toml beside them.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("DEMAE_") {
@@ -236,6 +258,19 @@ impl DemaeProcess {
     /// The process id, for reading what the system knows of it.
     pub fn id(&self) -> Result<u32> {
         self.child.id().context("the process has ended")
+    }
+
+    /// The most physical memory that the program ever had, its own code included: bytes.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()?))?;
+        let peak = status.lines().find_map(|line| {
+            line.strip_prefix("VmHWM:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse::<u64>()
+                .ok()
+        });
+        Ok(peak.context("the system does not say")? * 1024)
     }
 
     fn pid(&self) -> Result<Pid> {

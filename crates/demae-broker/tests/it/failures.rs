@@ -1,7 +1,7 @@
 //! What RabbitMQ and the line to it can do to us. No event may be lost by any of it.
 
 use demae_broker::{
-    Broker as _, BrokerError,
+    Broker as _, BrokerError, HELD_BYTES, Message,
     rabbitmq::{QueueKind, RabbitMq, Topology},
 };
 use demae_testkit::{
@@ -196,4 +196,29 @@ async fn a_line_can_be_encrypted_and_the_certificate_is_checked() {
         },
     );
     publish_at_last(&mut broker.publisher(), &messages(2..3)).await;
+}
+
+/// Three heartbeats of nothing but a trickle: neither side may take the connection for dead, or every message that the
+/// consumer holds would come again and be a step closer to the dead letters.
+#[tokio::test]
+#[ignore = "takes a minute: run it after a change of the gate or of the client library"]
+async fn a_connection_that_is_not_read_for_a_minute_is_kept() {
+    const SIZE: usize = 1024 * 1024;
+    let server = TestBroker::create().await.unwrap();
+    let broker = rabbitmq(&server.url(), QueueKind::Quorum);
+    let batch: Vec<Message> = (0..4 * HELD_BYTES / SIZE)
+        .map(|id| Message::new(id.to_string(), vec![b'x'; SIZE]).unwrap())
+        .collect();
+    broker.publisher().publish(&batch).await.unwrap();
+    let mut consumer = broker.consumer(PREFETCH);
+    let held = take(&mut consumer, HELD_BYTES / SIZE).await;
+    tokio::time::sleep(std::time::Duration::from_mins(1)).await;
+    consumer.acknowledge(&tags(&held)).await.unwrap();
+    let mut rest = 0;
+    while rest < batch.len() - held.len() {
+        let got = soon(consumer.next(100)).await.unwrap();
+        assert!(got.iter().all(|delivery| !delivery.redelivered));
+        consumer.acknowledge(&tags(&got)).await.unwrap();
+        rest += got.len();
+    }
 }

@@ -1,11 +1,12 @@
 //! What feeds the real binary, and what it feeds, besides the table of its outbox and its own deliveries: the log, a
-//! Dapr sidecar, a broker with others beside it, Svix.
+//! Dapr sidecar, a broker with others beside it, Svix. And how much memory all of that takes.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 #[path = "../support/api.rs"]
 mod api;
 mod dapr;
 mod dead_letters;
+mod memory;
 mod rabbitmq;
 mod svix;
 mod wal;
