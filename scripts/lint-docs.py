@@ -1,7 +1,8 @@
 """Checks that the documentation speaks of what there is.
 
-Every row of a failure table names a test, and that test exists in the file that is named; every `DEMAE_…` variable is a
-setting; every metric in the code is described in docs/operating.md and every metric that is described exists; relative
+Every row of a failure table names a test, and that test exists in the file that is named; every row of the table of bounds
+names a setting or constant and a test that exist, and every setting with a number or a duration has a row; every `DEMAE_…`
+variable is a setting; every metric in the code is described in docs/operating.md and every metric that is described exists; relative
 links lead to files and headings.
 """
 
@@ -12,6 +13,7 @@ from pathlib import Path
 
 DEFAULTS = Path("crates/demae/demae.default.toml")
 FAILURES = Path("docs/reliability.md")
+BOUNDS = Path("docs/security.md")
 OPERATING = Path("docs/operating.md")
 # Read by tests, or by commands that talk to a server; none is a setting of the server.
 OTHER_VARIABLES = {"DEMAE_URL", "DEMAE_TOKEN", "DEMAE_ATTACH_URL"}
@@ -96,6 +98,42 @@ def check_row(where, cell, file):
         faults.append(f"{where}: names no test")
 
 
+def check_bounds():
+    """The table below the heading "Limits": bound, value, setting or constant, test."""
+    settings = set(re.findall(r"^([a-z_]+) = ", DEFAULTS.read_text(), re.MULTILINE))
+    bounds = set(re.findall(r'^([a-z_]+) = (?:\d+|"\d+[smhd]?")$', DEFAULTS.read_text(), re.MULTILINE))
+    code = "\n".join(SOURCES.values())
+    constants = set(re.findall(r"\b(?:const|static|struct) ([A-Z][A-Za-z0-9_]*)\b", code))
+    constants |= set(re.findall(r"^\s+pub(?:\([a-z]+\))? ([a-z_]+): ", code, re.MULTILINE))
+    tests = set(re.findall(r"\bfn ([a-z0-9_]+)", code))
+    section = DOCUMENTS[BOUNDS].partition("\n## Limits\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.split("\n") if line.startswith("|")]
+    for cells in rows[2:]:
+        if len(cells) != 4:
+            faults.append(f"{BOUNDS}: the bound {cells[0]} has {len(cells)} cells, not 4")
+            continue
+        where = f"{BOUNDS}: the bound {cells[0]}"
+        named = {name.rpartition("::")[2] for name in re.findall(r"`([A-Za-z0-9_:]+)`", cells[2])}
+        if not named and cells[2] != "by construction" and "`demae " not in cells[2]:
+            faults.append(f"{where} names no setting or constant, and is not so by construction")
+        for name in sorted(named - settings - constants):
+            faults.append(f"{where}: there is no setting or constant {name}")
+        bounds -= named
+        reached = [name for name in re.findall(r"`([^`]+)`", cells[3]) if not name.endswith(".rs")]
+        if not reached:
+            faults.append(f"{where} names no test")
+        for name in reached:
+            if name not in tests:
+                faults.append(f"{where}: there is no test {name}")
+    # What is admitted to be without a test stands in a sentence of its own.
+    admitted = re.search(r"^No test reaches[^\n]*(?:\n[^\n]+)*", section, re.MULTILINE)
+    bounds -= set(re.findall(r"`([a-z_]+)`", admitted[0])) if admitted else set()
+    for name in sorted(bounds):
+        faults.append(f"{BOUNDS}: the setting {name} has no row in the table of bounds")
+    if len(rows) < 30:
+        faults.append(f"{BOUNDS}: only {len(rows)} rows of bounds found")
+
+
 def check_variables():
     known = {f"DEMAE_{name.upper()}" for name in re.findall(r"^([a-z_]+) = ", DEFAULTS.read_text(), re.MULTILINE)}
     for path, text in DOCUMENTS.items():
@@ -147,6 +185,7 @@ def check_links():
 
 
 check_failure_tables()
+check_bounds()
 check_variables()
 check_metrics()
 check_links()

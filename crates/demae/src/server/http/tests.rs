@@ -213,3 +213,23 @@ async fn requests_that_were_answered_may_be_as_many_as_one_likes() {
     }
     assert_eq!(watch.overdue().await, "the client takes its requests back");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_head_larger_than_the_buffer_is_refused() {
+    let (server, address) = serve(limits(100, 100)).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "GET / HTTP/1.1\r\nhost: x\r\nx-long: {}",
+        "x".repeat(HTTP1_BUFFER)
+    );
+    // The server may close while the rest is being written.
+    let _ = stream.write_all(head.as_bytes()).await;
+    let answer = rest_within(FIRST_REQUEST_LIMIT, &mut stream, "a head without end").await;
+    assert!(
+        answer.starts_with(b"HTTP/1.1 431 "),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    assert!(get_once(address).await.ends_with("served"));
+    server.drain(Instant::now()).await;
+}
