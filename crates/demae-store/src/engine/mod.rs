@@ -344,6 +344,10 @@ pub trait Engine: Send + Sync + 'static {
     /// event is never passed over, because it stays until [`Engine::route`] takes it out by its id.
     async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError>;
 
+    /// The rows among the oldest `limit` of the outbox that cannot be events: position and reason. Changes nothing; the
+    /// next [`Engine::read_outbox`] sets them aside.
+    async fn unreadable_rows(&self, limit: u32) -> Result<Vec<(i64, String)>, StoreError>;
+
     /// Moves an event that could be read, and cannot be written as a message, to the rejected events and out of the
     /// outbox, in one transaction.
     async fn reject(&self, message: &Message, reason: &str, now: Timestamp) -> Result<(), StoreError>;

@@ -30,7 +30,7 @@ use uuid::Uuid;
 use super::{
     Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, CLAIM_BYTES, Engine, LaneRequest, LeaseGrant,
     LeasedDelivery, Message, PAYLOAD_LIMIT, READ_LIMIT, Release, RoutedMessage,
-    rows::{self, Claimed, DueRow},
+    rows::{self, Claimed, DueRow, OutboxPage},
     set_aside::{DESCRIBED, Hopeless, OUTBOX, ROUTER, RejectedRow, UnreadableRow, record_apart},
 };
 use crate::{
@@ -153,6 +153,20 @@ impl PostgresEngine {
         Ok(rows::among(attempts.iter().map(|a| a.id.0), rows::ids(&moved)?))
     }
 
+    /// The oldest rows after the position `floor`, decoded.
+    async fn outbox_page(&self, floor: i64, limit: u32) -> Result<OutboxPage, StoreError> {
+        let rows = self
+            .rows(
+                sqlx::query(sql::READ_OUTBOX)
+                    .bind(floor)
+                    .bind(i64::from(limit))
+                    .bind(READ_LIMIT as i64)
+                    .bind(PAYLOAD_LIMIT as i64),
+            )
+            .await?;
+        rows::outbox_page(&rows)
+    }
+
     /// Moves a row of the outbox to the rejected events, if it is still there.
     async fn set_aside(&self, unreadable: &UnreadableRow) -> Result<(), StoreError> {
         let mut session = Session::of(&self.pool).await?;
@@ -203,16 +217,7 @@ impl Engine for PostgresEngine {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .next(Instant::now());
-            let rows = self
-                .rows(
-                    sqlx::query(sql::READ_OUTBOX)
-                        .bind(floor)
-                        .bind(i64::from(limit))
-                        .bind(READ_LIMIT as i64)
-                        .bind(PAYLOAD_LIMIT as i64),
-                )
-                .await?;
-            let page = rows::outbox_page(&rows)?;
+            let page = self.outbox_page(floor, limit).await?;
             {
                 let mut floor = self.floor.lock().unwrap_or_else(PoisonError::into_inner);
                 floor.position = floor.position.max(page.last);
@@ -224,6 +229,10 @@ impl Engine for PostgresEngine {
                 return Ok(page.events);
             }
         }
+    }
+
+    async fn unreadable_rows(&self, limit: u32) -> Result<Vec<(i64, String)>, StoreError> {
+        Ok(self.outbox_page(0, limit).await?.into_unreadable())
     }
 
     async fn reject(&self, message: &Message, reason: &str, now: Timestamp) -> Result<(), StoreError> {

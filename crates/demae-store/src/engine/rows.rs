@@ -139,6 +139,16 @@ pub(super) struct OutboxPage {
     pub(super) last: i64,
 }
 
+impl OutboxPage {
+    /// Position and reason of what cannot be an event.
+    pub(super) fn into_unreadable(self) -> Vec<(i64, String)> {
+        self.unreadable
+            .into_iter()
+            .map(|row| (row.position, row.reason))
+            .collect()
+    }
+}
+
 /// Decodes rows of the outbox, in the order in which they came.
 pub(super) fn outbox_page<'r, R: Row>(rows: &'r [R]) -> Result<OutboxPage, StoreError>
 where

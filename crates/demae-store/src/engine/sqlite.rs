@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::{
     Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, CLAIM_BYTES, DeliveryState, Engine, LaneRequest,
     LeaseGrant, LeasedDelivery, Message, NewDelivery, PAYLOAD_LIMIT, READ_LIMIT, Release, RoutedMessage,
-    rows::{self, Claimed, DueRow},
+    rows::{self, Claimed, DueRow, OutboxPage},
     set_aside::{DESCRIBED, Hopeless, OUTBOX, ROUTER, RejectedRow, UnreadableRow, record_apart},
 };
 use crate::{StoreError, repository::rejected::BODY_LIMIT, signals::Board};
@@ -69,6 +69,17 @@ impl SqliteEngine {
         run(&mut transaction, attempts, sql::KEEP, bind_attempt).await?;
         transaction.commit().await?;
         Ok(rows::among(attempts.iter().map(|a| a.id.0), rows::ids(&held)?))
+    }
+
+    /// The oldest rows, decoded.
+    async fn outbox_page(&self, limit: u32) -> Result<OutboxPage, StoreError> {
+        let rows = sqlx::query(sql::READ_OUTBOX)
+            .bind(limit)
+            .bind(READ_LIMIT as i64)
+            .bind(PAYLOAD_LIMIT as i64)
+            .fetch_all(&self.read)
+            .await?;
+        rows::outbox_page(&rows)
     }
 
     /// Moves a row of the outbox to the rejected events, if it is still there.
@@ -154,13 +165,7 @@ impl Engine for SqliteEngine {
 
     async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError> {
         loop {
-            let rows = sqlx::query(sql::READ_OUTBOX)
-                .bind(limit)
-                .bind(READ_LIMIT as i64)
-                .bind(PAYLOAD_LIMIT as i64)
-                .fetch_all(&self.read)
-                .await?;
-            let page = rows::outbox_page(&rows)?;
+            let page = self.outbox_page(limit).await?;
             for row in &page.unreadable {
                 self.set_aside(row).await?;
             }
@@ -168,6 +173,10 @@ impl Engine for SqliteEngine {
                 return Ok(page.events);
             }
         }
+    }
+
+    async fn unreadable_rows(&self, limit: u32) -> Result<Vec<(i64, String)>, StoreError> {
+        Ok(self.outbox_page(limit).await?.into_unreadable())
     }
 
     async fn reject(&self, message: &Message, reason: &str, now: Timestamp) -> Result<(), StoreError> {

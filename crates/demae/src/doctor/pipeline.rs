@@ -16,6 +16,9 @@ use crate::{
 /// For each thing that is asked.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Rows of the outbox that are tried.
+const OUTBOX_ROWS: u32 = 512;
+
 const OUTBOX: &str = "outbox";
 
 /// What can be seen without Demae's own database.
@@ -77,6 +80,7 @@ async fn reach_broker(settings: &Settings) -> Finding {
 pub(super) async fn within(settings: &Settings, store: &Store) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Vec::new();
     findings.extend(slot(settings, store).await?);
+    findings.extend(unreadable(store).await?);
     let count = rejected::count(store.reader()).await?;
     if count > 0 {
         findings.push(Finding::warning(
@@ -86,6 +90,21 @@ pub(super) async fn within(settings: &Settings, store: &Store) -> Result<Vec<Fin
         ));
     }
     Ok(findings)
+}
+
+/// Rows at the beginning of the outbox that cannot become events.
+async fn unreadable(store: &Store) -> Result<Option<Finding>, StoreError> {
+    let rows = store.engine().unreadable_rows(OUTBOX_ROWS).await?;
+    Ok(rows.first().map(|(position, reason)| {
+        Finding::warning(
+            OUTBOX,
+            format!(
+                "{} of the oldest {OUTBOX_ROWS} rows of outbox_events cannot become events; position {position}: {reason}",
+                rows.len()
+            ),
+            "start a server: it moves them to the rejected events; then `demae dead-letters list`",
+        )
+    }))
 }
 
 /// The slot of Demae's own outbox: whether it is read, and how much the server keeps for it.

@@ -135,6 +135,15 @@ async fn rows_that_cannot_be_events_are_rejected_and_those_behind_them_are_read(
     }
     store.engine().append(std::slice::from_ref(&last)).await.unwrap();
 
+    let seen = store.engine().unreadable_rows(4).await.unwrap();
+    let positions: Vec<i64> = seen.iter().map(|(position, _)| *position).collect();
+    assert_eq!(positions, [1, 2, 3, 4]);
+    for ((_, found), (_, _, reason)) in seen.iter().zip(&rows) {
+        assert!(found.contains(reason), "{found}");
+    }
+    let unrouted = store.engine().backlog(NOW).await.unwrap().unrouted;
+    assert_eq!(unrouted as usize, rows.len() + 1, "nothing is changed by looking");
+
     let read = store.engine().read_outbox(100).await.unwrap();
     assert_eq!(read.iter().map(|event| event.id).collect::<Vec<_>>(), [last.id]);
     let rejected = rejected(store).await;
