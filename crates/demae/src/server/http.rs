@@ -169,8 +169,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_LIMIT)
-        .max_buf_size(HTTP1_BUFFER)
-        .pipeline_flush(true);
+        .max_buf_size(HTTP1_BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -102,6 +102,33 @@ async fn a_request_that_does_not_end_ends_its_connection() {
     }
 }
 
+#[tokio::test]
+async fn requests_wait_while_the_answers_before_them_are_not_read() {
+    let begun = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let counted = begun.clone();
+    let long = get(async move || {
+        counted.add_permits(1);
+        vec![b'x'; LONG_ANSWER]
+    });
+    let router = Router::new()
+        .route("/", get(async || "served"))
+        .route("/long", long);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let _server = HttpServer::start(vec![listener], &router, &limits(100, 100));
+    let mut deaf = TcpStream::connect(address).await.unwrap();
+    let requests = "GET /long HTTP/1.1\r\nhost: x\r\n\r\n".repeat(8);
+    deaf.write_all(requests.as_bytes()).await.unwrap();
+    begun.acquire().await.unwrap().forget();
+    // A round trip of others, in which the server would have gone on.
+    assert!(get_once(address).await.ends_with("served"));
+    assert_eq!(
+        begun.available_permits(),
+        0,
+        "an answer was prepared that nobody can take"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_nothing_loses_its_place() {
     let (_server, address) = serve(limits(1, 1)).await;
