@@ -105,6 +105,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unused_async, reason = "it stands for a handler")]
     async fn large(bytes: usize) -> Response {
         vec![b'x'; bytes].into_response()
     }

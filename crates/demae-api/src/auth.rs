@@ -158,7 +158,9 @@ impl<W: Wanted> FromRequestParts<ApiState> for Allowed<W> {
 async fn identify(headers: &HeaderMap, state: &ApiState) -> Result<Caller, Problem> {
     let text = bearer(headers).ok_or_else(no_identity)?;
     let credential = state.tokens().credential(token::digest(text)).await;
-    let credential = credential.map_err(not_looked_up)?.ok_or_else(no_identity)?;
+    let credential = credential
+        .map_err(|error| not_looked_up(&error))?
+        .ok_or_else(no_identity)?;
     let now = state.now();
     // Unknown, expired or revoked: which of them is nobody's business who does not hold a valid one.
     let actor = credential.at(now).map_err(|_| no_identity())?;
@@ -182,14 +184,14 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     plausible.then_some(text)
 }
 
-fn not_looked_up(error: LookupError) -> Problem {
+fn not_looked_up(error: &LookupError) -> Problem {
     match error {
         LookupError::Busy => Problem::new(
             ProblemKind::Unavailable,
             "Auth.Busy",
             "Too many tokens are being looked up; try again.",
         ),
-        LookupError::Store(_) | LookupError::Panicked => Problem::unavailable(&error),
+        LookupError::Store(_) | LookupError::Panicked => Problem::unavailable(error),
     }
 }
 

@@ -312,10 +312,10 @@ async fn commit(store: &dyn Append, group: Group) {
             Ok(Ok(outcomes)) => group.answer(Ok(outcomes)),
             // Nothing of it was written: everybody else's events go on without the one.
             Ok(Err(error)) if error.is_data_error() && group.waiting.len() > 1 => {
-                groups.extend(group.split().into_iter().rev())
+                groups.extend(group.split().into_iter().rev());
             }
             Ok(Err(error)) if error.is_data_error() => {
-                group.answer(Err(IngestError::Refused(Arc::new(error))))
+                group.answer(Err(IngestError::Refused(Arc::new(error))));
             }
             Ok(Err(error)) => group.answer(Err(IngestError::Store(Arc::new(error)))),
             Err(_) => group.answer(Err(IngestError::Panicked)),

@@ -273,13 +273,11 @@ impl Shared {
             entry.driven = entry.next.is_some();
             return Some((entry.next.clone()?, self.known_turns.clone()));
         }
-        match tokens.unknown.get(digest).and_then(|entry| entry.next.clone()) {
-            Some(next) => Some((next, self.unknown_turns.clone())),
-            None => {
-                tokens.unknown.remove(digest);
-                None
-            }
+        let next = tokens.unknown.get(digest).and_then(|entry| entry.next.clone());
+        if next.is_none() {
+            tokens.unknown.remove(digest);
         }
+        Some((next?, self.unknown_turns.clone()))
     }
 
     /// From now on the question is with the database.

@@ -139,15 +139,12 @@ impl Attachment {
                 "its ids are numbers: the ids of events are derived from them (derive_ids = true)".to_owned(),
             );
         }
-        match &table {
-            Some(table) => {
-                findings.extend(table_findings(&derived, table));
-                notes.extend(table.notes(config));
-            }
-            None => {
-                findings.push(absent_finding(&mut sql, config).await?);
-                statements.push(self.create_table());
-            }
+        if let Some(table) = &table {
+            findings.extend(table_findings(&derived, table));
+            notes.extend(table.notes(config));
+        } else {
+            findings.push(absent_finding(&mut sql, config).await?);
+            statements.push(self.create_table());
         }
         match self.create_function(table.as_ref()) {
             Some(statement) => statements.push(statement),

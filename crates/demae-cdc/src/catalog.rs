@@ -21,7 +21,7 @@ use crate::{
 
 /// Connecting and answering a small question.
 pub(crate) const ANSWER: Duration = Duration::from_secs(10);
-/// Types with smaller OIDs are Postgres's own (FirstNormalObjectId).
+/// Types with smaller OIDs are Postgres's own (`FirstNormalObjectId`).
 pub(crate) const FIRST_OWN_TYPE: u32 = 16_384;
 /// Changing something small, which may wait for a lock.
 const CHANGE: Duration = Duration::from_mins(1);

@@ -170,7 +170,7 @@ impl Observer<'_> {
 fn is_limit(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
-        .and_then(|error| error.code())
+        .and_then(sqlx::error::DatabaseError::code)
         .is_some_and(|code| code == "57014")
 }
 

@@ -186,8 +186,8 @@ async fn large_messages_come_in_parts_and_none_twice(broker: &dyn Broker) {
     };
     let publishing = async { soon(publisher.publish(&messages)).await.unwrap() };
     let (seen, ()) = tokio::join!(taking, publishing);
-    let published: Vec<&str> = messages.iter().map(Message::id).collect();
-    assert_eq!(seen, published);
+    let sent: Vec<&str> = messages.iter().map(Message::id).collect();
+    assert_eq!(seen, sent);
 }
 
 async fn a_requeued_message_comes_again_and_says_so(broker: &dyn Broker) {

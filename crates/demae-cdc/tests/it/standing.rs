@@ -333,7 +333,7 @@ async fn numbered() -> (Database, Attachment) {
         )
         .await;
     let mut config = database.config(MissingSlot::Refuse);
-    config.table = "shop_events".to_owned();
+    "shop_events".clone_into(&mut config.table);
     let attachment = Attachment::new(config, Preset::Debezium, ORGANIZATION.parse().ok());
     (database, attachment)
 }

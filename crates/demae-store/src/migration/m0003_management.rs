@@ -25,6 +25,7 @@ fn owned_by_organization() -> ForeignKeyCreateStatement {
         .to_owned()
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of columns")]
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {

@@ -234,11 +234,12 @@ impl Server {
             self.store.close().await;
             self.telemetry.finish().await;
         };
-        match tokio::time::timeout_at(end, Box::pin(orderly)).await {
-            Ok(()) => tracing::info!("stopped"),
-            Err(_) => tracing::warn!(
+        if tokio::time::timeout_at(end, Box::pin(orderly)).await.is_ok() {
+            tracing::info!("stopped");
+        } else {
+            tracing::warn!(
                 "stopped at the deadline with work unfinished; what was accepted is delivered after the next start"
-            ),
+            );
         }
         Ok(())
     }

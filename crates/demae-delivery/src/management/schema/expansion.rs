@@ -143,7 +143,10 @@ impl<'s> Walk<'s> {
         self.pointer.push_str(inner.keyword);
         match inner.key {
             Key::Only => {}
-            Key::Item(index) => self.pointer.push_str(&format!("/{index}")),
+            Key::Item(index) => {
+                self.pointer.push('/');
+                self.pointer.push_str(&index.to_string());
+            }
             Key::Name(name) => {
                 self.pointer.push('/');
                 self.pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));

@@ -46,6 +46,7 @@ async fn rejected(store: &TestStore) -> Vec<(rejected::Rejected, Value)> {
     all
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of rows")]
 async fn rows_that_cannot_be_events_are_rejected_and_those_behind_them_are_read(store: &TestStore) {
     let long = format!("'{}'", "N".repeat(300));
     let larger = PAYLOAD_LIMIT + 1;
@@ -318,8 +319,8 @@ async fn a_refused_value_does_not_stop_the_others_from_being_recorded(store: &Te
     };
     store.execute(refuse).await.unwrap();
     let mut attempts = attempts(store, 5).await;
-    attempts[3].response_body = "poison".to_owned();
-    attempts[4].response_body = "fine".to_owned();
+    "poison".clone_into(&mut attempts[3].response_body);
+    "fine".clone_into(&mut attempts[4].response_body);
     let moved = store.engine().record(&attempts).await.unwrap();
     assert_eq!(moved, [true; 5]);
     for delivery in store.deliveries().await {

@@ -354,12 +354,10 @@ async fn only_what_changed_is_loaded_again(store: &TestStore) {
     assert_eq!(changes(known).await, (vec![], vec![], vec![(ids[0], Some(NOW))]));
 
     let known = version(store).await;
-    let mut changed = find(store, two.theirs, ids[2]).await.unwrap();
-    changed.url = "https://example.com/other".to_owned();
+    let mut moved = find(store, two.theirs, ids[2]).await.unwrap();
+    "https://example.com/other".clone_into(&mut moved.url);
     let mut transaction = store.begin().await;
-    endpoints::update(&mut transaction, vault, &changed)
-        .await
-        .unwrap();
+    endpoints::update(&mut transaction, vault, &moved).await.unwrap();
     endpoints::delete(&mut transaction, two.mine, ids[1], NOW)
         .await
         .unwrap();

@@ -70,7 +70,7 @@ impl Fixture {
     }
 
     /// What the id of an event becomes that a sidecar brings.
-    fn brought(&self, event: &Event) -> EventId {
+    fn brought(event: &Event) -> EventId {
         EventId::of_source(event.organization_id, "dapr", &event.id.to_string())
     }
 
@@ -143,7 +143,7 @@ async fn an_event_is_a_success_once_it_is_routed() {
     assert_eq!(seen.len(), 1);
     assert_eq!(
         (seen[0].id, seen[0].data.get()),
-        (fixture.brought(&event), event.data.get())
+        (Fixture::brought(&event), event.data.get())
     );
     assert!(fixture.rejected().await.is_empty());
 }
@@ -158,7 +158,7 @@ async fn what_is_not_routed_has_to_come_again() {
     // The same event again is the same event.
     let (seen, answer) = fixture.bring(envelope::encode(&event), true).await;
     assert_eq!(answer, json!({ "status": "SUCCESS" }));
-    assert_eq!(seen[0].id, fixture.brought(&event));
+    assert_eq!(seen[0].id, Fixture::brought(&event));
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn an_event_wrapped_once_more_is_the_same_event() {
             "topic": TOPIC, "pubsubname": PUBSUB, "data": data});
         let (seen, answer) = fixture.bring(outer.to_string(), true).await;
         assert_eq!(answer, json!({ "status": "SUCCESS" }), "{outer}");
-        assert_eq!(seen[0].id, fixture.brought(&event));
+        assert_eq!(seen[0].id, Fixture::brought(&event));
     }
 }
 
