@@ -143,7 +143,7 @@ impl<W: Wanted> FromRequestParts<ApiState> for Allowed<W> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
-        let caller = identify(&parts.headers, state).await?;
+        let caller = identify(parts, state).await?;
         if !caller.actor.may(W::SCOPE) {
             let detail = format!("The scope {} is needed.", W::SCOPE);
             return Err(Problem::new(ProblemKind::Forbidden, "Auth.MissingScope", detail));
@@ -155,7 +155,8 @@ impl<W: Wanted> FromRequestParts<ApiState> for Allowed<W> {
     }
 }
 
-async fn identify(headers: &HeaderMap, state: &ApiState) -> Result<Caller, Problem> {
+async fn identify(parts: &Parts, state: &ApiState) -> Result<Caller, Problem> {
+    let headers = &parts.headers;
     let text = bearer(headers).ok_or_else(no_identity)?;
     let credential = state.tokens().credential(token::digest(text)).await;
     let credential = credential
@@ -164,6 +165,11 @@ async fn identify(headers: &HeaderMap, state: &ApiState) -> Result<Caller, Probl
     let now = state.now();
     // Unknown, expired or revoked: which of them is nobody's business who does not hold a valid one.
     let actor = credential.at(now).map_err(|_| no_identity())?;
+    // Only now: a stranger takes no turn from anybody.
+    state
+        .answers()
+        .begin(&parts.extensions, actor.organization_id)
+        .await?;
     Ok(Caller {
         actor: Arc::new(actor),
         token: credential.token_id,

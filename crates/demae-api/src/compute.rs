@@ -11,17 +11,14 @@
 //! deadline is for machines that are slower than expected. The computation keeps its permits until it ends, whether or not
 //! its client waits for it.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::available_parallelism,
-    time::Duration,
-};
+use std::{thread::available_parallelism, time::Duration};
 
 use demae_event::{Faults, OrganizationId};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::problem::{Problem, ProblemKind};
+use crate::{
+    problem::{Problem, ProblemKind},
+    shares::{NoShare, Shares},
+};
 
 /// Time that a computation may take, before its caller is told that it takes too long.
 pub const DEADLINE: Duration = Duration::from_secs(5);
@@ -65,23 +62,15 @@ fn too_long(place: &str, error: ComputeError) -> Problem {
     Problem::invalid(faults.into_vec())
 }
 
+impl From<NoShare> for ComputeError {
+    fn from(_: NoShare) -> Self {
+        Self::Busy
+    }
+}
+
 /// The threads for computations. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct ComputePool(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    threads: Arc<Semaphore>,
-    share: usize,
-    /// Organizations with computations.
-    organizations: Mutex<HashMap<OrganizationId, Organization>>,
-}
-
-#[derive(Debug)]
-struct Organization {
-    turns: Arc<Semaphore>,
-    computations: usize,
-}
+pub(crate) struct ComputePool(Shares);
 
 impl ComputePool {
     /// As many threads as processors, but two at least; half of them for one organization.
@@ -90,11 +79,8 @@ impl ComputePool {
     }
 
     fn with_threads(threads: usize) -> Self {
-        Self(Arc::new(Shared {
-            threads: Arc::new(Semaphore::new(threads)),
-            share: (threads / 2).max(1),
-            organizations: Mutex::default(),
-        }))
+        // The organization's turn comes first, so at most its share of computations waits for a thread.
+        Self(Shares::new(threads, (threads / 2).max(1), MAX_WAITING))
     }
 
     /// Runs `work`, which must be bounded by itself, on behalf of an organization.
@@ -103,12 +89,11 @@ impl ComputePool {
         organization: OrganizationId,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ComputeError> {
-        let place = self.enter(organization)?;
-        let permits = tokio::time::timeout(PATIENCE, self.permits(&place))
+        let share = tokio::time::timeout(PATIENCE, self.0.take(organization))
             .await
             .map_err(|_| ComputeError::Busy)??;
         let computation = tokio::task::spawn_blocking(move || {
-            let _kept = (permits, place);
+            let _kept = share;
             work()
         });
         match tokio::time::timeout(DEADLINE, computation).await {
@@ -132,64 +117,6 @@ impl ComputePool {
             Ok(result) => result.map_err(Into::into),
             Err(error @ ComputeError::TooLong) => Err(too_long(place, error)),
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The organization's turn first: so at most its share of computations waits for a thread.
-    async fn permits(
-        &self,
-        place: &Place,
-    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), ComputeError> {
-        let closed = |_| ComputeError::Busy;
-        let turn = Arc::clone(&place.turns).acquire_owned().await.map_err(closed)?;
-        let thread = Arc::clone(&self.0.threads)
-            .acquire_owned()
-            .await
-            .map_err(closed)?;
-        Ok((turn, thread))
-    }
-
-    fn enter(&self, organization: OrganizationId) -> Result<Place, ComputeError> {
-        let mut organizations = self.organizations();
-        let entry = organizations.entry(organization).or_insert_with(|| Organization {
-            turns: Arc::new(Semaphore::new(self.0.share)),
-            computations: 0,
-        });
-        if entry.computations >= MAX_WAITING {
-            return Err(ComputeError::Busy);
-        }
-        entry.computations += 1;
-        Ok(Place {
-            pool: self.clone(),
-            organization,
-            turns: Arc::clone(&entry.turns),
-        })
-    }
-
-    fn organizations(&self) -> MutexGuard<'_, HashMap<OrganizationId, Organization>> {
-        self.0
-            .organizations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A computation that waits or runs.
-#[derive(Debug)]
-struct Place {
-    pool: ComputePool,
-    organization: OrganizationId,
-    turns: Arc<Semaphore>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut organizations = self.pool.organizations();
-        if let Some(entry) = organizations.get_mut(&self.organization) {
-            entry.computations -= 1;
-            if entry.computations == 0 {
-                organizations.remove(&self.organization);
-            }
         }
     }
 }
@@ -246,7 +173,6 @@ mod tests {
         for (index, next) in waiting.into_iter().enumerate() {
             assert_eq!(next.await, Ok(index + 1));
         }
-        assert!(pool.organizations().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
 //! The rendered documentation: Swagger UI from files that are part of the binary, so that it needs no network.
 //!
 //! The page is ours and has no inline script, which lets its policy forbid them; the scripts and styles come from the
-//! vendored distribution.
+//! vendored distribution. Each file is kept once: answers share it, so that clients that do not read theirs cost no memory.
+
+use std::{collections::HashMap, sync::LazyLock};
 
 use axum::{
     Router,
@@ -9,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{ApiState, edge, problem::Problem};
@@ -49,6 +52,21 @@ const START: &str = r#"SwaggerUIBundle({
 });
 "#;
 
+/// Files of the vendored distribution that the page uses.
+const VENDORED: [&str; 3] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"];
+
+/// Their types and contents.
+static FILES: LazyLock<HashMap<&'static str, (String, Bytes)>> = LazyLock::new(|| {
+    let config = std::sync::Arc::new(utoipa_swagger_ui::Config::from("/api/openapi.json"));
+    VENDORED
+        .into_iter()
+        .filter_map(|name| {
+            let file = utoipa_swagger_ui::serve(name, config.clone()).ok()??;
+            Some((name, (file.content_type, Bytes::from(file.bytes.into_owned()))))
+        })
+        .collect()
+});
+
 /// The page and its files.
 pub(crate) fn routes() -> Router<ApiState> {
     Router::new()
@@ -63,7 +81,7 @@ async fn page() -> Response {
 async fn file(Path(name): Path<String>) -> Result<Response, Problem> {
     match name.as_str() {
         "start.js" => Ok(with_headers("text/javascript; charset=utf-8", START)),
-        "swagger-ui.css" | "swagger-ui-bundle.js" | "favicon-32x32.png" => vendored(&name),
+        name if VENDORED.contains(&name) => vendored(name),
         _ => Err(edge::not_found().await),
     }
 }
@@ -73,10 +91,9 @@ fn vendored(name: &str) -> Result<Response, Problem> {
     #[error("the file {0} is not part of this build")]
     struct Missing(String);
 
-    let config = std::sync::Arc::new(utoipa_swagger_ui::Config::from("/api/openapi.json"));
-    match utoipa_swagger_ui::serve(name, config) {
-        Ok(Some(file)) => Ok(with_headers(&file.content_type, file.bytes.into_owned())),
-        _ => Err(Problem::internal(&Missing(name.to_owned()))),
+    match FILES.get(name) {
+        Some((content_type, bytes)) => Ok(with_headers(content_type, bytes.clone())),
+        None => Err(Problem::internal(&Missing(name.to_owned()))),
     }
 }
 

@@ -28,6 +28,7 @@ mod page;
 pub mod problem;
 mod query;
 mod revision;
+mod shares;
 mod state;
 mod tokens;
 mod trace;

@@ -329,10 +329,14 @@ pub struct ProblemDocument<'a> {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        if error.is_transient() {
-            Self::unavailable(&error)
-        } else {
-            Self::internal(&error)
+        match error {
+            error if error.is_transient() => Self::unavailable(&error),
+            StoreError::Value(_) => Self::new(
+                ProblemKind::Invalid,
+                "Value.Refused",
+                "The database refuses a value of this request.",
+            ),
+            error => Self::internal(&error),
         }
     }
 }

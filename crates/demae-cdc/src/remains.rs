@@ -20,8 +20,10 @@ use crate::{
     pgoutput::{self, Column},
 };
 
-/// Rows fetched at once.
+/// Rows fetched at once, at most.
 const FETCH: usize = 128;
+/// Bytes fetched at once, if the rows are as large as the largest of the fetch before. One row is fetched whatever its size.
+const FETCH_BYTES: usize = 4 * 1024 * 1024;
 /// Columns that order the rows, best first: the first that the table has.
 const ORDER: [&str; 3] = ["position", "created_at", "occurred_at"];
 
@@ -29,7 +31,9 @@ const ORDER: [&str; 3] = ["position", "created_at", "occurred_at"];
 #[derive(Debug)]
 pub(crate) struct Remains {
     pub(crate) layout: Arc<Layout>,
-    rows: mpsc::Receiver<Result<Bytes, Fault>>,
+    fetches: mpsc::Receiver<Result<Vec<Bytes>, Fault>>,
+    /// What is left of the last fetch.
+    fetched: std::vec::IntoIter<Bytes>,
     task: JoinHandle<()>,
 }
 
@@ -52,7 +56,7 @@ impl Remains {
             list.join(", "),
             quoted_table(&config)
         );
-        let (sender, rows) = mpsc::channel(FETCH);
+        let (sender, fetches) = mpsc::channel(1);
         let task = tokio::spawn(async move {
             if let Err(fault) = send_rows(&config, &cursor, &sender).await {
                 let _ = sender.send(Err(fault)).await;
@@ -60,14 +64,23 @@ impl Remains {
         });
         Ok(Self {
             layout: Arc::new(layout),
-            rows,
+            fetches,
+            fetched: Vec::new().into_iter(),
             task,
         })
     }
 
     /// The next row, in the form of the log; `None` after the last. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
-        self.rows.recv().await
+        loop {
+            if let Some(row) = self.fetched.next() {
+                return Some(Ok(row));
+            }
+            match self.fetches.recv().await? {
+                Ok(rows) => self.fetched = rows.into_iter(),
+                Err(fault) => return Some(Err(fault)),
+            }
+        }
     }
 }
 
@@ -80,7 +93,7 @@ impl Drop for Remains {
 async fn send_rows(
     config: &SourceConfig,
     cursor: &str,
-    rows: &mpsc::Sender<Result<Bytes, Fault>>,
+    batches: &mpsc::Sender<Result<Vec<Bytes>, Fault>>,
 ) -> Result<(), Fault> {
     let mut sql = catalog::connect(config).await?;
     // As the log writes its values.
@@ -91,18 +104,43 @@ async fn send_rows(
     )
     .await?;
     catalog::run(&mut sql, config, cursor).await?;
-    let fetch = format!("FETCH {FETCH} FROM remains");
+    let mut count = 1;
     loop {
-        let question = sqlx::raw_sql(AssertSqlSafe(fetch.clone())).fetch_all(&mut sql);
+        let fetch = format!("FETCH {count} FROM remains");
+        let question = sqlx::raw_sql(AssertSqlSafe(fetch)).fetch_all(&mut sql);
         let fetched = catalog::ask(config, question).await?;
-        if fetched.is_empty() {
+        let rows: Vec<Bytes> = fetched
+            .into_iter()
+            .map(|row| pgoutput::tuple((0..row.len()).map(|column| row.get(column))))
+            .collect();
+        let Some(largest) = rows.iter().map(Bytes::len).max() else {
+            return Ok(());
+        };
+        count = next_fetch(count, largest);
+        if batches.send(Ok(rows)).await.is_err() {
             return Ok(());
         }
-        for row in fetched {
-            let values: Vec<Option<&str>> = (0..row.len()).map(|column| row.get(column)).collect();
-            if rows.send(Ok(pgoutput::tuple(values.into_iter()))).await.is_err() {
-                return Ok(());
-            }
+    }
+}
+
+/// How many rows to fetch after a fetch of `count` rows, the largest of which has `largest` bytes.
+fn next_fetch(count: usize, largest: usize) -> usize {
+    (FETCH_BYTES / largest.max(1)).clamp(1, (count * 2).min(FETCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fetches_grow_with_small_rows_and_shrink_with_large_ones() {
+        let mut count = 1;
+        for expected in [2, 4, 8, 16, 32, 64, 128, 128] {
+            count = next_fetch(count, 1_000);
+            assert_eq!(count, expected);
         }
+        assert_eq!(next_fetch(count, 1_000_000), 4);
+        assert_eq!(next_fetch(count, 16 * 1024 * 1024), 1);
+        assert_eq!(next_fetch(count, 0), FETCH);
     }
 }

@@ -26,7 +26,7 @@ use demae_delivery::{
     engine::MIN_LEASE,
     policy::{MAX_STEPS, MAX_WAIT},
 };
-use demae_store::vault::MAX_PREVIOUS_KEYS;
+use demae_store::{engine::PAYLOAD_LIMIT, vault::MAX_PREVIOUS_KEYS};
 use ipnet::IpNet;
 use url::Url;
 
@@ -219,7 +219,7 @@ fn read(reader: &mut Reader, mode: Mode, sources: &Sources) -> Settings {
         connections: reader.one("connections", number(1, 1_000_000)),
         connections_per_address: reader.one("connections_per_address", number(1, 1_000_000)),
         trusted_proxies: reader.list("trusted_proxies", network),
-        request_body_limit: reader.one("request_body_limit", number(1_024, 64 * 1024 * 1024)),
+        request_body_limit: reader.one("request_body_limit", number(1_024, PAYLOAD_LIMIT)),
         shutdown_deadline: reader.one("shutdown_deadline", duration),
         bootstrap_token: reader.optional("bootstrap_token", bootstrap_token),
         secret_key: reader.optional("secret_key", secret_key),
