@@ -3,7 +3,14 @@
 //! Each is a UUID: that is what the database holds and what domain payloads carry. Those of the engine (endpoints,
 //! messages, attempts) are shown with a prefix and as a KSUID, the form that Svix clients expect; both forms are read.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
@@ -16,14 +23,28 @@ use crate::{Timestamp, ksuid};
 pub struct ParseIdError;
 
 /// A new time-ordered UUID (RFC 9562, version 7) for something that began at `now`.
+///
+/// Ids of one process sort by their `now`, to the microsecond, and those of one `now` in the order in which they were
+/// made, whichever threads made them: a task that goes on in another thread between two ids changes nothing. The time
+/// inside is `now` itself and never that of a later id, so whoever looks for a time finds it (RFC 9562, section 6.2,
+/// methods 3 and 1, over a random rest).
 pub fn new_uuid(now: Timestamp) -> Uuid {
-    let seconds = now.as_secs().max(0) as u64;
-    let nanos = (now.as_micros().rem_euclid(1_000_000) * 1_000) as u32;
-    thread_local! {
-        // Counts up within a millisecond, so that ids made by one thread sort in the order they were made.
-        static CONTEXT: uuid::ContextV7 = uuid::ContextV7::new().with_additional_precision();
-    }
-    CONTEXT.with(|context| Uuid::new_v7(uuid::Timestamp::from_unix(context, seconds, nanos)))
+    let micros = now.as_micros().max(0) as u64;
+    // RFC 9562, section 5.7: 48 bits of milliseconds, 12 of their fraction, and 62 that we divide into 32 that count and
+    // 30 that cannot be guessed.
+    let fraction = (micros % 1_000) * 4_096 / 1_000;
+    let rest = (u64::from(next_count()) << 30) | u64::from(rand::random::<u32>() >> 2);
+    let mut below_milliseconds = [0; 10];
+    below_milliseconds[..2].copy_from_slice(&(fraction as u16).to_be_bytes());
+    below_milliseconds[2..].copy_from_slice(&rest.to_be_bytes());
+    uuid::Builder::from_unix_timestamp_millis(micros / 1_000, &below_milliseconds).into_uuid()
+}
+
+/// Counts the ids of this process. It begins at random, so that processes of one microsecond do not count alike; when it
+/// starts over, after 2³¹ ids or more, that shows in the order of ids of one microsecond only.
+fn next_count() -> u32 {
+    static COUNT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random::<u32>() >> 1));
+    COUNT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The Unix seconds inside a version 7 UUID; zero for other versions, which carry no time.
@@ -185,6 +206,35 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(id.0.to_string().parse(), Ok(id));
         assert_eq!("atmpt_123".parse::<EndpointId>(), Err(ParseIdError));
+    }
+
+    #[test]
+    fn ids_of_one_moment_sort_in_the_order_they_were_made_whichever_thread_makes_them() {
+        let now = Timestamp::from_micros(1_790_000_000_123_456);
+        let mut made = Vec::new();
+        for _ in 0..200 {
+            let other = std::thread::spawn(move || [new_uuid(now), new_uuid(now)]);
+            made.extend(other.join().unwrap());
+            made.push(new_uuid(now));
+        }
+        assert!(made.is_sorted(), "{made:?}");
+        assert!(new_uuid(Timestamp::from_micros(now.as_micros() - 1)) < made[0]);
+        assert!(new_uuid(Timestamp::from_micros(now.as_micros() + 1)) > made[made.len() - 1]);
+    }
+
+    #[test]
+    fn an_id_holds_its_own_time_also_when_a_later_one_was_made_before() {
+        let now = Timestamp::from_micros(1_790_000_000_123_456);
+        new_uuid(now + std::time::Duration::from_secs(3_600));
+        let id = new_uuid(now);
+        assert_eq!(
+            (id.get_version_num(), id.get_variant()),
+            (7, uuid::Variant::RFC4122)
+        );
+        assert_eq!(
+            id.get_timestamp().unwrap().to_unix(),
+            (1_790_000_000, 123_000_000)
+        );
     }
 
     #[test]
