@@ -200,8 +200,9 @@ impl DeliveryClient {
     /// Writes what comes into `progress`; returns whether the body went on beyond what is kept.
     async fn run(&self, outgoing: OutgoingRequest<'_>, progress: &mut Progress) -> Result<bool, Failure> {
         let limit = outgoing.response_limit;
+        let authority_hash = outgoing.url.authority_hash();
         let response = self
-            .answer(into_http(outgoing))
+            .answer(into_http(outgoing), authority_hash)
             .await
             .map_err(Failure::no_answer)?;
         let (mut head, body) = response.into_parts();
@@ -221,9 +222,13 @@ impl DeliveryClient {
         })
     }
 
-    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, legacy::Error> {
+    async fn answer(
+        &self,
+        request: Request<Full<Bytes>>,
+        authority_hash: u64,
+    ) -> Result<Response<Incoming>, legacy::Error> {
         let copy = request.clone();
-        let way = match self.pools.request(request).await {
+        let way = match self.pools.request(request, authority_hash).await {
             Ok(response) if resend::answers_silence(&response) => resend::Resend::NewConnection,
             Ok(response) => return Ok(response),
             Err(error) => match resend::after_error(&error) {

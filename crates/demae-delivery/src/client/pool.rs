@@ -9,12 +9,11 @@
 //! A request that is sent again ([`Resend`]) takes a new connection, which is not kept: the pool may hold others that
 //! died at the same time.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::Request;
 use http_body_util::Full;
 use hyper_util::client::legacy::{Builder, Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -30,8 +29,9 @@ const SHARDS: usize = 16;
 /// The largest response head accepted, in bytes; a larger one is `ErrorKind::Protocol`. Also the connection's buffer.
 const RESPONSE_HEAD_LIMIT: u32 = 64 * 1024;
 
-/// Header lines accepted in an HTTP/1 response; more are `ErrorKind::Protocol`.
-const RESPONSE_HEADER_LINES: usize = 1_024;
+/// Header lines accepted in an HTTP/1 response; more are `ErrorKind::Protocol`. The HTTP client prepares a place for each
+/// of them whenever it reads an answer, so a generous number costs every delivery.
+const RESPONSE_HEADER_LINES: usize = 256;
 
 /// How far ahead a server may send on one HTTP/2 stream and on one connection, in bytes.
 const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
@@ -48,7 +48,6 @@ pub(super) struct Pools {
     builder: Builder,
     connector: Connector,
     age: Duration,
-    hasher: RandomState,
     shards: Vec<RwLock<Shard>>,
     fresh: HttpClient,
     http1: HttpClient,
@@ -76,15 +75,15 @@ impl Pools {
             fresh: unpooled.build(connector.clone()),
             http1: unpooled.build(http1),
             age: settings.connection_age,
-            hasher: RandomState::new(),
             builder,
             connector,
         }
     }
 
-    /// Sends a request over a kept connection, or over a new one if there is none.
-    pub(super) fn request(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
-        let shard = self.shard(request.uri());
+    /// Sends a request to a host of this [`EndpointUrl::authority_hash`](super::EndpointUrl), over a kept connection or, if
+    /// there is none, over a new one.
+    pub(super) fn request(&self, request: Request<Full<Bytes>>, authority_hash: u64) -> ResponseFuture {
+        let shard = &self.shards[authority_hash as usize % SHARDS];
         let kept = shard.read().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if now < kept.ends_at {
@@ -107,11 +106,6 @@ impl Pools {
             Resend::NewConnection => self.fresh.request(request),
             Resend::Http1 => self.http1.request(request),
         }
-    }
-
-    fn shard(&self, uri: &Uri) -> &RwLock<Shard> {
-        let hash = self.hasher.hash_one(uri.authority());
-        &self.shards[hash as usize % SHARDS]
     }
 }
 

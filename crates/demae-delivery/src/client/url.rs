@@ -9,6 +9,7 @@
 //! literal addresses and names alike, because what a name leads to is known only then.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::net::IpAddr;
 
 use base64::Engine as _;
@@ -26,6 +27,7 @@ const HOST_LENGTH_LIMIT: usize = 253;
 #[derive(Clone, PartialEq, Eq)]
 pub struct EndpointUrl {
     uri: Uri,
+    authority_hash: u64,
     literal: Option<IpAddr>,
     authorization: Option<HeaderValue>,
 }
@@ -88,6 +90,7 @@ impl EndpointUrl {
         }
         let uri = Uri::try_from(String::from(url)).map_err(|_| UrlFault::NotRequestable)?;
         Ok(Self {
+            authority_hash: BuildHasherDefault::<DefaultHasher>::default().hash_one(uri.authority()),
             uri,
             literal,
             authorization,
@@ -97,6 +100,11 @@ impl EndpointUrl {
     /// The request target: normalised, without user name, password and fragment. Safe to show.
     pub fn uri(&self) -> &Uri {
         &self.uri
+    }
+
+    /// A number that URLs of one host and port share; computed once and not for each delivery.
+    pub(super) fn authority_hash(&self) -> u64 {
+        self.authority_hash
     }
 
     /// The address, if the host is written as one. Lets registration refuse early what connecting would refuse.

@@ -104,10 +104,10 @@ rows! {
     fn a_folded_header_is_joined: [answering(&[
         "HTTP/1.1 200 OK\r\nx-folded: one\r\n two\r\n\tthree\r\ncontent-length: 2\r\n\r\nok", OK,
     ])] => [answer(200, "ok"), answer(200, "ok")], (1, 2);
-    fn a_thousand_header_lines_are_accepted: [answering(&[
-        &many_headers(101), &many_headers(1_000), OK,
+    fn some_hundred_header_lines_are_accepted: [answering(&[
+        &many_headers(101), &many_headers(255), OK,
     ])] => [answer(200, "ok"), answer(200, "ok"), answer(200, "ok")], (1, 3);
-    fn more_header_lines_than_the_bound_are_a_protocol_failure: [answering(&[&many_headers(1_100)])]
+    fn more_header_lines_than_the_bound_are_a_protocol_failure: [answering(&[&many_headers(300)])]
         => [failure(ErrorKind::Protocol)], (1, 1);
     fn lines_may_end_without_a_carriage_return: [answering(&[
         "HTTP/1.1 200 OK\nx-a: b\ncontent-length: 2\n\nok", OK,
