@@ -301,6 +301,11 @@ impl Layout {
         }
     }
 
+    /// What stands in the column for the id, if it is a UUID; also of a row that cannot become an event.
+    pub fn row_id(&self, row: &[Value<'_>]) -> Option<Uuid> {
+        row.get(self.id).copied().and_then(Value::text)?.parse().ok()
+    }
+
     /// The row as a JSON object of texts, cut at [`MAX_REJECTED_BODY`], for people.
     pub fn describe(&self, row: &[Value<'_>]) -> String {
         let mut left = MAX_REJECTED_BODY;

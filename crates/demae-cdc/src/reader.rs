@@ -13,9 +13,14 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use demae_event::{Clock, Event};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::{
-    CdcError, Fault, MissingSlot, SourceConfig, ledger::Ledger, metric, monitor::Monitor, row::Change,
+    CdcError, Fault, MissingSlot, SourceConfig,
+    ledger::Ledger,
+    metric,
+    monitor::Monitor,
+    row::{Change, Unfit},
     session,
 };
 use session::Session;
@@ -62,6 +67,8 @@ pub struct Rejected {
     pub reason: String,
     /// What it looks like: at most 64 KiB.
     pub body: String,
+    /// What stands in the row's column for the id, if it is a UUID.
+    pub row_id: Option<Uuid>,
 }
 
 /// Reads one source. One at a time can be active for a slot; the others stand by within [`Reader::next`].
@@ -241,12 +248,13 @@ impl Reader {
                 lag.record(now.since(change.place.committed_at).as_secs_f64());
                 match change.event() {
                     Ok(event) => Item::Event { position, event },
-                    Err((reason, body)) => {
+                    Err(Unfit { reason, body, row_id }) => {
                         rejected += 1;
                         Item::Rejected(Rejected {
                             position,
                             reason,
                             body,
+                            row_id,
                         })
                     }
                 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use demae_event::{Event, OrganizationId};
+use uuid::Uuid;
 
 use crate::{
     ledger::Stretch,
@@ -39,6 +40,16 @@ pub(crate) enum Content {
     },
 }
 
+/// Why a change is no event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unfit {
+    pub(crate) reason: String,
+    /// What it looks like.
+    pub(crate) body: String,
+    /// What stands in the row's column for the id, if it is a UUID.
+    pub(crate) row_id: Option<Uuid>,
+}
+
 impl Change {
     /// Its size in memory, roughly: bytes.
     pub(crate) fn size(&self) -> usize {
@@ -49,13 +60,19 @@ impl Change {
     }
 
     /// The event, or why it is none and what it looks like.
-    pub(crate) fn event(&self) -> Result<Event, (String, String)> {
+    pub(crate) fn event(&self) -> Result<Event, Unfit> {
         match &self.content {
             Content::Row { layout, tuple } => match pgoutput::values(tuple) {
-                Ok(row) => layout
-                    .event(&row, self.place)
-                    .map_err(|reason| (reason, layout.describe(&row))),
-                Err(error) => Err((error.to_string(), String::new())),
+                Ok(row) => layout.event(&row, self.place).map_err(|reason| Unfit {
+                    reason,
+                    body: layout.describe(&row),
+                    row_id: layout.row_id(&row),
+                }),
+                Err(error) => Err(Unfit {
+                    reason: error.to_string(),
+                    body: String::new(),
+                    row_id: None,
+                }),
             },
             Content::Message {
                 content,
@@ -75,7 +92,11 @@ impl Change {
                         .to_owned(),
                 )
             }
-            .map_err(|reason| (reason, described(content))),
+            .map_err(|reason| Unfit {
+                reason,
+                body: described(content),
+                row_id: None,
+            }),
         }
     }
 }

@@ -16,7 +16,7 @@ use demae_cdc::{
 };
 use demae_delivery::engine::{EventSource, SourceError};
 use demae_event::{Clock, Event, EventId};
-use demae_store::Store;
+use demae_store::{Engine, Store};
 
 use super::{organizations::not_held, rejections::Rejections};
 use crate::config::Settings;
@@ -44,7 +44,7 @@ pub(crate) async fn own_outbox(
         Ok(()) | Err(_) => {}
     }
     Ok(Box::new(WalSource {
-        waits: false,
+        whose: Whose::Own(store.engine().clone()),
         ..WalSource::new(config, store, clock)
     }))
 }
@@ -91,13 +91,21 @@ pub(crate) fn attached(
         .collect()
 }
 
+/// Whose table a source reads, and so what becomes of a row that is rejected.
+enum Whose {
+    /// Another database's: its rows are left alone, and the source waits when nobody looks at what is rejected.
+    External,
+    /// Demae's own outbox, which must not stop for a row. What is rejected is taken out, or it would lie there until the
+    /// slot is made anew, and be rejected again.
+    Own(Arc<dyn Engine>),
+}
+
 struct WalSource {
     reader: Reader,
     rejections: Rejections,
     /// `source:NAME`, as it stands in `rejected_events`.
     label: String,
-    /// Whether it waits when nobody looks at what is rejected. Demae's own outbox must not stop for a row.
-    waits: bool,
+    whose: Whose,
     /// What was offered and not acknowledged. A table without a unique key may hold an id twice: then both rows are done
     /// when the event is.
     offered: HashMap<EventId, Vec<Position>>,
@@ -107,7 +115,7 @@ impl WalSource {
     fn new(config: SourceConfig, store: &Store, clock: &Arc<dyn Clock>) -> Self {
         Self {
             label: format!("source:{}", config.name),
-            waits: true,
+            whose: Whose::External,
             reader: Reader::start(config, clock.clone()),
             rejections: Rejections::new(store.clone(), clock.clone()),
             offered: HashMap::new(),
@@ -117,11 +125,17 @@ impl WalSource {
     /// Writes it down, and only then lets go of it.
     async fn reject(&mut self, row: &Rejected) -> Result<(), SourceError> {
         let body = row.body.as_bytes();
-        if self.waits {
-            let held = self.rejections.hold(&self.label, &row.reason, body).await;
-            held.map_err(not_held)?;
-        } else {
-            self.rejections.add(&self.label, &row.reason, body).await?;
+        match &self.whose {
+            Whose::External => {
+                let held = self.rejections.hold(&self.label, &row.reason, body).await;
+                held.map_err(not_held)?;
+            }
+            Whose::Own(outbox) => {
+                self.rejections.add(&self.label, &row.reason, body).await?;
+                if let Some(id) = row.row_id {
+                    outbox.take_out(&[EventId(id)]).await?;
+                }
+            }
         }
         self.reader.acknowledge([row.position]);
         Ok(())
