@@ -27,7 +27,7 @@ use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
 use crate::{
-    ApiState,
+    directory::Directory,
     problem::Problem,
     shares::{NoShare, Share, Shares},
 };
@@ -64,16 +64,19 @@ impl Default for Answers {
 }
 
 /// The layer. See the module's documentation.
-pub(crate) async fn handle(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
-    // Evaluating flags changes nothing, though it is asked by POST.
-    if request.method() != Method::GET && !request.uri().path().starts_with("/api/ofrep/") {
+pub(crate) async fn handle(
+    State((answers, surfaces)): State<(Answers, Arc<Directory>)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if request.method() != Method::GET && !surfaces.only_reads(request.uri().path()) {
         return next.run(request).await;
     }
     let reading = Reading::default();
     request.extensions_mut().insert(reading.clone());
     let response = next.run(request).await;
     match reading.0.get() {
-        Some((organization, _turn)) => state.answers().make_room(*organization, response),
+        Some((organization, _turn)) => answers.make_room(*organization, response),
         None => response,
     }
 }

@@ -29,7 +29,7 @@ pub const MAX_WAITING: usize = 64;
 
 /// Why there is no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ComputeError {
+pub enum ComputeError {
     /// Not now: others are computing.
     #[error("too many computations are under way")]
     Busy,
@@ -70,7 +70,7 @@ impl From<NoShare> for ComputeError {
 
 /// The threads for computations. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct ComputePool(Shares);
+pub struct ComputePool(Shares);
 
 impl ComputePool {
     /// As many threads as processors, but two at least; half of them for one organization.
@@ -84,7 +84,7 @@ impl ComputePool {
     }
 
     /// Runs `work`, which must be bounded by itself, on behalf of an organization.
-    pub(crate) async fn run<T: Send + 'static>(
+    pub async fn run<T: Send + 'static>(
         &self,
         organization: OrganizationId,
         work: impl FnOnce() -> T + Send + 'static,
@@ -103,7 +103,7 @@ impl ComputePool {
     }
 
     /// Checks a part of the body; if that takes too long, `place` is at fault.
-    pub(crate) async fn check<T, E>(
+    pub async fn check<T, E>(
         &self,
         organization: OrganizationId,
         place: &str,

@@ -1,14 +1,15 @@
 //! What happens to every request and every answer, once.
 //!
-//! Gives the request an id (`X-Request-Id` on the answer, `request_id` in the log), writes the problem document of an
-//! answer that carries a [`Problem`], turns a panic into a 500, counts, and sees to it that the connection outlives a
-//! refusal ([`unread`](crate::unread)). One layer instead of six: it is on the way of every event.
+//! Gives the request an id (`X-Request-Id` on the answer, `request_id` in the log), writes the body of an answer that
+//! carries a [`Problem`] in the form of the surface that the path belongs to, turns a panic into a 500, counts, and sees to
+//! it that the connection outlives a refusal ([`unread`](crate::unread)). One layer instead of six: it is on the way of every
+//! event.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{MatchedPath, Request},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -19,7 +20,8 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    problem::{CONTENT_TYPE, Problem, ProblemKind},
+    directory::Directory,
+    problem::{Problem, ProblemKind, Rendered},
     unread::Rest,
 };
 
@@ -31,7 +33,7 @@ pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// The layer. See the module's documentation.
-pub(crate) async fn handle(request: Request, next: Next) -> Response {
+pub(crate) async fn handle(State(surfaces): State<Arc<Directory>>, request: Request, next: Next) -> Response {
     let started = tokio::time::Instant::now();
     let request_id = Uuid::new_v4();
     let method = request.method().clone();
@@ -48,7 +50,7 @@ pub(crate) async fn handle(request: Request, next: Next) -> Response {
         Err(elapsed) => Problem::unavailable(&elapsed).into_response(),
     });
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        write_problem(&mut response, &problem, &path, &method);
+        write_problem(&mut response, surfaces.render(&problem, &path), &method);
     }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
@@ -64,16 +66,15 @@ pub(crate) async fn handle(request: Request, next: Next) -> Response {
 }
 
 /// Answers are about one tenant, or hold a secret: no cache between may keep them. Handlers may say otherwise.
-fn write_problem(response: &mut Response, problem: &Problem, path: &str, method: &Method) {
-    let document = serde_json::to_vec(&problem.document(Some(path))).unwrap_or_default();
+fn write_problem(response: &mut Response, Rendered { content_type, body }: Rendered, method: &Method) {
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     *response.body_mut() = if method == Method::HEAD {
         Body::empty()
     } else {
-        Body::from(document)
+        Body::from(body)
     };
 }
 
@@ -138,12 +139,17 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::problem::CONTENT_TYPE;
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_nothing_answers_is_given_up_as_temporary() {
-        let router = Router::new()
-            .route("/", get(std::future::pending::<()>))
-            .layer(middleware::from_fn(handle));
+        let router =
+            Router::new()
+                .route("/", get(std::future::pending::<()>))
+                .layer(middleware::from_fn_with_state(
+                    Arc::<Directory>::default(),
+                    handle,
+                ));
         let request = Request::get("/").body(Body::empty()).unwrap();
         let answer = router.oneshot(request).await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);

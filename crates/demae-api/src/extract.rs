@@ -1,6 +1,6 @@
 //! What handlers take from a request: a body, a path, an idempotency key. Each failure is a [`Problem`].
 
-use std::time::Duration;
+use std::{marker::PhantomData, time::Duration};
 
 use axum::{
     RequestExt,
@@ -25,43 +25,47 @@ use crate::{
     state::BODY_ROOM,
 };
 
-/// A JSON body.
-pub(crate) struct JsonBody<T> {
+/// A JSON body, as the surface `S` reads it.
+pub struct JsonBody<S, T> {
     /// What it says.
-    pub(crate) value: T,
+    pub value: T,
     /// SHA-256 of its bytes.
-    pub(crate) digest: [u8; 32],
+    pub digest: [u8; 32],
+    surface: PhantomData<fn() -> S>,
 }
 
-impl<T: ReadBody> FromRequest<ApiState> for JsonBody<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
-        let bytes = RawBody::from_request(request, state).await?.0;
-        let value = fields::read(&json::parse(&bytes)?)?;
+impl<S, T: ReadBody<S>> JsonBody<S, T> {
+    fn read(bytes: &[u8]) -> Result<Self, Problem> {
         Ok(Self {
-            value,
-            digest: Sha256::digest(&bytes).into(),
+            value: fields::read(&json::parse(bytes)?)?,
+            digest: Sha256::digest(bytes).into(),
+            surface: PhantomData,
         })
     }
 }
 
-/// A JSON body that may be left out, which means the same as `{}`.
-pub(crate) struct OptionalBody<T>(pub(crate) JsonBody<T>);
-
-impl<T: ReadBody> FromRequest<ApiState> for OptionalBody<T> {
+impl<S, T: ReadBody<S>> FromRequest<ApiState> for JsonBody<S, T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
-        let mut bytes = RawBody::from_request(request, state).await?.0;
-        if bytes.is_empty() {
-            bytes = Bytes::from_static(b"{}");
-        }
-        let value = fields::read(&json::parse(&bytes)?)?;
-        Ok(Self(JsonBody {
-            value,
-            digest: Sha256::digest(&bytes).into(),
-        }))
+        Self::read(&RawBody::from_request(request, state).await?.0)
+    }
+}
+
+/// A JSON body that may be left out, which means the same as `{}`.
+pub struct OptionalBody<S, T> {
+    /// The body.
+    pub body: JsonBody<S, T>,
+}
+
+impl<S, T: ReadBody<S>> FromRequest<ApiState> for OptionalBody<S, T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        let bytes = RawBody::from_request(request, state).await?.0;
+        let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        let body = JsonBody::read(bytes)?;
+        Ok(Self { body })
     }
 }
 
@@ -70,7 +74,7 @@ impl<T: ReadBody> FromRequest<ApiState> for OptionalBody<T> {
 /// A body without `Content-Type` is taken for JSON too: nothing else can be meant. Another type is refused, with a hint,
 /// even if the bytes happen to be JSON: guessing would hide a mistake (`curl -d` alone sends a form) until the day the
 /// bytes are none.
-pub(crate) struct RawBody(pub(crate) Bytes);
+pub struct RawBody(pub Bytes);
 
 impl FromRequest<ApiState> for RawBody {
     type Rejection = Problem;
@@ -179,7 +183,7 @@ fn unsupported_media() -> Problem {
 }
 
 /// What is in the path. Something that cannot be an identifier names nothing: 404, as for one that is unknown.
-pub(crate) struct PathOf<T>(pub(crate) T);
+pub struct PathOf<T>(pub T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<ApiState> for PathOf<T> {
     type Rejection = Problem;
@@ -198,7 +202,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<ApiState> for PathOf<T> {
 
 /// A slug or a name in a path: any text that a database can hold.
 #[derive(Debug, Clone)]
-pub(crate) struct Segment(pub(crate) String);
+pub struct Segment(pub String);
 
 impl<'de> Deserialize<'de> for Segment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -214,7 +218,7 @@ impl<'de> Deserialize<'de> for Segment {
 
 /// `Idempotency-Key`: how a sender says that two requests are the same one.
 #[derive(Debug, Clone)]
-pub(crate) struct IdempotencyKey(pub(crate) Option<String>);
+pub struct IdempotencyKey(pub Option<String>);
 
 /// Longest key, in bytes.
 pub const MAX_IDEMPOTENCY_KEY: usize = 255;
@@ -241,11 +245,14 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::testing::TestApi;
+    use crate::{
+        Limits,
+        testing::{TestApi, TestStore},
+    };
 
     #[tokio::test]
     async fn a_large_body_is_read_once_there_is_room_for_it() {
-        let api = TestApi::start().await;
+        let api = TestApi::start(TestStore::Sqlite, Limits::default(), Vec::new()).await;
         let state = api.state();
         let large = Some(100_000);
         let all = state

@@ -18,7 +18,7 @@ const MAX_CURSOR_LENGTH: usize = 512;
 /// Which page of a list is wanted.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct PageParameters {
+pub struct PageParameters {
     /// Items in the page, at most.
     #[param(minimum = 1, maximum = 200, default = 50, required = false, nullable = false)]
     #[expect(dead_code, reason = "describes the parameter; PageOf reads it")]
@@ -33,7 +33,7 @@ pub(crate) struct PageParameters {
 ///
 /// A cursor is the position in the list, in a form that says nothing to its holder. Changing it leads to another place
 /// in the caller's own list, and nowhere else.
-pub(crate) fn read_page<C: Cursor>(query: &mut QueryFields<'_>) -> Option<Page<C>> {
+pub fn read_page<C: Cursor>(query: &mut QueryFields<'_>) -> Option<Page<C>> {
     let limit = query.integer("limit", 1..=MAX_LIMIT);
     let cursor = query.text("cursor", 1..=MAX_CURSOR_LENGTH)?;
     let after = match cursor {
@@ -51,7 +51,7 @@ pub(crate) fn read_page<C: Cursor>(query: &mut QueryFields<'_>) -> Option<Page<C
 
 /// A list without filters.
 #[derive(Debug)]
-pub(crate) struct PageQuery<C>(pub(crate) Page<C>);
+pub struct PageQuery<C>(pub Page<C>);
 
 impl<C: Cursor> ReadQuery for PageQuery<C> {
     fn read(query: &mut QueryFields<'_>) -> Option<Self> {
@@ -62,7 +62,7 @@ impl<C: Cursor> ReadQuery for PageQuery<C> {
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct PageBody<T> {
+pub struct PageBody<T> {
     /// The items, in the order of the list.
     items: Vec<T>,
     /// Whether there is another page.
@@ -75,7 +75,7 @@ pub(crate) struct PageBody<T> {
 
 impl<T> PageBody<T> {
     /// The page as it is answered.
-    pub(crate) fn from_listing<U, C: Cursor>(listing: Listing<U, C>, show: impl FnMut(U) -> T) -> Self {
+    pub fn from_listing<U, C: Cursor>(listing: Listing<U, C>, show: impl FnMut(U) -> T) -> Self {
         Self {
             has_more: listing.next.is_some(),
             next_cursor: listing.next.as_ref().map(encode),
@@ -85,7 +85,7 @@ impl<T> PageBody<T> {
 }
 
 /// A position in a list, as text.
-pub(crate) trait Cursor: Sized {
+pub trait Cursor: Sized {
     /// The position's text.
     fn to_text(&self) -> String;
     /// Reads it back; `None` if it is none.

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use demae_control_plane::DomainError;
 use demae_delivery::management::ManagementError;
 use demae_event::{Fault, Faults};
@@ -212,7 +213,7 @@ impl Problem {
     }
 
     /// The resource is no longer as the caller saw it.
-    pub(crate) fn outdated(code: impl Into<Cow<'static, str>>) -> Self {
+    pub fn outdated(code: impl Into<Cow<'static, str>>) -> Self {
         let detail = "The resource was changed since it was read; read it again.";
         Self::new(ProblemKind::PreconditionFailed, code, detail)
     }
@@ -259,7 +260,7 @@ impl Problem {
 
     /// Calls a place by the name that this surface has for it.
     #[must_use]
-    pub(crate) fn relocated(mut self, from: &str, to: &str) -> Self {
+    pub fn relocated(mut self, from: &str, to: &str) -> Self {
         for fault in self.faults.iter_mut().filter(|fault| fault.location == from) {
             to.clone_into(&mut fault.location);
         }
@@ -288,6 +289,27 @@ impl Problem {
             code: &self.code,
             error_id: self.error_id,
         }
+    }
+}
+
+/// A refusal as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The body's `Content-Type`.
+    pub content_type: HeaderValue,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Writes a refusal of the request of a path, in the form of a surface.
+pub type Render = fn(&Problem, path: &str) -> Rendered;
+
+/// Writes a problem as a problem document.
+pub fn render(problem: &Problem, path: &str) -> Rendered {
+    let document = serde_json::to_vec(&problem.document(Some(path)));
+    Rendered {
+        content_type: HeaderValue::from_static(CONTENT_TYPE),
+        body: document.unwrap_or_default().into(),
     }
 }
 

@@ -19,14 +19,14 @@ use crate::{
 const MAX_LIST: usize = 100;
 
 /// A query that knows how to be read.
-pub(crate) trait ReadQuery: Sized {
+pub trait ReadQuery: Sized {
     /// Reads every parameter; `None` if a fault was noted.
     fn read(query: &mut QueryFields<'_>) -> Option<Self>;
 }
 
 /// The query of a request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Query<T>(pub(crate) T);
+pub struct Query<T>(pub T);
 
 impl<S: Sync, T: ReadQuery> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
@@ -52,7 +52,7 @@ fn read<T: ReadQuery>(query: &str) -> Result<T, Problem> {
 }
 
 /// The parameters of a query.
-pub(crate) struct QueryFields<'q> {
+pub struct QueryFields<'q> {
     pairs: Vec<(Cow<'q, str>, Cow<'q, str>)>,
     asked: Vec<&'static str>,
     faults: Faults,
@@ -60,7 +60,7 @@ pub(crate) struct QueryFields<'q> {
 
 impl QueryFields<'_> {
     /// The text of a parameter of so many characters; outer `None` if it is wrong.
-    pub(crate) fn text(&mut self, name: &'static str, length: RangeInclusive<usize>) -> Read<Option<String>> {
+    pub fn text(&mut self, name: &'static str, length: RangeInclusive<usize>) -> Read<Option<String>> {
         self.asked.push(name);
         let mut given = self
             .pairs
@@ -79,7 +79,7 @@ impl QueryFields<'_> {
     }
 
     /// A parameter of a type that is read from text; `expected` says what it must be.
-    pub(crate) fn parsed<T: FromStr>(&mut self, name: &'static str, expected: &str) -> Read<Option<T>> {
+    pub fn parsed<T: FromStr>(&mut self, name: &'static str, expected: &str) -> Read<Option<T>> {
         /// Longer than any identifier, time or number.
         const LONGEST: usize = 64;
         let Some(text) = self.text(name, 0..=LONGEST)? else {
@@ -92,12 +92,12 @@ impl QueryFields<'_> {
     }
 
     /// An RFC 3339 time.
-    pub(crate) fn timestamp(&mut self, name: &'static str) -> Read<Option<Timestamp>> {
+    pub fn timestamp(&mut self, name: &'static str) -> Read<Option<Timestamp>> {
         self.parsed(name, "an RFC 3339 date-time")
     }
 
     /// A list of texts, given as `a,b` or by repeating the parameter; empty if it is not given.
-    pub(crate) fn list<T>(
+    pub fn list<T>(
         &mut self,
         name: &'static str,
         mut read: impl FnMut(&str) -> Result<T, String>,
@@ -122,7 +122,7 @@ impl QueryFields<'_> {
     }
 
     /// A whole number within `range`.
-    pub(crate) fn integer(&mut self, name: &'static str, range: RangeInclusive<u32>) -> Read<Option<u32>> {
+    pub fn integer(&mut self, name: &'static str, range: RangeInclusive<u32>) -> Read<Option<u32>> {
         let expected = format!("from {} to {}", range.start(), range.end());
         match self.parsed::<u32>(name, &expected)? {
             Some(value) if !range.contains(&value) => {
@@ -133,7 +133,7 @@ impl QueryFields<'_> {
     }
 
     /// Notes that a parameter is wrong.
-    pub(crate) fn refuse<T>(&mut self, name: &str, text: &str, message: impl Into<String>) -> Option<T> {
+    pub fn refuse<T>(&mut self, name: &str, text: &str, message: impl Into<String>) -> Option<T> {
         self.faults
             .push_value(format!("query.{name}"), message.into(), text);
         None

@@ -48,11 +48,7 @@ fn unquoted(tag: &str) -> String {
 
 /// Refuses a change of what is not as the caller saw it: `shown`, held by the change's transaction. What is not there is
 /// left to the change to tell.
-pub(crate) fn check<B: Serialize>(
-    expected: &Expected,
-    operation: &str,
-    shown: Option<B>,
-) -> Result<(), Problem> {
+pub fn check<B: Serialize>(expected: &Expected, operation: &str, shown: Option<B>) -> Result<(), Problem> {
     match shown {
         Some(shown) if !expected.accepts(&shown) => {
             Err(Problem::outdated(format!("{operation}.PreconditionFailed")))
@@ -65,7 +61,7 @@ pub(crate) fn check<B: Serialize>(
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes the header; `expected` reads it")]
-pub(crate) struct IfMatch {
+pub struct IfMatch {
     /// The resource's `ETag` as the caller saw it: if it has another one by now, nothing is changed, and the answer is 412.
     #[param(rename = "If-Match", max_length = 1024)]
     if_match: Option<String>,
@@ -74,7 +70,7 @@ pub(crate) struct IfMatch {
 /// Which states of a resource a caller holds already.
 #[derive(Debug, Clone, Default, IntoParams)]
 #[into_params(parameter_in = Header)]
-pub(crate) struct IfNoneMatch {
+pub struct IfNoneMatch {
     /// The `ETag` of the document that the caller holds: if it is still the same, the answer is 304 without a body.
     #[param(rename = "If-None-Match", value_type = Option<String>, max_length = 1024)]
     tags: Vec<String>,
@@ -99,14 +95,14 @@ impl IfNoneMatch {
 
 /// A single resource with its tag; 304 without a body for who holds it already.
 #[derive(Debug)]
-pub(crate) struct Tagged<B> {
+pub struct Tagged<B> {
     revision: String,
     body: Option<B>,
 }
 
 impl<B> Tagged<B> {
     /// `model`, shown as `body` makes it.
-    pub(crate) fn new<M: Serialize>(held: &IfNoneMatch, model: M, body: impl FnOnce(M) -> B) -> Self {
+    pub fn new<M: Serialize>(held: &IfNoneMatch, model: M, body: impl FnOnce(M) -> B) -> Self {
         let revision = revision::of(&model);
         let body = (!held.holds(&revision)).then(|| body(model));
         Self { revision, body }

@@ -91,31 +91,38 @@ impl ApiState {
         }))
     }
 
-    pub(crate) fn store(&self) -> &Store {
+    /// The database.
+    pub fn store(&self) -> &Store {
         &self.0.store
     }
 
-    pub(crate) fn management(&self) -> &Management {
+    /// What looks after endpoints, events and history.
+    pub fn management(&self) -> &Management {
         &self.0.management
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    /// The present moment.
+    pub fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
 
-    pub(crate) fn events(&self) -> &dyn EventSink {
+    /// Where events go that come with no other change.
+    pub fn events(&self) -> &dyn EventSink {
         &*self.0.events
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    /// The bounds.
+    pub fn limits(&self) -> &Limits {
         &self.0.limits
     }
 
-    pub(crate) fn tokens(&self) -> &TokenLookup {
+    /// What tokens stand for.
+    pub fn tokens(&self) -> &TokenLookup {
         &self.0.tokens
     }
 
-    pub(crate) fn flags(&self) -> &FlagCache {
+    /// The compiled rules of feature flags.
+    pub fn flags(&self) -> &FlagCache {
         &self.0.flags
     }
 
@@ -132,7 +139,8 @@ impl ApiState {
         &self.0.writes
     }
 
-    pub(crate) fn computations(&self) -> &ComputePool {
+    /// The threads for computations that users cause.
+    pub fn computations(&self) -> &ComputePool {
         &self.0.computations
     }
 }

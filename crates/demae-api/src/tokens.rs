@@ -31,7 +31,7 @@ use tokio::{
 };
 
 /// How long the answer to "what does this token stand for" is used again.
-pub(crate) const FRESH_FOR: Duration = Duration::from_millis(10);
+pub const FRESH_FOR: Duration = Duration::from_millis(10);
 
 /// Questions about unknown tokens use one in so many connections, and at least one connection.
 const UNKNOWN_SHARE: u32 = 5;
@@ -52,11 +52,11 @@ const QUESTION_LIMIT: Duration = Duration::from_secs(15);
 type Digest = [u8; 32];
 
 /// What the token stands for; none if it is unknown.
-pub(crate) type Found = Result<Option<Arc<Credential>>, LookupError>;
+pub type Found = Result<Option<Arc<Credential>>, LookupError>;
 
 /// Why a token could not be looked up.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum LookupError {
+pub enum LookupError {
     /// Too many tokens wait for their turn.
     #[error("too many tokens are being looked up")]
     Busy,
@@ -82,7 +82,7 @@ impl Questioned for Store {
 }
 
 /// See the module's documentation.
-pub(crate) struct TokenLookup(Arc<Shared>);
+pub struct TokenLookup(Arc<Shared>);
 
 struct Shared {
     source: Arc<dyn Questioned>,
@@ -158,7 +158,7 @@ impl TokenLookup {
     }
 
     /// What the token of this digest stands for, as of at most [`FRESH_FOR`] ago.
-    pub(crate) async fn credential(&self, digest: Digest) -> Found {
+    pub async fn credential(&self, digest: Digest) -> Found {
         let mut answer = match self.join(digest) {
             Joined::At(credential) => return Ok(Some(credential)),
             Joined::Later(answer) => answer,
@@ -172,7 +172,7 @@ impl TokenLookup {
     }
 
     /// Makes every answer so far obsolete: a token was revoked.
-    pub(crate) fn expire(&self) {
+    pub fn expire(&self) {
         let mut tokens = self.0.tokens();
         let Tokens { known, unknown } = &mut *tokens;
         for entry in known.values_mut().chain(unknown.values_mut()) {

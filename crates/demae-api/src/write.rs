@@ -33,7 +33,7 @@ use tracing::Instrument;
 
 use crate::{
     ApiState,
-    auth::Caller,
+    caller::Caller,
     extract::IdempotencyKey,
     problem::{Problem, ProblemKind},
 };
@@ -45,7 +45,7 @@ static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// A success, in a form that can be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub struct Answer {
     status: StatusCode,
     /// JSON text, or empty.
     body: String,
@@ -56,7 +56,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// `body` as JSON.
-    pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Result<Self, Problem> {
+    pub fn json(status: StatusCode, body: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_string(body).map_err(|error| Problem::internal(&error))?;
         Ok(Self {
             status,
@@ -67,7 +67,7 @@ impl Answer {
     }
 
     /// `body` as JSON, whose `secret` is shown this once: the stored answer is without it.
-    pub(crate) fn with_secret(
+    pub fn with_secret(
         status: StatusCode,
         body: &impl Serialize,
         secret: &'static str,
@@ -83,7 +83,8 @@ impl Answer {
     }
 
     /// The answer to a repetition.
-    pub(crate) fn replayed(self) -> Self {
+    #[must_use]
+    pub fn replayed(self) -> Self {
         Self {
             replayed: true,
             ..self
@@ -91,7 +92,7 @@ impl Answer {
     }
 
     /// 204.
-    pub(crate) fn no_content() -> Self {
+    pub fn no_content() -> Self {
         Self {
             status: StatusCode::NO_CONTENT,
             body: String::new(),
@@ -120,7 +121,7 @@ impl IntoResponse for Answer {
 
 /// Which request this is, for recognising its repetition.
 #[derive(Debug, Clone)]
-pub(crate) struct Operation {
+pub struct Operation {
     key: Option<String>,
     method_and_path: String,
     body_digest: [u8; 32],
@@ -142,7 +143,8 @@ impl<S: Sync> FromRequestParts<S> for Operation {
 
 impl Operation {
     /// With a body.
-    pub(crate) fn of_body(self, digest: [u8; 32]) -> Self {
+    #[must_use]
+    pub fn of_body(self, digest: [u8; 32]) -> Self {
         Self {
             body_digest: digest,
             ..self
@@ -151,7 +153,7 @@ impl Operation {
 
     /// The digest of what makes two requests the same one, if the sender asked for it: the key, the token and what it may
     /// do at present, the method and the path.
-    pub(crate) fn key_digest(&self, caller: &Caller) -> Option<[u8; 32]> {
+    pub fn key_digest(&self, caller: &Caller) -> Option<[u8; 32]> {
         let key = self.key.as_ref()?;
         let rights: Vec<String> = caller
             .actor()
@@ -159,7 +161,7 @@ impl Operation {
             .iter()
             .map(|scope| scope.to_string())
             .collect();
-        let (token, rights) = (caller.token().to_string(), rights.join(" "));
+        let (token, rights) = (caller.credential().to_string(), rights.join(" "));
         let mut digest = Sha256::new();
         // The parts cannot be shifted into each other: none of them holds a zero byte.
         for part in [&token, &rights, &self.method_and_path, key] {
@@ -180,11 +182,11 @@ impl Operation {
 }
 
 /// What a change comes to: an answer to commit with, or a reason to roll back.
-pub(crate) type Outcome = Result<Answer, Problem>;
+pub type Outcome = Result<Answer, Problem>;
 
 impl ApiState {
     /// Makes a change and commits it. See the module's documentation.
-    pub(crate) async fn write<W>(&self, caller: Caller, operation: &Operation, work: W) -> Outcome
+    pub async fn write<W>(&self, caller: Caller, operation: &Operation, work: W) -> Outcome
     where
         W: for<'t> FnOnce(&'t mut Transaction, &'t Caller) -> BoxFuture<'t, Outcome> + Send + 'static,
     {
@@ -193,7 +195,7 @@ impl ApiState {
 
     /// The same, and then `finally`: it too runs whether or not the client is still there, and after an error as well,
     /// because a commit that reports one may have happened.
-    pub(crate) async fn write_then<W, T>(
+    pub async fn write_then<W, T>(
         &self,
         caller: Caller,
         operation: &Operation,
@@ -269,7 +271,8 @@ fn busy() -> Problem {
     )
 }
 
-pub(crate) fn key_reused() -> Problem {
+/// The refusal of a key that came with another body before.
+pub fn key_reused() -> Problem {
     Problem::new(
         ProblemKind::Invalid,
         "Idempotency.KeyReused",
@@ -287,7 +290,10 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::testing::{START, TestApi};
+    use crate::{
+        Limits,
+        testing::{START, TestApi, TestStore},
+    };
 
     fn operation() -> Operation {
         Operation {
@@ -299,7 +305,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_that_began_ends_though_its_client_is_gone() {
-        let api = TestApi::start().await;
+        let api = TestApi::start(TestStore::Sqlite, Limits::default(), Vec::new()).await;
         let actor = Actor::operator(api.organization());
         let (begun, has_begun) = oneshot::channel();
         let (go_on, may_go_on) = oneshot::channel::<()>();
@@ -340,7 +346,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_that_fails_or_panics_leaves_nothing() {
-        let api = TestApi::start().await;
+        let api = TestApi::start(TestStore::Sqlite, Limits::default(), Vec::new()).await;
         let actor = Actor::operator(api.organization());
         for panics in [false, true] {
             let caller = Caller::somebody(actor.clone(), START);

@@ -19,24 +19,22 @@ use uuid::Uuid;
 use crate::problem::{MAX_FAULTS, Problem};
 
 /// What reading came to: `None` where a fault was noted.
-pub(crate) type Read<T> = Option<T>;
+pub type Read<T> = Option<T>;
 
-/// A request body that knows how to be read.
-pub(crate) trait ReadBody: Sized {
+/// An input that the surface `S` reads from a request's body. `S` is a type of the surface's crate: the input itself is a
+/// domain's, and each surface reads it in a form of its own.
+pub trait ReadBody<S>: Sized {
     /// Reads every field; `None` if a fault was noted.
     fn read(fields: &mut Fields<'_>) -> Option<Self>;
 }
 
 /// Reads an object and refuses every key that was not asked for.
-pub(crate) fn read<T: ReadBody>(body: &Value) -> Result<T, Problem> {
+pub fn read<S, T: ReadBody<S>>(body: &Value) -> Result<T, Problem> {
     read_with(body, T::read)
 }
 
 /// The same with a reader at hand.
-pub(crate) fn read_with<T>(
-    body: &Value,
-    read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
-) -> Result<T, Problem> {
+pub fn read_with<T>(body: &Value, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<T, Problem> {
     let faults = Faults::default();
     let node = Node {
         value: body,
@@ -72,7 +70,7 @@ impl Faults {
 }
 
 /// The fields of an object.
-pub(crate) struct Fields<'v> {
+pub struct Fields<'v> {
     object: &'v Map<String, Value>,
     at: String,
     asked: Vec<&'static str>,
@@ -81,7 +79,7 @@ pub(crate) struct Fields<'v> {
 
 impl<'v> Fields<'v> {
     /// The field called `name`, there or not.
-    pub(crate) fn field(&mut self, name: &'static str) -> Field<'v> {
+    pub fn field(&mut self, name: &'static str) -> Field<'v> {
         self.asked.push(name);
         Field {
             value: self.object.get(name),
@@ -104,7 +102,7 @@ impl<'v> Fields<'v> {
 }
 
 /// A field that may be there.
-pub(crate) struct Field<'v> {
+pub struct Field<'v> {
     value: Option<&'v Value>,
     at: String,
     faults: &'v Faults,
@@ -112,7 +110,7 @@ pub(crate) struct Field<'v> {
 
 impl<'v> Field<'v> {
     /// Must be there.
-    pub(crate) fn required<T>(self, read: impl FnOnce(Node<'v>) -> Option<T>) -> Option<T> {
+    pub fn required<T>(self, read: impl FnOnce(Node<'v>) -> Option<T>) -> Option<T> {
         let Some(value) = self.value else {
             self.faults.note(self.at, "is required", None);
             return None;
@@ -125,7 +123,7 @@ impl<'v> Field<'v> {
     }
 
     /// May be left out, but is not null.
-    pub(crate) fn optional<T>(self, read: impl FnOnce(Node<'v>) -> Option<T>) -> Read<Option<T>> {
+    pub fn optional<T>(self, read: impl FnOnce(Node<'v>) -> Option<T>) -> Read<Option<T>> {
         match self.value {
             Some(value) => read(Node {
                 value,
@@ -138,7 +136,7 @@ impl<'v> Field<'v> {
     }
 
     /// May be left out or null, which mean the same.
-    pub(crate) fn nullable<T>(self, read: impl FnOnce(Node<'v>) -> Option<T>) -> Read<Option<T>> {
+    pub fn nullable<T>(self, read: impl FnOnce(Node<'v>) -> Option<T>) -> Read<Option<T>> {
         Self {
             value: self.value.filter(|value| !value.is_null()),
             ..self
@@ -147,11 +145,7 @@ impl<'v> Field<'v> {
     }
 
     /// May be left out, or null, which mean different things.
-    #[expect(
-        clippy::option_option,
-        reason = "left out, null and given are three cases, as in a patch of management"
-    )]
-    pub(crate) fn clearable<T>(self, read: impl FnOnce(Node<'v>) -> Option<T>) -> Read<Option<Option<T>>> {
+    pub fn clearable<T>(self, read: impl FnOnce(Node<'v>) -> Option<T>) -> Read<Option<Option<T>>> {
         self.optional(|node| {
             if node.value.is_null() {
                 Some(None)
@@ -163,7 +157,7 @@ impl<'v> Field<'v> {
 }
 
 /// A value at its place.
-pub(crate) struct Node<'v> {
+pub struct Node<'v> {
     value: &'v Value,
     at: String,
     faults: &'v Faults,
@@ -171,7 +165,7 @@ pub(crate) struct Node<'v> {
 
 impl<'v> Node<'v> {
     /// Notes that the value is wrong.
-    pub(crate) fn refuse<T>(self, message: impl Into<String>) -> Option<T> {
+    pub fn refuse<T>(self, message: impl Into<String>) -> Option<T> {
         self.faults.note(self.at, message, Some(self.value));
         None
     }
@@ -183,7 +177,7 @@ impl<'v> Node<'v> {
     }
 
     /// A text of so many characters.
-    pub(crate) fn string(self, length: RangeInclusive<usize>) -> Option<String> {
+    pub fn string(self, length: RangeInclusive<usize>) -> Option<String> {
         match self.value.as_str() {
             Some(text) => match text_fault(text, &length) {
                 None => Some(text.to_owned()),
@@ -194,7 +188,7 @@ impl<'v> Node<'v> {
     }
 
     /// A text of so many characters that passes `check`, whose error says what it must be.
-    pub(crate) fn string_with(
+    pub fn string_with(
         self,
         length: RangeInclusive<usize>,
         check: impl FnOnce(&str) -> Result<(), String>,
@@ -210,7 +204,7 @@ impl<'v> Node<'v> {
     }
 
     /// One of these texts.
-    pub(crate) fn one_of(self, choices: &[&str]) -> Option<String> {
+    pub fn one_of(self, choices: &[&str]) -> Option<String> {
         match self.value.as_str() {
             Some(text) if choices.contains(&text) => Some(text.to_owned()),
             _ => {
@@ -221,7 +215,7 @@ impl<'v> Node<'v> {
     }
 
     /// `true` or `false`.
-    pub(crate) fn boolean(self) -> Option<bool> {
+    pub fn boolean(self) -> Option<bool> {
         match self.value {
             Value::Bool(value) => Some(*value),
             _ => self.refuse("must be a boolean"),
@@ -229,7 +223,7 @@ impl<'v> Node<'v> {
     }
 
     /// A text of so many characters that is never repeated in a fault.
-    pub(crate) fn secret(self, length: RangeInclusive<usize>) -> Option<String> {
+    pub fn secret(self, length: RangeInclusive<usize>) -> Option<String> {
         match self.value.as_str() {
             Some(text) => match text_fault(text, &length) {
                 None => Some(text.to_owned()),
@@ -240,7 +234,7 @@ impl<'v> Node<'v> {
     }
 
     /// A whole number within `range`; `3.0` is one (JSON Schema, draft 2020-12, section 6.1.1).
-    pub(crate) fn integer(self, range: RangeInclusive<i64>) -> Option<i64> {
+    pub fn integer(self, range: RangeInclusive<i64>) -> Option<i64> {
         let whole = match self.value {
             Value::Number(number) => number
                 .as_i64()
@@ -261,7 +255,7 @@ impl<'v> Node<'v> {
     }
 
     /// The same, or its decimal digits as text.
-    pub(crate) fn integer_or_digits(self, range: RangeInclusive<i64>) -> Option<i64> {
+    pub fn integer_or_digits(self, range: RangeInclusive<i64>) -> Option<i64> {
         let Some(text) = self.value.as_str() else {
             return self.integer(range);
         };
@@ -273,7 +267,7 @@ impl<'v> Node<'v> {
     }
 
     /// A number of any kind that `read` takes; its error says what it must be.
-    pub(crate) fn number_with<T>(self, read: impl FnOnce(&Number) -> Result<T, String>) -> Option<T> {
+    pub fn number_with<T>(self, read: impl FnOnce(&Number) -> Result<T, String>) -> Option<T> {
         match self.value.as_number().map(read) {
             Some(Ok(value)) => Some(value),
             Some(Err(message)) => self.refuse(message),
@@ -282,7 +276,7 @@ impl<'v> Node<'v> {
     }
 
     /// A UUID.
-    pub(crate) fn uuid(self) -> Option<Uuid> {
+    pub fn uuid(self) -> Option<Uuid> {
         match self.value.as_str().map(Uuid::try_parse) {
             Some(Ok(id)) => Some(id),
             Some(Err(_)) => self.refuse("must be a UUID"),
@@ -291,7 +285,7 @@ impl<'v> Node<'v> {
     }
 
     /// An RFC 3339 time.
-    pub(crate) fn timestamp(self) -> Option<Timestamp> {
+    pub fn timestamp(self) -> Option<Timestamp> {
         match self.value.as_str().map(str::parse) {
             Some(Ok(moment)) => Some(moment),
             Some(Err(_)) => self.refuse("must be an RFC 3339 date-time"),
@@ -300,7 +294,7 @@ impl<'v> Node<'v> {
     }
 
     /// A list of so many items.
-    pub(crate) fn array<T>(
+    pub fn array<T>(
         self,
         length: RangeInclusive<usize>,
         mut read: impl FnMut(Node<'v>) -> Option<T>,
@@ -322,12 +316,12 @@ impl<'v> Node<'v> {
     }
 
     /// Whether it is an object, of whatever content.
-    pub(crate) fn is_object(&self) -> bool {
+    pub fn is_object(&self) -> bool {
         self.value.is_object()
     }
 
     /// An object with known fields.
-    pub(crate) fn object<T>(self, read: impl FnOnce(&mut Fields<'v>) -> Option<T>) -> Option<T> {
+    pub fn object<T>(self, read: impl FnOnce(&mut Fields<'v>) -> Option<T>) -> Option<T> {
         let Some(object) = self.value.as_object() else {
             return self.refuse("must be an object");
         };
@@ -343,7 +337,7 @@ impl<'v> Node<'v> {
     }
 
     /// An object of any content.
-    pub(crate) fn any_object(self) -> Option<Map<String, Value>> {
+    pub fn any_object(self) -> Option<Map<String, Value>> {
         match self.value.as_object() {
             Some(object) => Some(object.clone()),
             None => self.refuse("must be an object"),
@@ -351,12 +345,12 @@ impl<'v> Node<'v> {
     }
 
     /// Anything.
-    pub(crate) fn any(self) -> Value {
+    pub fn any(self) -> Value {
         self.value.clone()
     }
 
     /// An object whose keys are anything and whose values are objects with known fields.
-    pub(crate) fn map<T>(
+    pub fn map<T>(
         self,
         entries: usize,
         mut read: impl FnMut(&mut Fields<'v>) -> Option<T>,
@@ -365,7 +359,7 @@ impl<'v> Node<'v> {
     }
 
     /// An object whose keys are anything.
-    pub(crate) fn entries<T>(
+    pub fn entries<T>(
         self,
         entries: usize,
         mut read: impl FnMut(Node<'v>) -> Option<T>,
@@ -390,7 +384,7 @@ impl<'v> Node<'v> {
     }
 
     /// An object of texts. Its values are never repeated in a fault: they may be credentials.
-    pub(crate) fn text_map(
+    pub fn text_map(
         self,
         entries: usize,
         key: RangeInclusive<usize>,
@@ -432,7 +426,7 @@ impl<'v> Node<'v> {
 }
 
 /// What is wrong with `text` as a text of so many characters.
-pub(crate) fn text_fault(text: &str, length: &RangeInclusive<usize>) -> Option<String> {
+pub fn text_fault(text: &str, length: &RangeInclusive<usize>) -> Option<String> {
     // Databases cannot hold it; a raw U+0000 cannot be in JSON, but can be in a query.
     if text.contains('\0') {
         return Some("must not contain the character U+0000".to_owned());
@@ -464,7 +458,7 @@ mod tests {
         spicy: Option<bool>,
     }
 
-    impl ReadBody for Order {
+    impl ReadBody<()> for Order {
         fn read(fields: &mut Fields<'_>) -> Option<Self> {
             let dish = fields.field("dish").required(|node| node.string(2..=5));
             let count = fields.field("count").optional(|node| node.integer(1..=9));
@@ -489,7 +483,7 @@ mod tests {
     }
 
     fn locations(body: &Value) -> Vec<(String, String)> {
-        let problem = read::<Order>(body).unwrap_err();
+        let problem = read::<(), Order>(body).unwrap_err();
         let document = serde_json::to_value(problem.document(None)).unwrap();
         document["errors"]
             .as_array()
@@ -506,7 +500,7 @@ mod tests {
 
     #[test]
     fn reads_what_fits() {
-        let order = read::<Order>(&json!({
+        let order = read::<(), Order>(&json!({
             "dish": "ramen", "count": 3.0, "notes": null, "until": null, "labels": {"a": ""}, "spicy": true
         }));
         let expected = Order {
@@ -519,7 +513,7 @@ mod tests {
             spicy: Some(true),
         };
         assert_eq!(order.unwrap(), expected);
-        assert!(!read::<Order>(&json!({"dish": "udon"})).unwrap().clears_until);
+        assert!(!read::<(), Order>(&json!({"dish": "udon"})).unwrap().clears_until);
     }
 
     #[test]
@@ -549,7 +543,7 @@ mod tests {
     #[test]
     fn never_repeats_the_values_of_a_map() {
         let body = json!({"dish": "udon", "labels": {"Key": "a-credential", "four": "x"}});
-        let problem = read::<Order>(&body).unwrap_err();
+        let problem = read::<(), Order>(&body).unwrap_err();
         let document = serde_json::to_string(&problem.document(None)).unwrap();
         assert!(!document.contains("a-credential"), "{document}");
         assert!(
@@ -566,7 +560,7 @@ mod tests {
             ("あいうえお", true),
             ("あいうえおか", false),
         ] {
-            assert_eq!(read::<Order>(&json!({"dish": dish})).is_ok(), fits, "{dish}");
+            assert_eq!(read::<(), Order>(&json!({"dish": dish})).is_ok(), fits, "{dish}");
         }
         for (count, fits) in [
             (json!(0), false),
@@ -576,11 +570,11 @@ mod tests {
             (json!(1.5), false),
         ] {
             assert_eq!(
-                read::<Order>(&json!({"dish": "udon", "count": count})).is_ok(),
+                read::<(), Order>(&json!({"dish": "udon", "count": count})).is_ok(),
                 fits,
                 "{count}"
             );
         }
-        assert!(read::<Order>(&json!(["udon"])).is_err());
+        assert!(read::<(), Order>(&json!(["udon"])).is_err());
     }
 }

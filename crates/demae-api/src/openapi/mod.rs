@@ -1,53 +1,61 @@
-//! The OpenAPI 3.1 document.
+//! Building blocks of a surface's OpenAPI 3.1 document.
 //!
 //! Paths, parameters and schemas come from the handlers' own declarations, so that a route cannot be without one. What
 //! follows from a rule rather than from a handler is added here, in one place: an operation that wants a token can answer
-//! 401 and 403, one that takes a body 400, 413, 415 and 422, and so on. The `webhooks` section comes from the event
-//! catalogue ([`webhooks`]).
+//! 401 and 403, one that takes a body 400, 413, 415 and 422, and so on. A surface whose refusals are problem documents
+//! begins with [`declared`], says what only it knows (title, tags, security), and ends with [`complete`].
+//!
+//! [`Document`] is the result as it is served, [`viewer`] the page that shows it.
 
-mod webhooks;
-
-use std::sync::LazyLock;
+mod served;
+pub mod viewer;
 
 use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema, openapi::OpenApi};
 
+pub use self::served::Document;
 use crate::{
     extract::MAX_IDEMPOTENCY_KEY,
-    kaiten,
     problem::{CONTENT_TYPE, ProblemDocument, ProblemKind},
 };
 
-/// Name of the security scheme in the document; handlers name it with the scope they want.
-pub(crate) const TOKEN: &str = "token";
-
-/// Paths of a protocol that is not ours: its bodies may have more keys, and faults are answered in its own form.
-pub(crate) const OFREP: &str = "/api/ofrep/";
-
-/// The document. Made once; needs no server.
-pub fn openapi() -> &'static Value {
-    static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
-    &DOCUMENT
+/// What differs between the surfaces whose refusals are problem documents.
+#[derive(Debug, Clone, Copy)]
+pub struct Conventions {
+    /// Whether the path belongs to a protocol that is not ours: its bodies may have more keys, its faults are answered in
+    /// its own form, and its POST requests change nothing.
+    pub is_foreign: fn(path: &str) -> bool,
+    /// A code and a detail, as an example of a problem of this kind.
+    pub example: fn(ProblemKind) -> (&'static str, &'static str),
+    /// The path in the examples.
+    pub example_path: &'static str,
+    /// The location, message and value of the fault in the examples.
+    pub example_fault: [&'static str; 3],
 }
 
+/// The document that the handlers declare, with the schema of problems.
 #[expect(
     clippy::expect_used,
-    reason = "the document is plain data with text keys; a test builds it"
+    reason = "the document is plain data with text keys; every surface's tests build it"
 )]
-fn build() -> Value {
-    let mut declared = kaiten::routes().into_openapi();
+pub fn declared(mut declared: OpenApi) -> Value {
     declare_problem(&mut declared);
-    let mut document = serde_json::to_value(declared).expect("the declared document is JSON");
-    describe(&mut document);
-    for (path, method, operation) in operations_mut(&mut document) {
-        complete(&path, &method, operation);
+    serde_json::to_value(declared).expect("the declared document is JSON")
+}
+
+/// Adds what follows from rules.
+pub fn complete(document: &mut Value, conventions: &Conventions) {
+    let responses = ProblemKind::ALL
+        .into_iter()
+        .map(|kind| (component_name(kind), component(kind, conventions)));
+    document["components"]["responses"] = Value::Object(responses.collect());
+    for (path, method, operation) in operations_mut(document) {
+        complete_operation(&path, &method, operation, conventions);
     }
-    for schema in body_schemas(&document) {
+    for schema in body_schemas(document, conventions) {
         // The readers refuse what they did not ask for.
         document["components"]["schemas"][schema]["additionalProperties"] = false.into();
     }
-    document["webhooks"] = webhooks::section();
-    document
 }
 
 /// No handler names the schema of problems; the answers added here do.
@@ -59,49 +67,6 @@ fn declare_problem(declared: &mut OpenApi) {
         .get_or_insert_default()
         .schemas
         .extend(schemas);
-}
-
-fn describe(document: &mut Value) {
-    document["info"] = json!({
-        "title": "Demae",
-        "version": env!("CARGO_PKG_VERSION"),
-        "summary": "The Kaiten surface: webhooks, their history, events, customers and credentials.",
-        "description": "Errors are RFC 9457 problem documents; programs branch on `code`. Lists are pages: pass \
-            `nextCursor` as `cursor` until `hasMore` is false. POST requests may carry an `Idempotency-Key`: a \
-            repetition within 24 hours gets the stored answer, marked `Idempotent-Replayed: true`. Something of \
-            another organization is answered like something that does not exist.",
-        "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
-    });
-    document["servers"] = json!([{"url": "/", "description": "This server"}]);
-    document["tags"] = json!([
-        {"name": "Webhooks", "description": "Endpoints that receive events."},
-        {"name": "History", "description": "Every attempt to deliver, and how to repeat it."},
-        {"name": "Events", "description": "An application's own events, and what kinds there are."},
-        {"name": "Customers", "description": "Who the product is sold to."},
-        {"name": "Instances", "description": "Installations of the product, and what they use."},
-        {"name": "Licenses", "description": "What is sold, and what each license grants."},
-        {"name": "Entitlements", "description": "What can be granted."},
-        {"name": "Feature flags", "description": "Switches, and their evaluation."},
-        {"name": "Deployment zones", "description": "Where instances run, and which release runs there."},
-        {"name": "Releases", "description": "Versions of the product and the components they consist of."},
-        {"name": "Audit", "description": "Who did what when."},
-        {"name": "Service accounts", "description": "Machine users and their tokens."},
-        {"name": "Health", "description": "Whether the service works."},
-        {"name": "Deliveries", "description": "What an endpoint receives; see the webhooks section."},
-    ]);
-    let components = &mut document["components"];
-    components["securitySchemes"] = json!({
-        TOKEN: {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "A `ksh_…` token of a service account. The scopes an operation needs are listed with it; \
-                `write:X` implies `read:X`, and `read:*` and `write:*` stand for every module.",
-        }
-    });
-    let responses = ProblemKind::ALL
-        .into_iter()
-        .map(|kind| (component_name(kind), component(kind)));
-    components["responses"] = Value::Object(responses.collect());
 }
 
 /// Every operation, with its path and its method.
@@ -116,11 +81,11 @@ fn operations_mut(document: &mut Value) -> impl Iterator<Item = (String, String,
 }
 
 /// The names of the schemas of objects that callers send.
-fn body_schemas(document: &Value) -> Vec<String> {
+fn body_schemas(document: &Value, conventions: &Conventions) -> Vec<String> {
     const PREFIX: &str = "#/components/schemas/";
     let mut open: Vec<&Value> = Vec::new();
     let paths = document["paths"].as_object().into_iter().flatten();
-    for (_, item) in paths.filter(|(path, _)| !path.starts_with(OFREP)) {
+    for (_, item) in paths.filter(|(path, _)| !(conventions.is_foreign)(path)) {
         open.extend(
             item.as_object()
                 .into_iter()
@@ -155,9 +120,9 @@ fn body_schemas(document: &Value) -> Vec<String> {
     names
 }
 
-fn complete(path: &str, method: &str, operation: &mut Value) {
-    // An evaluation changes nothing, so there is nothing to repeat.
-    if method == "post" && !path.starts_with(OFREP) {
+fn complete_operation(path: &str, method: &str, operation: &mut Value, conventions: &Conventions) {
+    // What changes nothing has nothing to repeat.
+    if method == "post" && !(conventions.is_foreign)(path) {
         let parameters = entry(operation, "parameters", || json!([]));
         if let Some(parameters) = parameters.as_array_mut() {
             parameters.push(idempotency_key());
@@ -251,9 +216,9 @@ fn component_name(kind: ProblemKind) -> String {
     kind.title().replace(' ', "")
 }
 
-fn component(kind: ProblemKind) -> Value {
+fn component(kind: ProblemKind, conventions: &Conventions) -> Value {
     let mut component = json!({"description": kind.title(), "content": problem_content()});
-    component["content"][CONTENT_TYPE]["example"] = example(kind);
+    component["content"][CONTENT_TYPE]["example"] = example(kind, conventions);
     let header = |name: &str, description: &str, kind: &str| {
         let mut headers = Map::new();
         headers.insert(
@@ -274,48 +239,19 @@ fn component(kind: ProblemKind) -> Value {
     component
 }
 
-fn example(kind: ProblemKind) -> Value {
-    let (code, detail) = match kind {
-        ProblemKind::Malformed => ("Request.Malformed", "The body is not JSON: line 1, column 2."),
-        ProblemKind::Unauthenticated => ("Auth.NoIdentity", "A valid token is needed."),
-        ProblemKind::Forbidden => ("Auth.MissingScope", "The scope write:webhooks is needed."),
-        ProblemKind::NotFound => ("GetCustomer.NotFound", "There is no such customer."),
-        ProblemKind::MethodNotAllowed => (
-            "Request.MethodNotAllowed",
-            "This path does not serve this method.",
-        ),
-        ProblemKind::Conflict => ("CreateCustomer.SlugConflict", "Another customer has this slug."),
-        ProblemKind::PreconditionFailed => (
-            "UpdateCustomer.PreconditionFailed",
-            "The resource was changed since it was read; read it again.",
-        ),
-        ProblemKind::TooLarge => ("Request.TooLarge", "The body is longer than 1048576 bytes."),
-        ProblemKind::UnsupportedMedia => ("Request.UnsupportedMediaType", "The body must be JSON."),
-        ProblemKind::Invalid => (
-            "Request.Invalid",
-            "The request does not fit the schema; see errors.",
-        ),
-        ProblemKind::TooMany => (
-            "PublishEvents.QueueFull",
-            "More events arrive than can be written.",
-        ),
-        ProblemKind::Internal => ("Internal", "Something went wrong on our side."),
-        ProblemKind::Unavailable => (
-            "Unavailable",
-            "The request cannot be served right now; try again.",
-        ),
-    };
+fn example(kind: ProblemKind, conventions: &Conventions) -> Value {
+    let (code, detail) = (conventions.example)(kind);
     let mut example = json!({
         "type": kind.type_uri(),
         "title": kind.title(),
         "status": kind.status().as_u16(),
         "detail": detail,
-        "instance": "/api/webhooks",
+        "instance": conventions.example_path,
         "code": code,
     });
     if kind == ProblemKind::Invalid {
-        example["errors"] =
-            json!([{"location": "body.eventNames[0]", "message": "is no event name", "value": "A B"}]);
+        let [location, message, value] = conventions.example_fault;
+        example["errors"] = json!([{"location": location, "message": message, "value": value}]);
     }
     example
 }

@@ -11,7 +11,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let document = demae_api::openapi();
+    let document = demae_api_kaiten::document().value();
     let text = if args.yaml {
         serde_yaml_ng::to_string(document)?
     } else {

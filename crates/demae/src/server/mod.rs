@@ -25,7 +25,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::{Router, middleware};
-use demae_api::{ApiState, GroupCommit, GroupCommitOptions, Limits, ingest::Committers};
+use demae_api::{ApiState, GroupCommit, GroupCommitOptions, Limits, Surface, ingest::Committers};
 use demae_delivery::management::{Management, Rules};
 use demae_event::{Clock, SystemClock};
 use demae_store::{Backend, Store};
@@ -316,5 +316,10 @@ fn api(settings: &Settings, store: &Store, clock: &Arc<dyn Clock>) -> (Router, C
     };
     let management = Management::new(store.clone(), rules);
     let state = ApiState::new(store.clone(), management, clock.clone(), Arc::new(events), limits);
-    (demae_api::router(state), committers)
+    (demae_api::router(state, surfaces()), committers)
+}
+
+/// The management APIs that this program serves.
+fn surfaces() -> Vec<Surface> {
+    vec![demae_api_kaiten::surface()]
 }

@@ -1,0 +1,189 @@
+//! One of everything, to fill the paths of the document with.
+
+use std::collections::HashMap;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::{document, testing::TestApi};
+
+/// What the first tenant has.
+pub(super) struct Fixture {
+    /// Path parameters, known by the path up to them.
+    paths: HashMap<&'static str, String>,
+    /// Members of bodies that refer to something.
+    references: Vec<(&'static str, Value)>,
+}
+
+impl Fixture {
+    /// Made by the first tenant.
+    pub(super) async fn new(api: &TestApi) -> Self {
+        let references = instance(api).await;
+        let flag = json!({
+            "name": "Hidden flag", "slug": "flag", "type": "boolean", "enabled": true,
+            "variants": [{"name": "on", "description": "Hidden", "value": true}],
+            "default_variant": {"type": "basic", "value": "on"},
+        });
+        api.post("/api/feature-flags", flag).await;
+        api.post(
+            "/api/service-accounts",
+            json!({"name": "Hidden machine", "slug": "machine"}),
+        )
+        .await;
+        let token = json!({"name": "Hidden token", "slug": "token", "scopes": null});
+        api.post("/api/service-accounts/machine/tokens", token).await;
+        api.post(
+            "/api/event-types",
+            json!({"name": "HIDDEN_TYPE", "example": {"id": "1"}}),
+        )
+        .await;
+        let webhook = api.new_webhook().await;
+        let attempt = api.attempt_oldest_event(&webhook).await;
+        let event = api
+            .post("/api/events", json!({"name": "HIDDEN_TYPE", "data": {}}))
+            .await
+            .json();
+        let since = json!({"since": "2020-01-01T00:00:00Z"});
+        let job = api
+            .post(&format!("/api/webhooks/{webhook}/recover"), since)
+            .await
+            .json();
+        releases(api).await;
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
+        let paths = HashMap::from([
+            ("/api/customers/", "customer".to_owned()),
+            ("/api/customers/{slug}/integrations/", "crm".to_owned()),
+            ("/api/entitlements/", "seats".to_owned()),
+            ("/api/licenses/", "license".to_owned()),
+            ("/api/licenses/{slug}/entitlements/", "seats".to_owned()),
+            ("/api/instances/", "instance".to_owned()),
+            ("/api/instances/{slug}/entitlements/", "seats".to_owned()),
+            ("/api/instances/{slug}/integrations/", "crm".to_owned()),
+            ("/api/feature-flags/", "flag".to_owned()),
+            ("/api/ofrep/v1/evaluate/flags/", "flag".to_owned()),
+            ("/api/service-accounts/", "machine".to_owned()),
+            ("/api/service-accounts/{slug}/tokens/", "token".to_owned()),
+            ("/api/components/", "component".to_owned()),
+            ("/api/releases/", "release".to_owned()),
+            ("/api/deployment-zones/", "zone".to_owned()),
+            ("/api/event-types/", "HIDDEN_TYPE".to_owned()),
+            ("/api/webhooks/", webhook),
+            ("/api/webhooks/history/", attempt.to_string()),
+            ("/api/webhooks/{id}/recover/", text(&job["id"])),
+            ("/api/events/", text(&event["id"])),
+        ]);
+        Self { paths, references }
+    }
+
+    /// A body that the operation takes: the document's example, referring to what is there.
+    pub(super) fn body_of(&self, operation: &Value) -> Option<Value> {
+        let mut body = body_of(operation)?;
+        for (key, value) in &self.references {
+            if let Some(member) = body.get_mut(key) {
+                *member = value.clone();
+            }
+        }
+        Some(body)
+    }
+
+    pub(super) fn fill(&self, template: &str) -> String {
+        let mut path = String::new();
+        let mut rest = template;
+        while let Some((before, after)) = rest.split_once('{') {
+            path.push_str(before);
+            let prefix = &template[..template.len() - rest.len() + before.len()];
+            let value = self
+                .paths
+                .get(prefix)
+                .unwrap_or_else(|| panic!("the fixture has nothing for {prefix}"));
+            path.push_str(value);
+            rest = after.split_once('}').unwrap().1;
+        }
+        path + rest
+    }
+}
+
+/// A customer, an entitlement that a license grants, and an instance; answers what bodies refer to them by.
+async fn instance(api: &TestApi) -> Vec<(&'static str, Value)> {
+    let made = async |path: &str, body| {
+        let reply = api.post(path, body).await;
+        assert!(reply.status.is_success(), "{reply:?}");
+        reply
+    };
+    let integrations = json!({"crm": {"external_id": "Hidden record"}});
+    let customer = json!({"name": "Hidden customer", "slug": "customer", "integrations": integrations});
+    let customer = made("/api/customers", customer).await.json();
+    let entitlement = json!({"name": "Hidden seats", "slug": "seats", "description": null, "type": "NUMBER"});
+    made("/api/entitlements", entitlement).await;
+    let license = json!({
+        "name": "Hidden license", "slug": "license", "description": "", "type": "PAID", "isDefault": false,
+    });
+    let license = made("/api/licenses", license).await.json();
+    let grant = json!({"entitlementSlug": "seats", "value": {"type": "number", "value": 100}});
+    made("/api/licenses/license/entitlements", grant).await;
+    let references = vec![
+        ("customerId", customer["id"].clone()),
+        ("licenseId", license["id"].clone()),
+    ];
+    let mut instance = json!({"name": "Hidden instance", "slug": "instance", "integrations": integrations});
+    for (key, value) in &references {
+        instance[key] = value.clone();
+    }
+    made("/api/instances", instance).await;
+    references
+}
+
+/// A component, a release that consists of it, and a zone that runs it.
+async fn releases(api: &TestApi) {
+    let component = json!({"name": "Hidden component", "version": "1.0", "slug": "component"});
+    let component = api.post("/api/components", component).await.json();
+    let release = json!({
+        "version": "Hidden 1.0", "slug": "release", "componentIds": [component["id"]],
+    });
+    let release = api.post("/api/releases", release).await.json();
+    let zone = json!({
+        "name": "Hidden zone", "slug": "zone", "type": "production", "releaseId": release["id"],
+    });
+    let zone = api.post("/api/deployment-zones", zone).await;
+    assert_eq!(zone.status, 201, "{zone:?}");
+}
+
+/// Every operation, those that destroy last and the deepest of them first.
+pub(super) fn operations() -> Vec<(Method, String, Value)> {
+    let mut operations = Vec::new();
+    for (path, item) in document().value()["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            operations.push((
+                method.to_uppercase().parse::<Method>().unwrap(),
+                path.clone(),
+                operation.clone(),
+            ));
+        }
+    }
+    operations.sort_by_key(|(method, path, _)| (method == Method::DELETE, usize::MAX - path.len()));
+    operations
+}
+
+/// An example of a body that the operation takes.
+fn body_of(operation: &Value) -> Option<Value> {
+    let content = operation.get("requestBody")?;
+    let mut schema = content["content"]["application/json"]["schema"].clone();
+    while schema.get("example").is_none() {
+        let next = [
+            schema.get("$ref"),
+            schema.pointer("/oneOf/0"),
+            schema.pointer("/oneOf/1"),
+            schema.pointer("/anyOf/0"),
+        ]
+        .into_iter()
+        .flatten()
+        .find(|next| next["type"] != "null")
+        .unwrap_or_else(|| panic!("no example: {operation}"))
+        .clone();
+        schema = match next.as_str().or_else(|| next["$ref"].as_str()) {
+            Some(reference) => document().value().pointer(&reference[1..]).unwrap().clone(),
+            None => next,
+        };
+    }
+    Some(schema["example"].clone())
+}

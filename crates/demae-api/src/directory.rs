@@ -1,0 +1,83 @@
+//! Knows which path belongs to which surface, for the layers around all surfaces.
+
+use crate::problem::{self, Problem, Render, Rendered};
+
+/// Which surface answers a path, as far as the layers around all surfaces have to know.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Directory {
+    /// Longest first.
+    prefixes: Vec<(&'static str, Render)>,
+    reading: Vec<&'static str>,
+}
+
+impl Directory {
+    /// One more surface: its prefixes, the form of its refusals, and the beginnings of paths at which it only reads.
+    pub(crate) fn add(&mut self, prefixes: &[&'static str], render: Render, reading: &[&'static str]) {
+        self.prefixes
+            .extend(prefixes.iter().map(|prefix| (*prefix, render)));
+        self.prefixes
+            .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        self.reading.extend(reading);
+    }
+
+    /// Writes a refusal of the request of `path` in the form of its surface.
+    pub(crate) fn render(&self, problem: &Problem, path: &str) -> Rendered {
+        let mut prefixes = self.prefixes.iter();
+        let found = prefixes.find(|(prefix, _)| is_under(path, prefix));
+        let render = found.map_or(problem::render as Render, |(_, render)| *render);
+        render(problem, path)
+    }
+
+    /// Whether requests of `path` only read, whatever their method.
+    pub(crate) fn only_reads(&self, path: &str) -> bool {
+        self.reading.iter().any(|prefix| path.starts_with(prefix))
+    }
+}
+
+fn is_under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::problem::ProblemKind;
+
+    fn rendered(text: &'static str) -> Rendered {
+        Rendered {
+            content_type: HeaderValue::from_static("text/plain"),
+            body: Bytes::from_static(text.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_decides_in_whose_form_a_refusal_is_written() {
+        let mut directory = Directory::default();
+        directory.add(&["/api"], |_, _| rendered("outer"), &[]);
+        directory.add(
+            &["/api/v1/app", "/jwks"],
+            |_, _| rendered("inner"),
+            &["/api/v1/app/search/"],
+        );
+        let problem = Problem::new(ProblemKind::NotFound, "Code", "Detail.");
+        let form = |path: &str| directory.render(&problem, path);
+        for (path, expected) in [
+            ("/api", "outer"),
+            ("/api/v1/apple", "outer"),
+            ("/api/v1/app", "inner"),
+            ("/api/v1/app/1", "inner"),
+            ("/jwks", "inner"),
+        ] {
+            assert_eq!(form(path), rendered(expected), "{path}");
+        }
+        for path in ["/", "/apiary", ""] {
+            assert_eq!(form(path).content_type, problem::CONTENT_TYPE, "{path}");
+        }
+        assert!(directory.only_reads("/api/v1/app/search/all"));
+        assert!(!directory.only_reads("/api/v1/app/1"));
+    }
+}
