@@ -4,10 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum as _};
 
-use crate::{
-    bed::StoreKind,
-    rows::{Effort, Row},
-};
+use crate::{bed::StoreKind, row::Row, rows::Effort};
 
 /// Where a whole run writes its table, from the workspace's folder.
 const PAGE: &str = "docs/benchmarks.md";

@@ -19,6 +19,7 @@ mod mark;
 mod progress;
 mod receiver;
 mod report;
+mod row;
 mod rows;
 mod usage;
 
@@ -32,7 +33,8 @@ use crate::{
     machine::Machine,
     progress::Progress,
     report::Report,
-    rows::{Lab, Row},
+    row::Row,
+    rows::Lab,
 };
 
 fn main() -> Result<()> {
@@ -71,7 +73,7 @@ async fn measure(measuring: &Measuring) -> Result<()> {
     let mut figures = Vec::new();
     for row in rows {
         for store in measuring.stores_of(row) {
-            figures.extend(lab.run(row, store).await);
+            figures.extend(rows::measure(&lab, row, store).await);
             lab.progress.done();
         }
     }

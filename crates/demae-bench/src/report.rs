@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     bed::{Cpu, StoreKind},
     machine::Machine,
-    rows::Row,
+    row::Row,
 };
 
 /// Between these lines of the page a run writes; everything around them is written by people.

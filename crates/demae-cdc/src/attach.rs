@@ -11,11 +11,11 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    CdcError, Fault, Mapping, Preset, SourceConfig,
-    catalog::{self, quote, quoted_table},
-    error::{create_slot, literal},
+    CdcError, Fault, Mapping, Preset, SourceConfig, catalog,
+    error::create_slot,
     mapping::Ids,
     publication,
+    quoting::{literal, quote, quoted_table},
     statement::{self, Tell},
     table::{self, Table},
 };
@@ -283,7 +283,7 @@ fn table_findings(config: &SourceConfig, table: &Table) -> Vec<Finding> {
     let fits = crate::mapping::Layout::new(&config.mapping, &config.name, table.plain_columns());
     let mut faults = table.faults(config);
     match fits {
-        Err(missing) => faults.push(catalog::column_missing(config, &missing, &table.plain_columns())),
+        Err(missing) => faults.push(table::column_missing(config, &missing, &table.plain_columns())),
         Ok(_) if !table.is_owned => faults.push(Fault::Denied {
             statement: format!(
                 "ALTER TABLE {} OWNER TO {}",
@@ -388,7 +388,7 @@ async fn server_findings(sql: &mut PgConnection, config: &SourceConfig) -> Resul
     Ok(vec![
         check(
             format!("the server is Postgres {version}"),
-            row.get::<i32, _>(1) >= catalog::OLDEST,
+            row.get::<i32, _>(1) >= table::OLDEST,
             Fault::TooOld {
                 found: version.clone(),
             },

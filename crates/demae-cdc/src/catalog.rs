@@ -1,6 +1,4 @@
-//! What the database says about itself: version, table, publication, slot; and the statements that prepare it.
-//!
-//! Names come from settings; they are quoted here, in one place, and never pasted as they are.
+//! What the database says about itself: publication and slot; and the statements that prepare it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,23 +10,17 @@ use tokio::time::timeout;
 
 use crate::{
     Fault, SourceConfig,
-    connection::{Connection, Purpose},
-    error::literal,
-    mapping::{Layout, MissingColumn},
-    pgoutput::Column,
-    table::Table,
+    connection::{ANSWER, Connection, Purpose},
+    error::{connection, fault},
+    quoting::{literal, quote},
 };
 
-/// Connecting and answering a small question.
-pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 /// Types with smaller OIDs are Postgres's own (`FirstNormalObjectId`).
 pub(crate) const FIRST_OWN_TYPE: u32 = 16_384;
 /// Changing something small, which may wait for a lock.
 const CHANGE: Duration = Duration::from_mins(1);
 /// Making a slot waits for every transaction that writes.
 pub(crate) const SLOT_CREATION: Duration = Duration::from_mins(10);
-/// The oldest server whose output plugin sends messages.
-pub(crate) const OLDEST: i32 = 140_000;
 /// The comment on the publication while the table's rows are still to be read; see `remains`.
 pub(crate) const REMAINS_MARK: &str = "demae: the rows of the table are still to be read";
 
@@ -52,17 +44,6 @@ pub(crate) struct Slot {
     pub(crate) lag: i64,
     /// The server could copy it to its standbys (Postgres 17) and does not.
     pub(crate) stays_behind: bool,
-}
-
-/// Quotes an identifier.
-pub(crate) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// `"schema"."table"`.
-pub(crate) fn quoted_table(config: &SourceConfig) -> String {
-    let (schema, table) = config.table_parts();
-    format!("{}.{}", quote(schema), quote(table))
 }
 
 /// Connects for ordinary statements.
@@ -94,56 +75,6 @@ async fn sql_options(config: &SourceConfig) -> Result<PgConnectOptions, Fault> {
     } else {
         options
     })
-}
-
-/// Whether the server and the table are fit for it; the table.
-pub(crate) async fn inspect(sql: &mut PgConnection, config: &SourceConfig) -> Result<Table, Fault> {
-    let row = ask(
-        config,
-        sqlx::query(
-            "SELECT current_setting('server_version_num')::int4, current_setting('server_version'), \
-             current_setting('wal_level')",
-        )
-        .fetch_one(&mut *sql),
-    )
-    .await?;
-    let (number, version, wal_level): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
-    if number < OLDEST {
-        return Err(Fault::TooOld { found: version });
-    }
-    if wal_level != "logical" {
-        return Err(Fault::WalLevel { found: wal_level });
-    }
-    let Some(table) = Table::find(sql, config).await? else {
-        let (schema, table) = config.table_parts();
-        return Err(Fault::TableMissing {
-            table: format!("{schema}.{table}"),
-        });
-    };
-    let columns = table.plain_columns();
-    if let Err(missing) = Layout::new(&config.mapping, &config.name, columns.clone()) {
-        return Err(column_missing(config, &missing, &columns));
-    }
-    match table.faults(config).into_iter().next() {
-        Some(fault) => Err(fault),
-        None => Ok(table),
-    }
-}
-
-/// The fault of a table that lacks a column.
-pub(crate) fn column_missing(config: &SourceConfig, missing: &MissingColumn, there: &[Column]) -> Fault {
-    let (schema, table) = config.table_parts();
-    let same = |name: &String, column: &Column| name.eq_ignore_ascii_case(&column.name);
-    let alike = there
-        .iter()
-        .find(|column| missing.names.iter().any(|name| same(name, column)));
-    let alike = alike.map_or_else(String::new, |column| {
-        format!("; there is {:?}, and upper and lower case matter", column.name)
-    });
-    Fault::ColumnMissing {
-        table: format!("{schema}.{table}"),
-        wanted: format!("for {} ({}){alike}", missing.field, missing.names.join(" or ")),
-    }
 }
 
 /// Runs a small statement that changes something.
@@ -231,53 +162,4 @@ pub(crate) async fn ask<T>(
         .await
         .map_err(|_| connection(config, "no answer in time"))?
         .map_err(|error| fault(config, &error, None))
-}
-
-/// A failed connection.
-pub(crate) fn connection(config: &SourceConfig, reason: impl Into<String>) -> Fault {
-    Fault::Connection {
-        target: config.target.label(),
-        reason: reason.into(),
-    }
-}
-
-/// What an SQLSTATE means for a source. `statement` is what was to be done, if it was to change something.
-pub(crate) fn refusal(
-    config: &SourceConfig,
-    code: &str,
-    reason: &str,
-    statement: Option<&str>,
-) -> Option<Fault> {
-    let user = || config.target.user().to_owned();
-    let reason = || reason.to_owned();
-    Some(match (code, statement) {
-        ("28000" | "28P01" | "3D000", _) => Fault::Refused {
-            user: user(),
-            reason: reason(),
-        },
-        ("42501", Some(statement)) if !statement.contains("replication_slot") => Fault::Denied {
-            statement: statement.to_owned(),
-            reason: reason(),
-        },
-        ("42501", _) => Fault::NoReplicationRight { user: user() },
-        // What is there already, or is no longer, another process made or dropped: the next look finds it.
-        (code, Some(statement))
-            if (code.starts_with("42") || code.starts_with("0A"))
-                && !["42710", "42P07", "42704"].contains(&code) =>
-        {
-            Fault::Denied {
-                statement: statement.to_owned(),
-                reason: reason(),
-            }
-        }
-        ("53400", _) => Fault::NoFreeSlot,
-        _ => return None,
-    })
-}
-
-pub(crate) fn fault(config: &SourceConfig, error: &sqlx::Error, statement: Option<&str>) -> Fault {
-    error
-        .as_database_error()
-        .and_then(|error| refusal(config, &error.code()?, error.message(), statement))
-        .unwrap_or_else(|| connection(config, error.to_string()))
 }

@@ -29,11 +29,13 @@ use tokio::{
 
 use crate::{
     Fault, SourceConfig,
-    catalog::{self, ANSWER, quote},
-    error::literal,
+    error::{connection, refusal},
+    quoting::{literal, quote},
     target::APPLICATION_NAME,
 };
 
+/// Connecting and answering a small question.
+pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 /// Version 3.0 of Postgres's protocol, as the startup message writes it.
 const PROTOCOL: i32 = 3 << 16;
 /// The version of the output plugin's protocol. 2 is there since Postgres 14, the oldest server that is read.
@@ -327,8 +329,9 @@ impl Trouble {
                 publication_too_young(config)
             }
             Self::PassedOver => publication_too_young(config),
-            Self::Refused { code, message } => catalog::refusal(config, &code, &message, None)
-                .unwrap_or_else(|| catalog::connection(config, message)),
+            Self::Refused { code, message } => {
+                refusal(config, &code, &message, None).unwrap_or_else(|| connection(config, message))
+            }
             Self::Line(PgWireError::Auth(reason)) => Fault::Refused {
                 user: config.target.user().to_owned(),
                 reason,
@@ -341,8 +344,8 @@ impl Trouble {
                 limit: limit_bytes,
             },
             Self::Line(PgWireError::Protocol(reason)) => Fault::Protocol { reason },
-            Self::Line(other) => catalog::connection(config, other.to_string()),
-            Self::Silent => catalog::connection(config, "no answer in time"),
+            Self::Line(other) => connection(config, other.to_string()),
+            Self::Silent => connection(config, "no answer in time"),
         }
     }
 }

@@ -3,7 +3,10 @@
 //! Every kind names its remedy, as the exact statement where there is one. [`CdcError::is_transient`] says whether the
 //! reader tries again by itself without telling anybody.
 
-use crate::{SourceConfig, catalog::quote};
+use crate::{
+    SourceConfig,
+    quoting::{literal, quote},
+};
 
 /// Why a source has nothing to offer. Shows the fault and the remedy; never a password.
 #[derive(Debug, thiserror::Error)]
@@ -272,7 +275,52 @@ pub(crate) fn create_slot(slot: &str) -> String {
     )
 }
 
-/// Text as an SQL literal. Only for names that were checked and for statements that are shown.
-pub(crate) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
+/// A failed connection.
+pub(crate) fn connection(config: &SourceConfig, reason: impl Into<String>) -> Fault {
+    Fault::Connection {
+        target: config.target.label(),
+        reason: reason.into(),
+    }
+}
+
+/// What an SQLSTATE means for a source. `statement` is what was to be done, if it was to change something.
+pub(crate) fn refusal(
+    config: &SourceConfig,
+    code: &str,
+    reason: &str,
+    statement: Option<&str>,
+) -> Option<Fault> {
+    let user = || config.target.user().to_owned();
+    let reason = || reason.to_owned();
+    Some(match (code, statement) {
+        ("28000" | "28P01" | "3D000", _) => Fault::Refused {
+            user: user(),
+            reason: reason(),
+        },
+        ("42501", Some(statement)) if !statement.contains("replication_slot") => Fault::Denied {
+            statement: statement.to_owned(),
+            reason: reason(),
+        },
+        ("42501", _) => Fault::NoReplicationRight { user: user() },
+        // What is there already, or is no longer, another process made or dropped: the next look finds it.
+        (code, Some(statement))
+            if (code.starts_with("42") || code.starts_with("0A"))
+                && !["42710", "42P07", "42704"].contains(&code) =>
+        {
+            Fault::Denied {
+                statement: statement.to_owned(),
+                reason: reason(),
+            }
+        }
+        ("53400", _) => Fault::NoFreeSlot,
+        _ => return None,
+    })
+}
+
+/// A failed statement. `statement` is what was to be done, if it was to change something.
+pub(crate) fn fault(config: &SourceConfig, error: &sqlx::Error, statement: Option<&str>) -> Fault {
+    error
+        .as_database_error()
+        .and_then(|error| refusal(config, &error.code()?, error.message(), statement))
+        .unwrap_or_else(|| connection(config, error.to_string()))
 }

@@ -19,6 +19,7 @@ pub mod metric;
 mod monitor;
 pub mod pgoutput;
 mod publication;
+mod quoting;
 mod reader;
 mod remains;
 mod row;

@@ -6,8 +6,8 @@
 use sqlx::{PgConnection, Row as _};
 
 use crate::{
-    Fault, SourceConfig,
-    catalog::{self, quote, quoted_table},
+    Fault, SourceConfig, catalog,
+    quoting::{quote, quoted_table},
     table::Table,
 };
 

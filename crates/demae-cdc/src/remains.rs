@@ -14,10 +14,11 @@ use sqlx::{AssertSqlSafe, Row as _};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
-    Fault, SourceConfig,
-    catalog::{self, quote, quoted_table},
+    Fault, SourceConfig, catalog,
     mapping::Layout,
     pgoutput::{self, Column},
+    quoting::{quote, quoted_table},
+    table,
 };
 
 /// Rows fetched at once, at most.
@@ -41,7 +42,7 @@ impl Remains {
     /// Begins to read the table.
     pub(crate) fn read(config: Arc<SourceConfig>, columns: &[Column]) -> Result<Self, Fault> {
         let layout = Layout::new(&config.mapping, &config.name, columns.to_vec())
-            .map_err(|missing| catalog::column_missing(&config, &missing, columns))?;
+            .map_err(|missing| table::column_missing(&config, &missing, columns))?;
         let list: Vec<_> = columns
             .iter()
             .map(|column| format!("outbox.{}::text", quote(&column.name)))

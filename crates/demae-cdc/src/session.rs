@@ -21,6 +21,7 @@ use crate::{
     row::{Change, Content},
     slot,
     stream::{Piece, Stream},
+    table,
     visibility::Visibility,
 };
 
@@ -80,7 +81,7 @@ impl Session {
     /// `renew`: the slot is there and of no use, see [`Fault::PublicationTooYoung`].
     pub(crate) async fn open(config: Arc<SourceConfig>, renew: bool) -> Result<Self, Fault> {
         let mut sql = catalog::connect(&config).await?;
-        let table = catalog::inspect(&mut sql, &config).await?;
+        let table = table::inspect(&mut sql, &config).await?;
         let columns = table.plain_columns();
         slot::ensure_publication(&mut sql, &config, &table).await?;
         slot::wait_until_free(&mut sql, &config, renew).await?;
@@ -292,7 +293,7 @@ impl Session {
         let columns = relation.columns.clone();
         Layout::of_relation(&self.config.mapping, &self.config.name, relation)
             .map(|layout| Some(Arc::new(layout)))
-            .map_err(|missing| catalog::column_missing(&self.config, &missing, &columns))
+            .map_err(|missing| table::column_missing(&self.config, &missing, &columns))
     }
 
     fn message(&mut self, emitted: Emitted, ledger: &mut Ledger) -> Change {
@@ -341,7 +342,7 @@ enum Step {
 /// Whether a reader could start: everything that [`Session::open`] checks before it waits for the slot.
 pub(crate) async fn check(config: &SourceConfig) -> Result<(), Fault> {
     let mut sql = catalog::connect(config).await?;
-    catalog::inspect(&mut sql, config).await?;
+    table::inspect(&mut sql, config).await?;
     let connection = Connection::open(&Arc::new(config.clone()), Purpose::Replication)
         .await
         .map_err(|trouble| trouble.fault(config))?;

@@ -9,8 +9,9 @@ use sqlx::PgConnection;
 use crate::{
     Fault, MissingSlot, SourceConfig, catalog,
     connection::{Connection, Purpose, Trouble},
-    error::{create_slot, literal},
+    error::create_slot,
     publication,
+    quoting::literal,
     statement::{self, Waiting},
     table::Table,
 };

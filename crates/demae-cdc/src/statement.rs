@@ -11,7 +11,7 @@ use std::{fmt, time::Duration};
 use sqlx::{Connection as _, PgConnection, Row as _};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::{Fault, SourceConfig, catalog};
+use crate::{Fault, SourceConfig, catalog, error};
 
 /// How often it is looked whom a statement waits for.
 const LOOK: Duration = Duration::from_millis(500);
@@ -131,7 +131,7 @@ impl Observer<'_> {
                 done = &mut running => return match done {
                     Ok(()) => Ok(()),
                     Err(error) if is_limit(&error) => Err(self.gave_up(statement)),
-                    Err(error) => Err(catalog::fault(config, &error, Some(statement))),
+                    Err(error) => Err(error::fault(config, &error, Some(statement))),
                 },
                 _ = looks.tick() => self.look(tell).await?,
             }

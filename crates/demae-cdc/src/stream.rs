@@ -19,8 +19,9 @@ use tokio::{
 };
 
 use crate::{
-    Fault, SourceConfig, catalog,
+    Fault, SourceConfig,
     connection::{Connection, FAREWELL, Purpose, Trouble},
+    error,
     lookout::Lookout,
 };
 
@@ -105,7 +106,7 @@ impl Stream {
     }
 
     fn over(&self) -> Fault {
-        catalog::connection(&self.config, "the stream is over")
+        error::connection(&self.config, "the stream is over")
     }
 }
 

@@ -5,10 +5,14 @@ use sqlx::{PgConnection, Row as _, postgres::types::Oid};
 
 use crate::{
     Fault, Mapping, SourceConfig,
-    catalog::{self, quote, quoted_table},
-    mapping::Ids,
+    catalog::{self, ask},
+    mapping::{Ids, Layout, MissingColumn},
     pgoutput::Column,
+    quoting::{quote, quoted_table},
 };
+
+/// The oldest server whose output plugin sends messages.
+pub(crate) const OLDEST: i32 = 140_000;
 
 /// A column and what only the catalogue knows of it.
 #[derive(Debug, Clone)]
@@ -279,4 +283,54 @@ pub(crate) async fn alike(sql: &mut PgConnection, config: &SourceConfig) -> Resu
     )
     .await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Whether the server and the table are fit for it; the table.
+pub(crate) async fn inspect(sql: &mut PgConnection, config: &SourceConfig) -> Result<Table, Fault> {
+    let row = ask(
+        config,
+        sqlx::query(
+            "SELECT current_setting('server_version_num')::int4, current_setting('server_version'), \
+             current_setting('wal_level')",
+        )
+        .fetch_one(&mut *sql),
+    )
+    .await?;
+    let (number, version, wal_level): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
+    if number < OLDEST {
+        return Err(Fault::TooOld { found: version });
+    }
+    if wal_level != "logical" {
+        return Err(Fault::WalLevel { found: wal_level });
+    }
+    let Some(table) = Table::find(sql, config).await? else {
+        let (schema, table) = config.table_parts();
+        return Err(Fault::TableMissing {
+            table: format!("{schema}.{table}"),
+        });
+    };
+    let columns = table.plain_columns();
+    if let Err(missing) = Layout::new(&config.mapping, &config.name, columns.clone()) {
+        return Err(column_missing(config, &missing, &columns));
+    }
+    match table.faults(config).into_iter().next() {
+        Some(fault) => Err(fault),
+        None => Ok(table),
+    }
+}
+
+/// The fault of a table that lacks a column.
+pub(crate) fn column_missing(config: &SourceConfig, missing: &MissingColumn, there: &[Column]) -> Fault {
+    let (schema, table) = config.table_parts();
+    let same = |name: &String, column: &Column| name.eq_ignore_ascii_case(&column.name);
+    let alike = there
+        .iter()
+        .find(|column| missing.names.iter().any(|name| same(name, column)));
+    let alike = alike.map_or_else(String::new, |column| {
+        format!("; there is {:?}, and upper and lower case matter", column.name)
+    });
+    Fault::ColumnMissing {
+        table: format!("{schema}.{table}"),
+        wanted: format!("for {} ({}){alike}", missing.field, missing.names.join(" or ")),
+    }
 }

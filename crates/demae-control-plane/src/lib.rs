@@ -5,6 +5,7 @@
 //!
 //! This crate must not know HTTP, nor how events are delivered.
 
+mod account;
 pub mod actor;
 pub mod amount;
 pub mod audit;

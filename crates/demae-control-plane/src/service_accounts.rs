@@ -12,19 +12,18 @@ use uuid::Uuid;
 
 use crate::{
     Actor, Change, DomainError, User,
+    account::{RESOURCE, find, parse_scopes, refuse_more},
     change::Subject,
     error::Operation,
     fields::check_name,
     model::{time, user},
-    scope::{Scope, ScopeSet},
+    scope::ScopeSet,
     slug,
     tokens::Token,
 };
 
 /// Tokens shown with a service account; the rest is in their own list.
 const TOKENS_SHOWN: u64 = 200;
-
-const RESOURCE: &str = "service account";
 
 /// A service account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -174,44 +173,6 @@ async fn note(
 ) -> Result<(), StoreError> {
     let subject = Subject::new("service_account", account.id, &account.slug);
     change.note(name, event_type, subject, account).await
-}
-
-pub(crate) async fn find(
-    connection: &impl ConnectionTrait,
-    operation: Operation,
-    actor: &Actor,
-    slug: &str,
-) -> Result<Model, DomainError> {
-    repository::service_accounts::find(connection, actor.organization_id, slug)
-        .await?
-        .ok_or(operation.not_found(RESOURCE))
-}
-
-/// Reads `body.scopes`.
-pub(crate) fn parse_scopes(faults: &mut Faults, words: &[String]) -> ScopeSet {
-    let read = |(place, word): (usize, &String)| {
-        word.parse::<Scope>()
-            .map_err(|error| {
-                faults.push_value(format!("body.scopes[{place}]"), error.to_string(), word.as_str());
-            })
-            .ok()
-    };
-    words.iter().enumerate().filter_map(read).collect()
-}
-
-/// Nobody gives away what they do not have.
-pub(crate) fn refuse_more(
-    operation: Operation,
-    have: &ScopeSet,
-    wanted: &ScopeSet,
-) -> Result<(), DomainError> {
-    match have.missing(wanted) {
-        None => Ok(()),
-        Some(scope) => Err(operation.forbidden(
-            "ScopeExceeded",
-            format!("the scope {scope} is beyond what you may give"),
-        )),
-    }
 }
 
 fn model(row: Model, tokens: Vec<api_token::Model>) -> ServiceAccount {

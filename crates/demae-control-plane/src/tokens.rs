@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use crate::{
     Actor, Change, DomainError, User,
+    account::{find, parse_scopes, refuse_more},
     change::Subject,
     error::Operation,
     fields::check_name,
     model::{time, user},
     scope::ScopeSet,
-    service_accounts::{find, parse_scopes, refuse_more},
     slug,
     token::TokenText,
 };

@@ -5,11 +5,9 @@
 
 use bytes::Bytes;
 use demae_event::{Timestamp, envelope::envelope};
-use demae_signature::standard;
+use demae_signature::standard::{self, SigningKey};
 use demae_store::engine::Message;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-
-use crate::directory::EndpointConfig;
 
 /// What Demae calls itself.
 pub const USER_AGENT: &str = concat!("Demae/", env!("CARGO_PKG_VERSION"));
@@ -66,25 +64,31 @@ impl Dialect {
         }
     }
 
-    /// The request's headers: the endpoint's own, overlaid with those of the dialect.
-    pub fn headers(
+    /// The request's headers: the endpoint's `own`, overlaid with those of the dialect. `keys` sign, the current one first.
+    pub fn headers<'k>(
         self,
-        endpoint: &EndpointConfig,
+        own: &HeaderMap,
+        keys: impl IntoIterator<Item = &'k SigningKey>,
         message: &Message,
         body: &[u8],
         now: Timestamp,
     ) -> HeaderMap {
         match self {
-            Self::Standard => standard_headers(endpoint, message, body, now),
+            Self::Standard => standard_headers(own.clone(), keys, message, body, now),
         }
     }
 }
 
-fn standard_headers(endpoint: &EndpointConfig, message: &Message, body: &[u8], now: Timestamp) -> HeaderMap {
+fn standard_headers<'k>(
+    mut headers: HeaderMap,
+    keys: impl IntoIterator<Item = &'k SigningKey>,
+    message: &Message,
+    body: &[u8],
+    now: Timestamp,
+) -> HeaderMap {
     let id = message.event_id.message_id(message.created_at);
     let seconds = now.as_secs();
-    let signature = standard::sign(endpoint.signing_keys(now), &id, seconds, body);
-    let mut headers = endpoint.headers.clone();
+    let signature = standard::sign(keys, &id, seconds, body);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));

@@ -9,6 +9,7 @@
 pub mod client;
 pub mod dialect;
 pub mod directory;
+pub mod endpoint;
 pub mod engine;
 pub mod management;
 pub mod own_headers;

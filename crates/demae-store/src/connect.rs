@@ -20,7 +20,9 @@ use sea_orm::{
 };
 
 use crate::{
-    Engine, StoreError, Transaction, Vault, engine, migration,
+    Backend, Engine, StoreError, Transaction, Vault, engine,
+    error::ENCODING,
+    migration,
     signals::{Board, Herald},
     silence, sqlite_file,
 };
@@ -41,18 +43,6 @@ const SIGNAL_CONNECTIONS: u32 = 1;
 const SQLITE_READERS: u32 = 4;
 /// Statements kept prepared per connection: the engine's multi-row statements come in about a dozen lengths each.
 const STATEMENT_CACHE: usize = 256;
-
-/// The encoding of databases that Demae uses, as Postgres calls it.
-pub const ENCODING: &str = "UTF8";
-
-/// Which database serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
-    /// The embedded store.
-    Sqlite,
-    /// The production store.
-    Postgres,
-}
 
 /// How to open the database.
 #[derive(Debug, Clone)]

@@ -5,6 +5,9 @@ use sea_orm::{
     sqlx::{self, error::UnexpectedNullError},
 };
 
+/// The encoding of databases that Demae uses, as Postgres calls it.
+pub const ENCODING: &str = "UTF8";
+
 /// A failed database operation.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -14,7 +17,7 @@ pub enum StoreError {
     /// The database cannot hold every text: see [`crate::connect`].
     #[error(
         "the database {database} has the encoding {encoding}; Demae needs {}, which holds every character",
-        crate::connect::ENCODING
+        ENCODING
     )]
     Encoding {
         /// The database's name.

@@ -13,6 +13,7 @@
 //!
 //! This crate must not know HTTP, brokers, signatures or which domain an event came from.
 
+mod backend;
 pub mod connect;
 pub mod engine;
 pub mod entity;
@@ -28,8 +29,9 @@ mod sqlite_file;
 pub mod transaction;
 pub mod vault;
 
-pub use connect::{Backend, Store, StoreOptions};
+pub use backend::Backend;
+pub use connect::{Store, StoreOptions};
 pub use engine::Engine;
-pub use error::StoreError;
+pub use error::{ENCODING, StoreError};
 pub use transaction::Transaction;
 pub use vault::Vault;

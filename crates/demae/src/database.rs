@@ -1,6 +1,6 @@
 //! Opening the database named by the settings.
 
-use demae_store::{Store, StoreError, StoreOptions, Vault, connect::ENCODING};
+use demae_store::{ENCODING, Store, StoreError, StoreOptions, Vault};
 
 use crate::config::Settings;
 

@@ -27,10 +27,9 @@ pub(crate) use self::{
 use self::{client::Client, database::Database};
 use crate::{
     clock,
-    driver::{Call, Outcome, Pace, Plan},
+    driver::{CONNECTIONS, Call, EVENT_BYTES, Outcome, Pace, Plan},
     progress::Progress,
     receiver::Report,
-    rows::{CONNECTIONS, EVENT_BYTES},
     usage::{self, Memory},
 };
 

@@ -9,9 +9,10 @@
 //! should have been sent meanwhile are late from the time they were due, not from the time they got through.
 
 mod connection;
+mod plan;
 mod template;
 
-use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use tokio::{
     task::{JoinSet, LocalSet},
 };
 
+pub(crate) use self::plan::{CONNECTIONS, Call, EVENT_BYTES, Pace, Plan};
 use self::{connection::Connection, template::Templates};
 use crate::{
     clock,
@@ -31,82 +33,6 @@ use crate::{
 const PACED_QUEUE: usize = 4_096;
 /// Connections that may break before the run counts as failed.
 const MAX_BREAKS: u64 = 100;
-
-/// What to send.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Plan {
-    /// Where to.
-    pub(crate) target: SocketAddr,
-    /// The path to POST to.
-    pub(crate) path: String,
-    /// Sent as a bearer token.
-    pub(crate) token: Option<String>,
-    /// Event names, taken in turn.
-    pub(crate) names: Vec<String>,
-    /// Bytes of one event's JSON.
-    pub(crate) event_bytes: usize,
-    /// Events in one request.
-    pub(crate) batch: usize,
-    /// What to send instead of events, in turn. Empty: events.
-    pub(crate) calls: Vec<Call>,
-    /// Connections, each with one request under way.
-    pub(crate) connections: usize,
-    /// How fast and how long.
-    pub(crate) pace: Pace,
-}
-
-/// A request that is always the same.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Call {
-    method: String,
-    /// With the query.
-    path: String,
-    body: String,
-}
-
-impl Call {
-    /// Reads something.
-    pub(crate) fn get(path: &str) -> Self {
-        Self {
-            method: "GET".to_owned(),
-            path: path.to_owned(),
-            body: String::new(),
-        }
-    }
-
-    /// Does something. The body is JSON.
-    pub(crate) fn post(path: &str, body: &str) -> Self {
-        Self {
-            method: "POST".to_owned(),
-            path: path.to_owned(),
-            body: body.to_owned(),
-        }
-    }
-}
-
-/// How fast to send and when to stop.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) enum Pace {
-    /// As fast as answers come, for so long.
-    Saturate {
-        /// Seconds.
-        seconds: f64,
-    },
-    /// As fast as answers come, so many.
-    Count {
-        /// Events, rounded up to whole requests.
-        events: u64,
-    },
-    /// Requests at fixed times.
-    Rate {
-        /// Requests per second.
-        per_second: f64,
-        /// Seconds before latencies count.
-        warm_up: f64,
-        /// Seconds after that.
-        seconds: f64,
-    },
-}
 
 /// What became of it. Times are [`clock::now`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -5,10 +5,11 @@
 
 use anyhow::Result;
 
-use super::{Lab, NAMES, Row};
+use super::lab::{Lab, NAMES};
 use crate::{
     bed::{Bed, Cpu, Seed, Stage, StoreKind},
     report::{CpuPerMessage, Figure, Unit},
+    row::Row,
 };
 
 /// Of the delivery stage alone (design, section 8).

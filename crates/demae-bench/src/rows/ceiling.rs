@@ -3,11 +3,12 @@
 
 use anyhow::Result;
 
-use super::{CONNECTIONS, EVENT_BYTES, Lab, NAMES, Row};
+use super::lab::{Lab, NAMES};
 use crate::{
     bed::{Cpu, ReceiverProcess, drive},
-    driver::{Pace, Plan},
+    driver::{CONNECTIONS, EVENT_BYTES, Pace, Plan},
     report::{CpuPerMessage, Figure, Unit},
+    row::Row,
     usage,
 };
 

@@ -15,16 +15,17 @@ use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 use tokio::task::JoinSet;
 
 use super::{
-    BATCH, EVENT_BYTES, Lab, NAMES, Row, WARM_UP_SHARE,
+    lab::{BATCH, Lab, NAMES, WARM_UP_SHARE},
     latency::{milliseconds, with_latency},
 };
 use crate::{
     bed::{Nodes, StoreKind},
     clock,
-    driver::Outcome,
+    driver::{EVENT_BYTES, Outcome},
     latency::Latencies,
     mark::{self, Mark},
     report::{CpuPerMessage, Figure, Unit},
+    row::Row,
 };
 
 /// Design, section 8, in milliseconds.

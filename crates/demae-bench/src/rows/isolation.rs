@@ -6,12 +6,16 @@
 
 use anyhow::Result;
 
-use super::{Lab, NAMES, Row, latency, run_to_the_end};
+use super::{
+    lab::{Lab, NAMES, run_to_the_end},
+    latency,
+};
 use crate::{
     bed::{Bed, StoreKind},
     driver::{Pace, Plan},
     latency::Latency,
     report::{CpuPerMessage, Figure, Unit},
+    row::Row,
 };
 
 /// Events per second; each becomes as many deliveries as its group has endpoints.

@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 
-use super::{Lab, NAMES, Row, run_to_the_end};
+use super::lab::{Lab, NAMES, run_to_the_end};
 use crate::{
     bed::{Bed, StoreKind},
     driver::{Pace, Plan},
     latency::Latency,
     report::{CpuPerMessage, Figure, Unit},
+    row::Row,
 };
 
 /// Requests per second (design, section 8).

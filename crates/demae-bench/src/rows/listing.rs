@@ -6,11 +6,15 @@
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::{Lab, Row, latency::milliseconds};
+use super::{
+    lab::{Lab, admit_refusals},
+    latency::milliseconds,
+};
 use crate::{
     bed::{Bed, StoreKind, drive},
     driver::{Call, Pace},
     report::{CpuPerMessage, Figure, Unit},
+    row::Row,
 };
 
 /// Items in a page: what the official SDK asks for.
@@ -88,5 +92,5 @@ async fn one(lab: &Lab, bed: &Bed, store: StoreKind, case: String, path: &str) -
         .with("p99", milliseconds(outcome.latency.p99), Unit::Milliseconds)
         .costing(CpuPerMessage::of(cpu, outcome.accepted))
         .noting(format!("{CONNECTIONS} connections, {items} items each"));
-    Ok(super::admit_refusals(&outcome, figure))
+    Ok(admit_refusals(&outcome, figure))
 }

@@ -6,11 +6,15 @@
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{Lab, Row, latency::milliseconds};
+use super::{
+    lab::{Lab, admit_refusals},
+    latency::milliseconds,
+};
 use crate::{
     bed::{Bed, StoreKind, drive},
     driver::{Call, Pace},
     report::{CpuPerMessage, Figure, Unit},
+    row::Row,
 };
 
 struct Case {
@@ -79,7 +83,7 @@ async fn one(lab: &Lab, store: StoreKind, case: &Case) -> Result<Figure> {
         let accepted = outcome.accepted;
         figure.noting(format!("**{total} counted of {accepted} accepted reports**"))
     };
-    Ok(super::admit_refusals(&outcome, figure))
+    Ok(admit_refusals(&outcome, figure))
 }
 
 /// Makes a license that grants an entitlement without a limit, and instances of it; answers where to report.

@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 
-use super::{Lab, Row};
+use super::lab::Lab;
 use crate::{
     bed::{Bed, StoreKind},
     report::{Figure, Unit},
+    row::Row,
 };
 
 /// Of a clean start.

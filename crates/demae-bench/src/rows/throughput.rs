@@ -6,11 +6,12 @@
 
 use anyhow::Result;
 
-use super::{BATCH, CONNECTIONS, Lab, NAMES, Row, WARM_UP_SHARE, run_to_the_end};
+use super::lab::{BATCH, Lab, NAMES, WARM_UP_SHARE, run_to_the_end};
 use crate::{
     bed::{Bed, StoreKind},
-    driver::{Pace, Plan},
+    driver::{CONNECTIONS, Pace, Plan},
     report::{CpuPerMessage, Figure, Unit},
+    row::Row,
 };
 
 /// Ten times what the Svix server does on such a machine (design, section 8).

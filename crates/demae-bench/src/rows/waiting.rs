@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 
-use super::{CONNECTIONS, Lab, NAMES, Row, run_to_the_end};
+use super::lab::{Lab, NAMES, run_to_the_end};
 use crate::{
     bed::{Bed, Seed, Stage, StoreKind},
-    driver::{Pace, Plan},
+    driver::{CONNECTIONS, Pace, Plan},
     report::{CpuPerMessage, Figure, Unit},
+    row::Row,
     usage::Memory,
 };
 

@@ -9,11 +9,12 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Lab, NAMES, Row};
+use super::lab::{Lab, NAMES};
 use crate::{
     bed::{Nodes, Seed, Stage, StoreKind},
     clock,
     report::{CpuPerMessage, Figure, Unit},
+    row::Row,
 };
 
 /// Design, section 8.

@@ -6,10 +6,11 @@
 
 use anyhow::Result;
 
-use super::{Lab, NAMES, Row};
+use super::lab::{Lab, NAMES};
 use crate::{
     bed::{Nodes, Seed, Stage, StoreKind},
     report::{CpuPerMessage, Figure, Unit},
+    row::Row,
 };
 
 const WORKERS: [usize; 3] = [1, 2, 4];

@@ -16,27 +16,21 @@ mod gate;
 mod link;
 mod publisher;
 mod runtime;
+mod shared;
 mod topology;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
 pub use self::topology::{QueueKind, Topology};
-use self::{consumer::RabbitConsumer, dead_letters::RabbitDeadLetters, publisher::RabbitPublisher};
+use self::{
+    consumer::RabbitConsumer, dead_letters::RabbitDeadLetters, publisher::RabbitPublisher, shared::Shared,
+};
 use crate::{Broker, BrokerUrl, Consumer, DeadLetters, Publisher};
 
 /// A RabbitMQ server or cluster.
 #[derive(Debug, Clone)]
 pub struct RabbitMq {
     shared: Arc<Shared>,
-}
-
-/// What all connections of a process have in common.
-#[derive(Debug)]
-struct Shared {
-    url: BrokerUrl,
-    topology: Topology,
-    /// The broker has said that it knows no quorum queues.
-    quorum_refused: AtomicBool,
 }
 
 impl RabbitMq {

@@ -4,62 +4,21 @@
 //! update of it, with its event. Each can also be looked at, added, replaced and removed alone, known by its adapter. Whoever
 //! insists on the state that they saw (`If-Match`) means that integration then, not all of its owner.
 
+mod integration;
 mod owner;
 
-use std::collections::BTreeMap;
-
-use demae_event::{Faults, Timestamp};
+use demae_event::Faults;
 use demae_store::Store;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-pub use self::owner::Owner;
-use self::owner::Verb;
-use crate::{
-    Actor, Change, DomainError,
-    fields::{check_name, check_object_of, check_optional},
-    model::time,
+pub(crate) use self::integration::{check, made};
+use self::{integration::check_one, owner::Verb};
+pub use self::{
+    integration::{Integration, MAX_INTEGRATIONS, MAX_TEXT, NewIntegration},
+    owner::Owner,
 };
+use crate::{Actor, Change, DomainError, fields::check_name, model::time};
 
 const RESOURCE: &str = "integration";
-
-/// Adapters that one resource can be integrated with.
-pub const MAX_INTEGRATIONS: usize = 50;
-/// Longest text inside an integration, in characters.
-pub const MAX_TEXT: usize = 2_048;
-/// Longest JSON of an integration's metadata, in bytes.
-const MAX_METADATA: usize = 4_096;
-
-/// Something as another system knows it. Its keys are in snake case (kaiten.md, section 2.0).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Integration {
-    /// Its id there.
-    pub external_id: String,
-    /// When the two were last compared.
-    pub synced_at: Timestamp,
-    /// The adapter's own notes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<Map<String, Value>>,
-    /// Its page there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub web_url: Option<String>,
-    /// What went wrong when they were last compared.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
-}
-
-/// What an integration is made of.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NewIntegration {
-    /// Its id there.
-    pub external_id: String,
-    /// The adapter's own notes.
-    pub metadata: Option<Map<String, Value>>,
-    /// Its page there.
-    pub web_url: Option<String>,
-    /// What went wrong.
-    pub last_error: Option<String>,
-}
 
 /// How another system knows this customer or instance.
 pub async fn get(
@@ -140,54 +99,4 @@ pub async fn delete(
     let moment = held.moment(change);
     held.write(change, moment, &integrations).await?;
     Ok(removed)
-}
-
-impl Integration {
-    fn new(new: NewIntegration, now: Timestamp) -> Self {
-        Self {
-            external_id: new.external_id,
-            // As it is kept, in JSON: to the millisecond.
-            synced_at: Timestamp::from_micros(now.as_micros().div_euclid(1_000) * 1_000),
-            metadata: new.metadata,
-            web_url: new.web_url,
-            last_error: new.last_error,
-        }
-    }
-}
-
-/// Checks what was given for each adapter.
-pub(crate) fn check(faults: &mut Faults, integrations: &BTreeMap<String, NewIntegration>) {
-    if integrations.len() > MAX_INTEGRATIONS {
-        faults.push(
-            "body.integrations",
-            format!("must not have more than {MAX_INTEGRATIONS} entries"),
-        );
-        return;
-    }
-    for (adapter, integration) in integrations {
-        let at = format!("body.integrations.{adapter}");
-        check_name(faults, &at, adapter);
-        check_one(faults, &at, integration);
-    }
-}
-
-fn check_one(faults: &mut Faults, at: &str, integration: &NewIntegration) {
-    check_name(faults, &format!("{at}.external_id"), &integration.external_id);
-    let texts = [
-        ("web_url", &integration.web_url),
-        ("last_error", &integration.last_error),
-    ];
-    for (key, text) in texts {
-        check_optional(faults, &format!("{at}.{key}"), text.as_deref(), MAX_TEXT);
-    }
-    if let Some(metadata) = &integration.metadata {
-        check_object_of(faults, &format!("{at}.metadata"), metadata, MAX_METADATA);
-    }
-}
-
-/// What is kept of them.
-pub(crate) fn made(new: BTreeMap<String, NewIntegration>, now: Timestamp) -> BTreeMap<String, Integration> {
-    new.into_iter()
-        .map(|(adapter, new)| (adapter, Integration::new(new, now)))
-        .collect()
 }

@@ -11,138 +11,34 @@
 //! Whoever writes names, versions or the flag takes turns with the others of the organization first, before any other
 //! row is locked ([`repository::licenses::take_turn`]).
 
+mod license;
 mod lifecycle;
+mod row;
+mod state;
 
-use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_event::{Faults, id::new_uuid};
 use demae_store::{
     Store, StoreError,
     entity::license::Model,
     repository::{self, Listing, Page},
 };
-use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    Actor, Change, DomainError, User,
-    change::Subject,
-    choice::choices,
+    Actor, Change, DomainError,
     error::{MAX_USERS_NAMED, Operation},
     fields::{check_description, check_name, check_optional},
-    model::time,
     slug,
 };
+pub use license::{License, LicenseInput, LicenseType, LifecycleState};
 pub use lifecycle::{archive, publish, unarchive};
+pub(crate) use row::model;
+use row::{RESOURCE, find_for_update, finish, update};
 
 /// Longest name of a version, in characters.
 pub const MAX_VERSION_NAME: usize = 100;
 /// The highest version that a caller may send; the lowest is 1.
 pub const MAX_VERSION: i64 = 2_147_483_647;
-
-const RESOURCE: &str = "license";
-
-choices! {
-    /// What a license is for.
-    LicenseType {
-        /// For building.
-        Development = "DEVELOPMENT",
-        /// For trying.
-        Trial = "TRIAL",
-        /// For money.
-        Paid = "PAID",
-        /// For everybody.
-        Community = "COMMUNITY",
-    }
-}
-
-choices! {
-    /// Whether a license can be given to instances.
-    LifecycleState {
-        /// Not yet.
-        Draft = "DRAFT",
-        /// Yes.
-        Published = "PUBLISHED",
-        /// Not any more; instances that have it keep it.
-        Archived = "ARCHIVED",
-    }
-}
-
-/// A license.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct License {
-    /// Its identity.
-    pub id: Uuid,
-    /// Display name.
-    pub name: String,
-    /// Name in URLs; never changes.
-    pub slug: String,
-    /// What it offers; may be empty.
-    pub description: String,
-    /// What it is for.
-    #[serde(rename = "type")]
-    pub kind: LicenseType,
-    /// The version's number, as text.
-    pub version: String,
-    /// The version's display name.
-    pub version_name: String,
-    /// Whether it is put forward.
-    pub is_default: bool,
-    /// Whether it is published.
-    pub is_active: bool,
-    /// Whether it can be given to instances.
-    pub lifecycle_state: LifecycleState,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// By whom.
-    pub created_by: User,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-    /// By whom.
-    pub updated_by: User,
-}
-
-/// What a license is made of, or replaced with.
-#[derive(Debug, Clone)]
-pub struct LicenseInput {
-    /// Display name.
-    pub name: String,
-    /// On creation: derived from the name if left out. Afterwards: may be given if it is the same.
-    pub slug: Option<String>,
-    /// What it offers; may be empty.
-    pub description: String,
-    /// What it is for.
-    pub kind: LicenseType,
-    /// On creation: the next of its name if left out. Afterwards: may be given if it is the same.
-    pub version: Option<i64>,
-    /// `Version - <version>` if left out.
-    pub version_name: Option<String>,
-    /// Whether it is to be put forward.
-    pub is_default: bool,
-    /// Whether it is to be published; the older form of the state.
-    pub is_active: Option<bool>,
-    /// On creation: `DRAFT` or `PUBLISHED`, which it is if left out. Afterwards: may be given if it is the same.
-    pub lifecycle_state: Option<LifecycleState>,
-    /// Whether a license family was named, of which there are none here.
-    pub names_family: bool,
-}
-
-impl LicenseInput {
-    /// With nothing but what is required.
-    pub fn new(name: impl Into<String>, kind: LicenseType) -> Self {
-        Self {
-            name: name.into(),
-            slug: None,
-            description: String::new(),
-            kind,
-            version: None,
-            version_name: None,
-            is_default: false,
-            is_active: None,
-            lifecycle_state: None,
-            names_family: false,
-        }
-    }
-}
 
 /// Creates a license.
 pub async fn create(change: &mut Change<'_>, input: LicenseInput) -> Result<License, DomainError> {
@@ -158,11 +54,11 @@ pub async fn create(change: &mut Change<'_>, input: LicenseInput) -> Result<Lice
         faults.push("body.version", format!("must be from 1 to {MAX_VERSION}"));
     }
     operation.check(faults)?;
-    let state = lifecycle::initial(operation, &input)?;
+    let state = state::initial(operation, &input)?;
     if input.names_family {
         return Err(operation.missing("FamilyNotFound", "license family"));
     }
-    lifecycle::check_default(operation, input.is_default, state)?;
+    state::check_default(operation, input.is_default, state)?;
     let organization = change.organization_id();
     repository::licenses::take_turn(change.transaction, organization).await?;
     let version = match input.version {
@@ -212,11 +108,11 @@ pub async fn replace(
     let organization = change.organization_id();
     repository::licenses::take_turn(change.transaction, organization).await?;
     let row = find_for_update(change, operation, slug).await?;
-    let state = lifecycle::stored(&row)?;
+    let state = state::stored(&row)?;
     check_fixed(operation, &row, state, &input)?;
     operation.check(check_fields(&input))?;
-    let state = lifecycle::moved(state, input.is_active);
-    lifecycle::check_default(operation, input.is_default, state)?;
+    let state = state::moved(state, input.is_active);
+    state::check_default(operation, input.is_default, state)?;
     if input.name != row.name {
         check_version_free(change, operation, &input.name, row.version).await?;
     }
@@ -242,20 +138,6 @@ pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<License, Doma
     check_unused(change, operation, row.id).await?;
     repository::licenses::delete(change.transaction, change.organization_id(), row.id).await?;
     finish(change, "LICENSE_DELETION", row).await
-}
-
-/// The row, which nobody else changes until the transaction ends, and which is as the caller saw it.
-async fn find_for_update(
-    change: &mut Change<'_>,
-    operation: Operation,
-    slug: &str,
-) -> Result<Model, DomainError> {
-    let organization = change.organization_id();
-    let row = repository::licenses::find_for_update(change.transaction, organization, slug)
-        .await?
-        .ok_or(operation.not_found(RESOURCE))?;
-    change.check_expected(operation, &model(row.clone())?)?;
-    Ok(row)
 }
 
 fn check_fields(input: &LicenseInput) -> Faults {
@@ -370,54 +252,4 @@ fn new_row(change: &Change<'_>, input: LicenseInput, version: i64, state: Lifecy
         updated_by_id: actor.id,
         updated_by_name: Some(actor.name.clone()),
     }
-}
-
-/// Writes a changed row, by whom it was changed, and the event.
-async fn update(change: &mut Change<'_>, row: Model) -> Result<License, DomainError> {
-    let row = Model {
-        updated_at: change.after(row.updated_at),
-        updated_by_id: change.actor.id,
-        updated_by_name: Some(change.actor.name.clone()),
-        ..row
-    };
-    repository::licenses::update(change.transaction, &row).await?;
-    finish(change, "LICENSE_UPDATE", row).await
-}
-
-/// Writes the event, and answers the license that it is about.
-async fn finish(change: &mut Change<'_>, name: &'static str, row: Model) -> Result<License, DomainError> {
-    let license = model(row)?;
-    let subject = Subject::new(RESOURCE, license.id, &license.slug);
-    change.emit(name, subject, &license).await?;
-    Ok(license)
-}
-
-/// As it is shown.
-pub(crate) fn model(row: Model) -> Result<License, StoreError> {
-    let state = lifecycle::stored(&row)?;
-    let kind = LicenseType::find(&row.kind).ok_or(StoreError::Unreadable("a license's type"))?;
-    Ok(License {
-        id: row.id,
-        name: row.name,
-        slug: row.slug,
-        description: row.description,
-        kind,
-        version: row.version.to_string(),
-        version_name: row
-            .version_name
-            .unwrap_or_else(|| format!("Version - {}", row.version)),
-        is_default: row.is_default,
-        is_active: state == LifecycleState::Published,
-        lifecycle_state: state,
-        created_at: time(row.created_at),
-        created_by: User {
-            id: row.created_by_id,
-            name: row.created_by_name,
-        },
-        updated_at: time(row.updated_at),
-        updated_by: User {
-            id: row.updated_by_id,
-            name: row.updated_by_name,
-        },
-    })
 }

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use super::connector::ConnectError;
+use super::connect_error::ConnectError;
 
 /// What went wrong in an exchange that did not end with a complete response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

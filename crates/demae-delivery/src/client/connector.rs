@@ -5,8 +5,7 @@
 //! time (DNS rebinding) gains nothing. A host written as an address takes the same way as a name.
 
 use std::future::Future;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,44 +19,11 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tower::Service;
 
-use super::address::{AddressPolicy, AddressRefused};
+use super::address::AddressPolicy;
+use super::connect_error::ConnectError;
 use super::race;
 use super::resolver::{Lookup, Resolve, ResolveError};
 use super::stream::Stream;
-
-/// Why no connection could be opened.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
-    /// The URI names no host; an `EndpointUrl` always does.
-    #[error("the URI names no host")]
-    NoHost,
-    /// Every address of the host is refused; the first refusal is told.
-    #[error(transparent)]
-    Refused(#[from] AddressRefused),
-    /// The host has no addresses.
-    #[error(transparent)]
-    Resolve(#[from] ResolveError),
-    /// TCP did not connect; the failure of the last address tried.
-    #[error("connecting to {address} failed")]
-    Tcp {
-        /// The address tried.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// No connection within the connect timeout.
-    #[error("no connection within the connect timeout ({step})")]
-    Timeout {
-        /// What was under way.
-        step: &'static str,
-    },
-    /// The TLS handshake failed.
-    #[error("the TLS handshake failed")]
-    Tls(#[source] io::Error),
-    /// The host is no name that a certificate could carry.
-    #[error("the host is no valid TLS server name")]
-    ServerName,
-}
 
 /// The tower service that the HTTP client asks for connections.
 #[derive(Clone)]

@@ -19,10 +19,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy;
-use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, timeout};
 
-use super::address::AddressPolicy;
 use super::answer::keep_headers;
 use super::classify::{ErrorKind, detail, kind_before_headers};
 use super::connector::Connector;
@@ -30,6 +28,7 @@ use super::link::Link;
 use super::pool::Pools;
 use super::resend;
 use super::resolver::Resolve;
+use super::settings::ClientSettings;
 use super::tls::{Protocols, tls_connector};
 use super::url::EndpointUrl;
 
@@ -49,40 +48,6 @@ const NOT_THE_CALLERS: [HeaderName; 9] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
-
-/// How exchanges are made.
-#[derive(Debug, Clone)]
-pub struct ClientSettings {
-    /// Which addresses may be connected to.
-    pub policy: AddressPolicy,
-    /// For look-up, TCP and TLS together.
-    pub connect_timeout: Duration,
-    /// How long an unused connection is kept. Below the five seconds after which common servers (Node.js, Apache)
-    /// close theirs: a request sent while the other side closes has to be sent again.
-    pub idle_timeout: Duration,
-    /// The largest age at which a connection is given another exchange, so that a receiver that moves to another
-    /// address is found while traffic does not pause. Varies by a quarter downwards.
-    pub connection_age: Duration,
-    /// Unused connections kept per host.
-    pub idle_per_host: usize,
-    /// Certificate authorities trusted beyond the public ones.
-    pub extra_roots: Vec<CertificateDer<'static>>,
-}
-
-impl Default for ClientSettings {
-    fn default() -> Self {
-        Self {
-            policy: AddressPolicy::default(),
-            connect_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(4),
-            connection_age: Duration::from_mins(1),
-            // Many endpoints often share a host, each with its own lane; a connection that does not fit is closed after
-            // every exchange and opened again, which costs more than the exchange.
-            idle_per_host: 512,
-            extra_roots: Vec::new(),
-        }
-    }
-}
 
 /// Why a client could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -16,6 +16,7 @@
 mod address;
 mod answer;
 mod classify;
+mod connect_error;
 mod connector;
 mod exchange;
 mod link;
@@ -23,6 +24,7 @@ mod pool;
 mod race;
 mod resend;
 mod resolver;
+mod settings;
 mod stream;
 mod tls;
 mod url;
@@ -31,8 +33,8 @@ pub use self::address::{AddressPolicy, AddressRefused};
 pub use self::answer::{RESPONSE_HEADER_BYTES_LIMIT, RESPONSE_HEADER_COUNT_LIMIT, body_text};
 pub use self::classify::ErrorKind;
 pub use self::exchange::{
-    ClientFault, ClientSettings, DeliveryClient, ExchangeError, ExchangeOutcome, OutgoingRequest,
-    RESPONSE_BODY_LIMIT,
+    ClientFault, DeliveryClient, ExchangeError, ExchangeOutcome, OutgoingRequest, RESPONSE_BODY_LIMIT,
 };
 pub use self::resolver::{Lookup, Resolve, ResolveError, SystemResolver};
+pub use self::settings::ClientSettings;
 pub use self::url::{EndpointUrl, URL_LENGTH_LIMIT, UrlFault};

@@ -20,8 +20,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
 use super::connector::Connector;
-use super::exchange::ClientSettings;
 use super::resend::Resend;
+use super::settings::ClientSettings;
 
 /// Pools over which hosts are spread; replacing one opens the connections of a share of the hosts anew.
 const SHARDS: usize = 16;

@@ -18,7 +18,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep_until};
 
 use super::address::{AddressPolicy, AddressRefused};
-use super::connector::ConnectError;
+use super::connect_error::ConnectError;
 use super::resolver::{Lookup, ResolveError};
 
 /// Addresses of one host that are tried before giving up; a name may answer with hundreds.

@@ -12,7 +12,7 @@ use demae_event::{EndpointId, Timestamp};
 use demae_store::{Store, StoreError, engine::AttemptRecord, silence::answer};
 
 use crate::{
-    directory::EndpointConfig,
+    endpoint::EndpointConfig,
     management::health::{self, DisableReason, LastAttempt},
     policy::{Ending, Verdict},
 };

@@ -14,7 +14,8 @@ use crate::{
         DeliveryClient, ErrorKind, ExchangeError, ExchangeOutcome, OutgoingRequest, RESPONSE_BODY_LIMIT,
         body_text,
     },
-    directory::{Directory, EndpointConfig},
+    directory::Directory,
+    endpoint::EndpointConfig,
     own_headers,
     policy::{self, Decision, Ending, Place, RetrySchedule},
 };
@@ -94,7 +95,13 @@ impl Sender {
         let started_at = self.clock.now();
         let message = &delivery.message;
         let body = endpoint.dialect.body(message, &delivery.delivered_name);
-        let headers = endpoint.dialect.headers(&endpoint, message, &body, started_at);
+        let headers = endpoint.dialect.headers(
+            &endpoint.headers,
+            endpoint.signing_keys(started_at),
+            message,
+            &body,
+            started_at,
+        );
         let sent = own_headers::masked(&headers, &endpoint.headers, &endpoint.public_headers);
         let request_headers = json_object(sent);
         let request = OutgoingRequest {

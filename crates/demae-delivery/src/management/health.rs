@@ -7,7 +7,7 @@ use demae_event::{AttemptId, Event, EventDefinition, EventId, Timestamp, catalog
 use demae_store::{Store, StoreError, outbox, repository::endpoints};
 use serde::Serialize;
 
-use crate::directory::EndpointConfig;
+use crate::endpoint::EndpointConfig;
 
 /// Why Demae disables an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::{
     client::EndpointUrl,
     dialect::Dialect,
-    directory::{EndpointConfig, KnownHealth},
+    endpoint::{EndpointConfig, KnownHealth},
     policy::RetrySchedule,
 };
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use demae_delivery::{
-    directory::EndpointConfig,
+    endpoint::EndpointConfig,
     management::{
         health::{DisableReason, LastAttempt, disable, mark_failing, mark_working, notify_failing},
         load_endpoints,

@@ -31,6 +31,7 @@
 //! same arguments without harm.
 
 pub mod postgres;
+mod readable;
 mod rows;
 mod set_aside;
 pub mod sqlite;

@@ -12,13 +12,14 @@ use std::{
 use demae_event::{
     AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp, subscription::MAX_NAME_LENGTH,
 };
-use sea_orm::sqlx::{self, ColumnIndex, Database, Decode, Row, Type, error::UnexpectedNullError};
+use sea_orm::sqlx::{self, ColumnIndex, Row, error::UnexpectedNullError};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{
     Appended, AttemptRecord, Backlog, DeliveryState, Disposition, LeaseGrant, LeasedDelivery, Message,
     PAYLOAD_LIMIT, RoutedMessage,
+    readable::Readable,
     set_aside::{Hopeless, UnreadableRow},
 };
 use crate::StoreError;
@@ -27,11 +28,6 @@ use crate::StoreError;
 const LAST_MOMENT: i64 = 253_402_300_799_999_999;
 
 pub(super) const ENDPOINTS_VERSION: &str = "SELECT value FROM counters WHERE name = 'endpoints'";
-
-/// What a column of database `D` can hold.
-pub(super) trait Readable<'r, D: Database>: Decode<'r, D> + Type<D> {}
-
-impl<'r, D: Database, T: Decode<'r, D> + Type<D>> Readable<'r, D> for T {}
 
 /// A column that must hold something. (SQLite gives 0 or an empty text for NULL to whoever does not ask.)
 fn need<'r, R: Row, T: Readable<'r, R::Database>>(row: &'r R, name: &'static str) -> Result<T, StoreError>

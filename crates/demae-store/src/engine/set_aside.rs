@@ -9,7 +9,7 @@ use sea_orm::sqlx::{ColumnIndex, Row};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{AttemptRecord, Message, rows::Readable};
+use super::{AttemptRecord, Message, readable::Readable};
 use crate::{
     StoreError,
     repository::rejected::{BODY_LIMIT, short_reason},

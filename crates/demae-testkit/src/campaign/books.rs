@@ -21,11 +21,10 @@ use tokio::{
 use super::{
     pace::{Passage, Receipt},
     totals::Totals,
+    way::{PATHS, Way},
 };
 use crate::receiver::{Answer, Gate, ReceivedRequest, Recorder};
 
-/// An endpoint that takes everything, and one that refuses some events when they come for the first time.
-pub(super) const PATHS: [&str; 2] = ["/steady", "/flaky"];
 const FLAKY: usize = 1;
 const REFUSED_ONE_IN: usize = 16;
 
@@ -41,13 +40,6 @@ pub(super) enum Fate {
     Committed,
     /// Its transaction, or its part of one, cannot have been committed.
     RolledBack,
-}
-
-/// How an event is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Way {
-    Http,
-    Sql,
 }
 
 /// The books. Clones share them.

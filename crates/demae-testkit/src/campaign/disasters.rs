@@ -1,11 +1,6 @@
 //! Carries out what was planned: a task for each target, which applies its faults in turn and heals each of them.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use sqlx::{Connection as _, PgConnection};
@@ -16,11 +11,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Options,
     books::Books,
     node::Node,
+    options::Options,
     schedule::{Disaster, Fault, Target, schedule},
     stage::Servers,
+    tally::Tally,
 };
 use crate::{postgres::PrivatePostgres, proxy::FaultProxy, rabbitmq::PrivateRabbitMq, receiver::Gate};
 
@@ -36,16 +32,6 @@ pub(super) struct Disasters {
     tally: Tally,
     /// All faults are healed.
     over: CancellationToken,
-}
-
-/// How many faults there were. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Tally(Arc<Mutex<Counts>>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    faults: BTreeMap<(String, Fault), u64>,
-    stillborn: u64,
 }
 
 impl Disasters {
@@ -228,37 +214,4 @@ async fn disconnect(database: &str) -> Result<()> {
     .execute(&mut connection)
     .await?;
     Ok(())
-}
-
-impl Tally {
-    pub(super) fn count(&self, target: Target, fault: Fault) {
-        *self
-            .counts()
-            .faults
-            .entry((target.to_string(), fault))
-            .or_default() += 1;
-    }
-
-    /// A process that ended before it was ever ready, and was started again.
-    pub(super) fn count_stillborn(&self) {
-        self.counts().stillborn += 1;
-    }
-
-    pub(super) fn total(&self) -> u64 {
-        self.counts().faults.values().sum()
-    }
-
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = self.counts();
-        for ((target, fault), count) in &counts.faults {
-            write!(f, "{target} {fault} {count}, ")?;
-        }
-        write!(f, "starts in vain {}", counts.stillborn)
-    }
 }

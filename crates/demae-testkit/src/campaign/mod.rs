@@ -33,47 +33,31 @@ mod books;
 mod disasters;
 pub mod hostile;
 mod node;
+mod options;
 mod pace;
 mod schedule;
 mod sql;
 mod stage;
+mod tally;
 mod totals;
+mod until;
 mod verdict;
+mod way;
 mod writers;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+pub use self::options::Options;
 use self::{
-    books::Books,
-    disasters::{Disasters, Tally},
-    stage::Stage,
-    totals::Totals,
-    verdict::Settled,
+    books::Books, disasters::Disasters, stage::Stage, tally::Tally, totals::Totals, verdict::Settled,
     writers::Writers,
 };
 
 /// How often progress is told.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
-
-/// What to run.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The program to try.
-    pub binary: PathBuf,
-    /// How long faults are planned for; healing, delivering and judging come on top.
-    pub length: Duration,
-    /// Everything random is drawn from it.
-    pub seed: u64,
-    /// Whether a broker stands between relays and workers; without one, relays route.
-    pub broker: bool,
-    /// Whether relays follow the write-ahead log; otherwise they poll the table.
-    pub wal: bool,
-    /// Where progress is told, a line at a time.
-    pub tell: fn(&str),
-}
 
 /// What a campaign came to. There is one only if everything held.
 #[derive(Debug)]
@@ -166,27 +150,5 @@ impl fmt::Display for Summary {
         writeln!(f, "  {faults}")?;
         writeln!(f, "{totals}")?;
         write!(f, "{settled}")
-    }
-}
-
-/// Waits for something that gives no signal: asks again and again, for so long at most.
-async fn until<T>(
-    limit: Duration,
-    what: &str,
-    mut ask: impl AsyncFnMut() -> Result<Result<T, String>>,
-) -> Result<T> {
-    const ASK_INTERVAL: Duration = Duration::from_millis(100);
-    let end = Instant::now() + limit;
-    let mut ticks = interval(ASK_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        match ask().await.with_context(|| format!("waiting until {what}"))? {
-            Ok(found) => return Ok(found),
-            Err(state) if Instant::now() > end => {
-                anyhow::bail!("not within {} s: {what}; now {state}", limit.as_secs())
-            }
-            Err(_) => {}
-        }
     }
 }

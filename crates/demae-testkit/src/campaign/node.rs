@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    disasters::Tally,
     schedule::{Disaster, Fault, Target},
+    tally::Tally,
 };
 use crate::{
     process::{DemaeCommand, DemaeProcess},

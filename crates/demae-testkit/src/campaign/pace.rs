@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt};
 
 use tokio::time::Instant;
 
-use super::books::Way;
+use super::way::Way;
 
 /// The first arrival of an event at an endpoint.
 #[derive(Debug, Clone, Copy)]

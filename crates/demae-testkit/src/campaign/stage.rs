@@ -6,11 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
-use super::{
-    Options,
-    books::{Books, PATHS},
-    node::Node,
-};
+use super::{books::Books, node::Node, options::Options, way::PATHS};
 use crate::{
     api::Api,
     postgres::{Durability, PrivatePostgres},

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::books::PATHS;
+use super::way::PATHS;
 
 /// What a campaign came to at the receiver.
 #[derive(Debug)]

@@ -14,12 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures::TryStreamExt as _;
 use sqlx::{Connection as _, FromRow, PgConnection, Row as _, postgres::PgRow};
 
-use super::{
-    Options,
-    books::{Books, PATHS},
-    stage::Servers,
-    until,
-};
+use super::{books::Books, options::Options, stage::Servers, until::until, way::PATHS};
 
 /// How long what remains may take once everything has arrived: retries that are planned, leases that end by time (60 s),
 /// a slot that moves with the next heartbeat.

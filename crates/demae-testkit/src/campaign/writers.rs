@@ -18,9 +18,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    books::{Books, Fate, Way},
+    books::{Books, Fate},
     schedule,
     stage::Stage,
+    way::Way,
 };
 use crate::api::{Answer, Api};
 

@@ -5,13 +5,14 @@
 
 mod checks;
 mod database;
+mod finding;
 mod pipeline;
 
 use std::process::ExitCode;
 
-use serde::Serialize;
 use serde_json::json;
 
+use self::finding::{Finding, Health};
 use crate::{
     cli::{SettingsArgs, output},
     config::Mode,
@@ -27,55 +28,6 @@ pub(crate) struct Args {
     json: bool,
     #[command(flatten)]
     settings: SettingsArgs,
-}
-
-/// What a check found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Health {
-    Good,
-    Warning,
-    Fault,
-}
-
-/// One check's result.
-#[derive(Debug, Serialize)]
-struct Finding {
-    check: &'static str,
-    health: Health,
-    detail: String,
-    /// What to do; empty if nothing.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    remedy: String,
-}
-
-impl Finding {
-    fn good(check: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            check,
-            health: Health::Good,
-            detail: detail.into(),
-            remedy: String::new(),
-        }
-    }
-
-    fn warning(check: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            check,
-            health: Health::Warning,
-            detail: detail.into(),
-            remedy: remedy.into(),
-        }
-    }
-
-    fn fault(check: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            check,
-            health: Health::Fault,
-            detail: detail.into(),
-            remedy: remedy.into(),
-        }
-    }
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {

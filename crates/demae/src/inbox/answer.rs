@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::MAX_DELAY;
+/// The longest answer delay: beyond the longest usual timeout, so that timeouts can be watched.
+const MAX_DELAY: Duration = Duration::from_mins(2);
 
 /// What was asked for with `PUT /inbox/{name}/answer`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -158,6 +158,3 @@ fn wants_json(headers: &HeaderMap) -> bool {
         .unwrap_or_default();
     !accept.contains("text/html")
 }
-
-/// The longest answer delay: beyond the longest usual timeout, so that timeouts can be watched.
-const MAX_DELAY: Duration = Duration::from_mins(2);

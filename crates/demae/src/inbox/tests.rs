@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::body::Body;
 use demae_event::{Timestamp, clock::ManualClock};
 use demae_signature::standard::{SigningKey, VerifyingKey, sign};

@@ -3,6 +3,7 @@
 //! The log goes to standard error. Grammar: a message in plain words, facts in fields. Payloads, tokens and secrets
 //! are in none of the three.
 
+mod layer;
 #[cfg(feature = "otlp")]
 mod otlp;
 
@@ -13,9 +14,10 @@ use http::HeaderMap;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::Span;
 use tracing_subscriber::{
-    EnvFilter, Layer as _, Registry, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
+use self::layer::BoxedLayer;
 use crate::config::{LogFormat, LogSettings, Settings};
 
 /// Upper bounds of latency buckets, in seconds: fine around the targets (2 and 5 ms), coarse up to the longest
@@ -26,8 +28,6 @@ const LATENCY_BUCKETS: [f64; 16] = [
 
 /// How often the exporter folds fresh samples into its histograms.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
-
-type BoxedLayer = Box<dyn tracing_subscriber::Layer<Registry> + Send + Sync>;
 
 /// What is not logged unless the setting asks for it by name: what these libraries complain of is told once more, with its
 /// meaning, by whoever uses them, and the broker's client shows the content of messages.

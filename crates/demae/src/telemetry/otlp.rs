@@ -16,7 +16,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::Layer as _;
 use url::Url;
 
-use super::BoxedLayer;
+use super::layer::BoxedLayer;
 use crate::{config::Authorities, http_client::HttpClient};
 
 /// For one batch of spans.

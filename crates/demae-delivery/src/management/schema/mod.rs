@@ -25,13 +25,14 @@ mod cost;
 mod expansion;
 mod keyword;
 mod pattern;
+mod refusal;
 mod size;
 
 use demae_event::Faults;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
-use self::size::Measured;
+use self::{refusal::Refusal, size::Measured};
 pub use cost::{MAX_VALIDATION_DEPTH, MAX_VALIDATION_WORK};
 pub use expansion::{MAX_EXPANDED_DEPTH, MAX_EXPANDED_SCHEMAS};
 pub use pattern::{MAX_PATTERN, MAX_PATTERN_SIZE, MAX_PATTERNS};
@@ -46,24 +47,6 @@ const MAX_DESCRIBED_WORK: u64 = 20_000;
 const STACK: usize = 32 * 1024 * 1024;
 /// Stack that is left at most when [`STACK`] is allocated, in bytes.
 const RED_ZONE: usize = STACK / 2;
-
-/// Why a schema or an example is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Refusal {
-    /// JSON pointer into the document.
-    pointer: String,
-    /// A sentence whose subject is the place.
-    reason: String,
-}
-
-impl Refusal {
-    fn new(pointer: &str, reason: impl Into<String>) -> Self {
-        Self {
-            pointer: pointer.to_owned(),
-            reason: reason.into(),
-        }
-    }
-}
 
 /// Notes what is wrong with a schema and an example, each an object of at most [`MAX_DOCUMENT`] bytes.
 pub fn check(faults: &mut Faults, schema: Option<&Value>, example: Option<&Value>) {

@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        books::{Books, Fate, Way},
+        books::{Books, Fate},
         schedule,
         sql::Connection,
+        way::Way,
     },
     stage::Stage,
 };

@@ -33,6 +33,7 @@
 
 mod actor;
 mod bystander;
+mod options;
 mod receivers;
 mod rows;
 mod stage;
@@ -40,12 +41,12 @@ mod strangers;
 mod tally;
 mod tenant;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::fmt;
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::time::sleep;
 
-pub use self::stage::Database;
+pub use self::options::{Database, Options};
 use self::{actor::Cast, bystander::Bystander, stage::Stage, tally::Tally};
 use super::{books::Books, pace::Pace, totals::Totals};
 
@@ -66,23 +67,6 @@ const SLOWER_AT_MOST: u64 = 20;
 const CALM_MEDIAN_MS: u64 = 100;
 /// Bytes of memory that the program may have at most.
 const MEMORY_AT_MOST: u64 = 512 * 1_048_576;
-
-/// What to run.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The program to try.
-    pub binary: PathBuf,
-    /// How long it lasts, without the start, the delivery of the rest, and the judgement.
-    pub length: Duration,
-    /// Everything random is drawn from it.
-    pub seed: u64,
-    /// Where the program keeps its rows.
-    pub database: Database,
-    /// Only actors whose names contain it act: to find out which one does the harm.
-    pub only: Option<String>,
-    /// Where progress is told, a line at a time.
-    pub tell: fn(&str),
-}
 
 /// What a campaign came to. There is one only if everything held.
 #[derive(Debug)]

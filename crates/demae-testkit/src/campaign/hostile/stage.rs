@@ -1,9 +1,8 @@
 //! What the hostile campaign plays on: one process of Demae with all roles, its database, and two organizations in it.
 
 use std::{
-    fmt, fs,
+    fs,
     net::{IpAddr, SocketAddr},
-    str::FromStr,
     sync::Arc,
     time::Duration,
 };
@@ -13,11 +12,12 @@ use serde_json::Value;
 
 use super::{
     super::{
-        books::{Books, PATHS},
+        books::Books,
         stage::{Logs, make_endpoints},
-        until,
+        until::until,
+        way::PATHS,
     },
-    Options,
+    options::{Database, Options},
 };
 use crate::{
     api::Api,
@@ -29,44 +29,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_mins(2);
 /// The hostile tenant's own address. The bystander's is 127.0.0.1, strangers have all between.
 const HOSTILE_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 251));
-
-/// Where the program keeps its rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Database {
-    /// In its own file.
-    Sqlite,
-    /// In a server of the campaign's own, whose outbox table is polled.
-    Postgres,
-    /// In a server of the campaign's own, whose write-ahead log is followed.
-    PostgresWal,
-}
-
-impl Database {
-    /// All of them, by the names that [`FromStr`] reads.
-    pub const ALL: [(&'static str, Self); 3] = [
-        ("sqlite", Self::Sqlite),
-        ("postgres", Self::Postgres),
-        ("postgres-wal", Self::PostgresWal),
-    ];
-}
-
-impl fmt::Display for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = Self::ALL.into_iter().find(|(_, database)| database == self);
-        f.write_str(named.map_or("?", |(name, _)| name))
-    }
-}
-
-impl FromStr for Database {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let named = Self::ALL.into_iter().find(|(name, _)| *name == text);
-        named
-            .map(|(_, database)| database)
-            .with_context(|| format!("unknown database {text}: choose sqlite, postgres or postgres-wal"))
-    }
-}
 
 /// An organization and its token.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{
     super::actor::{Actor, Outcomes, once},
-    Door, refused, unknown_token,
+    door::{Door, refused, unknown_token},
 };
 
 #[derive(Clone)]

@@ -10,11 +10,10 @@ use tokio::{io::AsyncWriteExt as _, time::timeout};
 
 use super::{
     super::actor::{Actor, Outcomes, once},
-    Door, drain,
+    door::{Door, drain, refused, unknown_token},
     frames::{
         self, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE,
     },
-    refused, unknown_token,
 };
 
 /// Frames of a flood.

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::{
     super::actor::{Actor, Outcomes, once},
-    Door, answer, refused,
+    door::{Door, answer, drain, refused},
 };
 
 #[derive(Clone)]
@@ -38,6 +38,6 @@ impl Actor for Silence {
 /// The answer, after the server has closed.
 async fn answer_and_close(stream: &mut tokio::net::TcpStream) -> String {
     let answer = answer(stream).await;
-    super::drain(stream).await;
+    drain(stream).await;
     answer
 }

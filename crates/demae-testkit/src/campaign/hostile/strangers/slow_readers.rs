@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     super::actor::{Actor, Outcomes, once},
-    Door, refused,
+    door::{Door, refused},
 };
 
 /// Requests sent at once, before anything is read.

@@ -9,7 +9,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::sleep};
 
 use super::{
     super::actor::{Actor, Outcomes, once},
-    Door, answer, refused, unknown_token,
+    door::{Door, answer, refused, unknown_token},
 };
 
 /// Between two bytes.

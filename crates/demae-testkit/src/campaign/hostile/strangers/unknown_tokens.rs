@@ -11,7 +11,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use super::{
     super::actor::{Actor, Outcomes},
-    Door, refused, unknown_token,
+    door::{Door, refused, unknown_token},
 };
 
 /// Requests of one flood.

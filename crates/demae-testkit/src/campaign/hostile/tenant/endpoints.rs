@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::actor::{Actor, Outcomes, once},
-    NARROW, WIDE, send,
+    request::{NARROW, WIDE, send},
 };
 use crate::api::Api;
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::actor::{Actor, Outcomes},
-    NARROW, WIDE, send, type_of,
+    request::{NARROW, WIDE, send, type_of},
 };
 use crate::api::Api;
 

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     super::actor::{Actor, Outcomes},
-    send,
+    request::send,
 };
 use crate::api::Api;
 

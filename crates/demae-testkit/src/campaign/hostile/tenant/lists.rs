@@ -10,7 +10,7 @@ use rand::{rngs::SmallRng, seq::IndexedRandom as _};
 
 use super::{
     super::actor::{Actor, Outcomes},
-    send,
+    request::send,
 };
 use crate::api::Api;
 

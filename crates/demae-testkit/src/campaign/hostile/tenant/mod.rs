@@ -5,24 +5,15 @@ mod endpoints;
 mod events;
 mod keys;
 mod lists;
+mod request;
 mod rules;
 mod schemas;
 mod slow_bodies;
 
-use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{
-    actor::{Cast, Outcomes, once},
-    receivers::Receivers,
-    stage::Stage,
-    strangers::Door,
-};
-use crate::api::Api;
-
-/// Kinds of events: one that goes to every endpoint of the hostile tenant, and one that goes to a few.
-const WIDE: &str = "FAN_OUT";
-const NARROW: &str = "BULK";
+use self::request::{NARROW, WIDE, type_of};
+use super::{actor::Cast, receivers::Receivers, stage::Stage, strangers::Door};
 
 /// Lets everything begin that the tenant does.
 pub(super) async fn enter(cast: &mut Cast, stage: &Stage, receivers: &Receivers) {
@@ -43,17 +34,4 @@ pub(super) async fn enter(cast: &mut Cast, stage: &Stage, receivers: &Receivers)
         },
         token: stage.hostile_token().to_owned(),
     });
-}
-
-/// The type of an event of that name.
-fn type_of(name: &str) -> String {
-    format!("com.example.{}", name.to_lowercase())
-}
-
-/// Sends a request; its outcome is the status.
-async fn send(api: &Api, method: Method, path: &str, body: Option<&Value>, key: Option<&str>) -> Outcomes {
-    once(match api.send(method, path, body, key).await {
-        Ok(answer) => answer.status.as_u16().to_string(),
-        Err(_) => "no answer".to_owned(),
-    })
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::actor::{Actor, Outcomes},
-    send,
+    request::send,
 };
 use crate::api::Api;
 
