@@ -22,7 +22,7 @@ test: ## Run every test, after make setup
 	@scripts/setup
 	@scripts/test
 
-lint: ## Check formatting, clippy, forbidden crate edges, licences, texts and deploy/
+lint: ## Check formatting, clippy, forbidden crate edges, circles of files, licences, texts and deploy/
 	@scripts/setup lint
 	@scripts/lint
 

@@ -26,6 +26,7 @@ mod integrations;
 mod license_entitlements;
 mod licenses;
 mod openfeature;
+mod places;
 mod releases;
 mod service_accounts;
 mod tokens;
@@ -42,7 +43,6 @@ use axum::Extension;
 use demae_api::{
     ApiState, Surface,
     openapi::{Document, viewer},
-    problem,
 };
 use utoipa_axum::router::OpenApiRouter;
 
@@ -58,7 +58,7 @@ pub fn surface() -> Surface {
             .merge(served.layer(Extension(document())))
             .merge(viewer::routes("/api/docs", health::DOCUMENT_PATH)),
         document: document(),
-        render: problem::render,
+        render: places::render,
     }
 }
 

@@ -11,7 +11,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use demae_control_plane::DomainError;
 use demae_delivery::management::ManagementError;
-use demae_event::{Fault, Faults};
+use demae_event::{
+    Code, Fault, Faults,
+    fault::{Step, steps},
+};
 use demae_store::StoreError;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -144,7 +147,7 @@ impl ProblemKind {
 pub struct FaultBody<'a> {
     /// Where: `body.eventNames[0]`, `query.limit`, `header.Idempotency-Key`.
     #[schema(examples("body.eventNames[0]"))]
-    location: &'a str,
+    location: String,
     /// What is wrong there.
     #[schema(examples("must be at least 1"))]
     message: &'a str,
@@ -153,16 +156,16 @@ pub struct FaultBody<'a> {
     value: Option<&'a Value>,
 }
 
-impl<'a> From<&'a Fault> for FaultBody<'a> {
+impl<'a> FaultBody<'a> {
     /// Objects, arrays and long texts are not repeated.
-    fn from(fault: &'a Fault) -> Self {
+    fn new(location: String, fault: &'a Fault) -> Self {
         let value = fault.value.as_ref().filter(|value| match value {
             Value::Object(_) | Value::Array(_) => false,
             Value::String(text) => text.len() <= MAX_ECHO_LENGTH,
             _ => true,
         });
         Self {
-            location: &fault.location,
+            location,
             message: &fault.message,
             value,
         }
@@ -176,7 +179,17 @@ pub struct Problem {
     code: Cow<'static, str>,
     detail: Cow<'static, str>,
     faults: Vec<Fault>,
+    places: Places,
     error_id: Option<Uuid>,
+}
+
+/// By whose names the places of faults go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Places {
+    /// The surface's, whose reader found the faults.
+    OfRequest,
+    /// Those of a domain's input (see [`demae_event::fault`]).
+    OfInput,
 }
 
 impl Problem {
@@ -191,11 +204,12 @@ impl Problem {
             code: code.into(),
             detail: detail.into(),
             faults: Vec::new(),
+            places: Places::OfRequest,
             error_id: None,
         }
     }
 
-    /// The request is understood and wrong at these places.
+    /// The request is understood and wrong at these places, which a reader of the surface named.
     pub fn invalid(faults: Vec<Fault>) -> Self {
         Self::new(
             ProblemKind::Invalid,
@@ -249,21 +263,19 @@ impl Problem {
         }
     }
 
-    /// Lists `faults`, sorted by location, at most [`MAX_FAULTS`].
-    #[must_use]
-    pub fn with_faults(mut self, mut faults: Vec<Fault>) -> Self {
-        faults.sort_by(|a, b| (&a.location, &a.message).cmp(&(&b.location, &b.message)));
-        faults.truncate(MAX_FAULTS);
-        self.faults = faults;
-        self
+    /// What a domain found wrong with its input.
+    fn refused_input(code: Code, faults: Vec<Fault>) -> Self {
+        Self {
+            code: code.to_string().into(),
+            places: Places::OfInput,
+            ..Self::invalid(faults)
+        }
     }
 
-    /// Calls a place by the name that this surface has for it.
+    /// Lists `faults`.
     #[must_use]
-    pub fn relocated(mut self, from: &str, to: &str) -> Self {
-        for fault in self.faults.iter_mut().filter(|fault| fault.location == from) {
-            to.clone_into(&mut fault.location);
-        }
+    pub fn with_faults(mut self, faults: Vec<Fault>) -> Self {
+        self.faults = faults;
         self
     }
 
@@ -277,15 +289,31 @@ impl Problem {
         &self.code
     }
 
-    /// The document, for the request of the path `instance`.
-    pub fn document<'a>(&'a self, instance: Option<&'a str>) -> ProblemDocument<'a> {
+    /// Its faults, sorted by location, at most [`MAX_FAULTS`]. `name` writes the places of a domain's input.
+    pub fn faults(&self, name: NamePlace) -> Vec<FaultBody<'_>> {
+        let location = |fault: &'_ Fault| match self.places {
+            Places::OfRequest => fault.location.clone(),
+            Places::OfInput => name(&self.code, &fault.location),
+        };
+        let mut faults: Vec<_> = self
+            .faults
+            .iter()
+            .map(|fault| FaultBody::new(location(fault), fault))
+            .collect();
+        faults.sort_by(|a, b| (&a.location, &a.message).cmp(&(&b.location, &b.message)));
+        faults.truncate(MAX_FAULTS);
+        faults
+    }
+
+    /// The problem document, for the request of the path `instance`. `name` writes the places of a domain's input.
+    pub fn document<'a>(&'a self, instance: Option<&'a str>, name: NamePlace) -> ProblemDocument<'a> {
         ProblemDocument {
             r#type: self.kind.type_uri(),
             title: self.kind.title(),
             status: self.kind.status().as_u16(),
             detail: &self.detail,
             instance,
-            errors: self.faults.iter().map(FaultBody::from).collect(),
+            errors: self.faults(name),
             code: &self.code,
             error_id: self.error_id,
         }
@@ -304,9 +332,33 @@ pub struct Rendered {
 /// Writes a refusal of the request of a path, in the form of a surface.
 pub type Render = fn(&Problem, path: &str) -> Rendered;
 
-/// Writes a problem as a problem document.
+/// Writes a place of a domain's input as the surface calls it, in a refusal with this code.
+pub type NamePlace = fn(code: &str, location: &str) -> String;
+
+/// Writes a problem as a problem document, with the domains' own names.
 pub fn render(problem: &Problem, path: &str) -> Rendered {
-    let document = serde_json::to_vec(&problem.document(Some(path)));
+    render_naming(problem, path, |_, location| {
+        write_place("body", location, Cow::Borrowed)
+    })
+}
+
+/// Writes a place below `root` in the form `body.event_names[0]`, its fields by the names that `field` gives them.
+pub fn write_place<'l>(root: &str, location: &'l str, field: impl Fn(&'l str) -> Cow<'l, str>) -> String {
+    let mut place = root.to_owned();
+    for step in steps(location) {
+        match step {
+            Step::Field(name) => place.extend([".", &field(name)]),
+            Step::Item(number) => place.extend(["[", number, "]"]),
+            Step::Key(key) => place.extend([".", &key]),
+            Step::Pointer(pointer) => place.push_str(pointer),
+        }
+    }
+    place
+}
+
+/// Writes a problem as a problem document, with the names that the surface has for the domains' fields.
+pub fn render_naming(problem: &Problem, path: &str, name: NamePlace) -> Rendered {
+    let document = serde_json::to_vec(&problem.document(Some(path), name));
     Rendered {
         content_type: HeaderValue::from_static(CONTENT_TYPE),
         body: document.unwrap_or_default().into(),
@@ -380,10 +432,7 @@ impl From<DomainError> for Problem {
             DomainError::Forbidden { detail, .. } => {
                 Self::new(ProblemKind::Forbidden, code, sentence(&detail))
             }
-            DomainError::Invalid { faults, .. } => Self {
-                code: code.into(),
-                ..Self::invalid(faults)
-            },
+            DomainError::Invalid { code, faults } => Self::refused_input(code, faults),
             DomainError::Store(error) => error.into(),
         }
     }
@@ -400,10 +449,7 @@ impl From<ManagementError> for Problem {
             ManagementError::Conflict { code, detail } => {
                 Self::new(ProblemKind::Conflict, code.to_string(), sentence(&detail))
             }
-            ManagementError::Invalid { code, faults } => Self {
-                code: code.to_string().into(),
-                ..Self::invalid(faults)
-            },
+            ManagementError::Invalid { code, faults } => Self::refused_input(code, faults),
             ManagementError::Store(error) => error.into(),
         }
     }
@@ -443,6 +489,10 @@ mod tests {
 
     use super::*;
 
+    fn plain(_: &str, location: &str) -> String {
+        location.to_owned()
+    }
+
     #[test]
     fn lists_faults_in_order_of_location_and_echoes_only_short_scalars() {
         let mut faults = Faults::new();
@@ -450,7 +500,7 @@ mod tests {
         faults.push_value("body.name", "too long", "x".repeat(MAX_ECHO_LENGTH + 1));
         faults.push_value("body.data", "must be a string", json!({"password": "hunter2"}));
         let problem = Problem::invalid(faults.into_vec());
-        let document = serde_json::to_value(problem.document(Some("/api/x"))).unwrap();
+        let document = serde_json::to_value(problem.document(Some("/api/x"), plain)).unwrap();
         assert_eq!(
             document["errors"],
             json!([
@@ -466,7 +516,7 @@ mod tests {
     #[test]
     fn withholds_the_cause_of_a_fault_of_ours() {
         let cause = std::io::Error::other("password=hunter2");
-        let document = serde_json::to_string(&Problem::internal(&cause).document(None)).unwrap();
+        let document = serde_json::to_string(&Problem::internal(&cause).document(None, plain)).unwrap();
         assert!(!document.contains("hunter2"), "{document}");
         assert!(document.contains("errorId"), "{document}");
     }
@@ -475,6 +525,41 @@ mod tests {
     fn bounds_the_number_of_faults() {
         let mut faults = Faults::new();
         (0..=MAX_FAULTS).for_each(|place| faults.push(format!("body[{place}]"), "is wrong"));
-        assert_eq!(Problem::invalid(faults.into_vec()).faults.len(), MAX_FAULTS);
+        assert_eq!(
+            Problem::invalid(faults.into_vec()).faults(plain).len(),
+            MAX_FAULTS
+        );
+    }
+
+    #[test]
+    fn places_of_an_input_go_by_the_names_of_the_surface_and_those_of_a_request_as_they_are() {
+        let faults = || {
+            let mut faults = Faults::new();
+            faults.push("event_names[1]", "is wrong");
+            faults.push("headers[\"x_y\"]", "is wrong");
+            faults.push("", "is wrong");
+            faults.into_vec()
+        };
+        let code = Code {
+            operation: "CreateThing",
+            reason: "Invalid",
+        };
+        let named = Problem::refused_input(code, faults());
+        let upper = |code: &str, location: &str| {
+            assert_eq!(code, "CreateThing.Invalid");
+            write_place("in", location, |field| field.to_uppercase().into())
+        };
+        let locations = |problem: &Problem, name: NamePlace| -> Vec<String> {
+            let faults = problem.faults(name);
+            faults.into_iter().map(|fault| fault.location).collect()
+        };
+        assert_eq!(
+            locations(&named, upper),
+            ["in", "in.EVENT_NAMES[1]", "in.HEADERS.x_y"]
+        );
+        assert_eq!(
+            locations(&Problem::invalid(faults()), upper),
+            ["", "event_names[1]", "headers[\"x_y\"]"]
+        );
     }
 }

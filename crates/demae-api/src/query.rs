@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn gathers_every_fault() {
         let problem = read::<Filter>("limit=201&name=a%00b&nmae=x&nmae=y").unwrap_err();
-        let document = serde_json::to_value(problem.document(None)).unwrap();
+        let document = serde_json::to_value(problem.document(None, |_, _| String::new())).unwrap();
         let faults: Vec<_> = document["errors"]
             .as_array()
             .unwrap()

@@ -23,12 +23,12 @@ pub(crate) async fn find(
         .ok_or(operation.not_found(RESOURCE))
 }
 
-/// Reads `body.scopes`.
+/// Reads `scopes`.
 pub(crate) fn parse_scopes(faults: &mut Faults, words: &[String]) -> ScopeSet {
     let read = |(place, word): (usize, &String)| {
         word.parse::<Scope>()
             .map_err(|error| {
-                faults.push_value(format!("body.scopes[{place}]"), error.to_string(), word.as_str());
+                faults.push_value(format!("scopes[{place}]"), error.to_string(), word.as_str());
             })
             .ok()
     };

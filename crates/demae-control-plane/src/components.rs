@@ -96,7 +96,7 @@ pub async fn create(change: &mut Change<'_>, input: CreateComponent) -> Result<C
         input.description.as_deref(),
     );
     if let Some(slug) = &input.slug {
-        faults.take("body.slug", slug::check(slug));
+        faults.take("slug", slug::check(slug));
     }
     operation.check(faults)?;
     if let Some(previous) = input.previous_component_id {
@@ -138,10 +138,10 @@ pub async fn replace(
     let operation = Operation("UpdateComponent");
     let row = find_for_update(change, operation, slug).await?;
     if input.slug.is_some_and(|given| given != row.slug) {
-        return Err(operation.immutable("SlugNotRenameable", "body.slug"));
+        return Err(operation.immutable("SlugNotRenameable", "slug"));
     }
     if input.previous_component_id.is_some() && input.previous_component_id != row.previous_component_id {
-        return Err(operation.immutable("PreviousComponentNotSettable", "body.previousComponentId"));
+        return Err(operation.immutable("PreviousComponentNotSettable", "previous_component_id"));
     }
     let mut faults = Faults::new();
     check_fields(
@@ -200,10 +200,10 @@ async fn find_for_update(
 }
 
 fn check_fields(faults: &mut Faults, name: &str, version: &str, description: Option<&str>) {
-    check_name(faults, "body.name", name);
-    check_text(faults, "body.version", version, MAX_VERSION);
+    check_name(faults, "name", name);
+    check_text(faults, "version", version, MAX_VERSION);
     if let Some(description) = description {
-        check_description(faults, "body.description", description);
+        check_description(faults, "description", description);
     }
 }
 

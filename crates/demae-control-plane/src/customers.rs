@@ -101,7 +101,7 @@ pub async fn create(change: &mut Change<'_>, input: CreateCustomer) -> Result<Cu
         input.domain.as_deref(),
     );
     if let Some(slug) = &input.slug {
-        faults.take("body.slug", slug::check(slug));
+        faults.take("slug", slug::check(slug));
     }
     integrations::check(&mut faults, &input.integrations);
     operation.check(faults)?;
@@ -134,10 +134,10 @@ pub async fn replace(
     let operation = Operation("UpdateCustomer");
     let row = find_for_update(change, operation, slug).await?;
     if input.slug.is_some_and(|given| given != row.slug) {
-        return Err(operation.immutable("SlugNotRenameable", "body.slug"));
+        return Err(operation.immutable("SlugNotRenameable", "slug"));
     }
     if input.has_integrations {
-        return Err(operation.immutable("IntegrationsNotSettable", "body.integrations"));
+        return Err(operation.immutable("IntegrationsNotSettable", "integrations"));
     }
     let mut faults = Faults::new();
     check_fields(
@@ -192,9 +192,9 @@ async fn find_for_update(
 }
 
 fn check_fields(faults: &mut Faults, name: &str, external_id: Option<&str>, domain: Option<&str>) {
-    check_name(faults, "body.name", name);
-    check_optional(faults, "body.externalCustomerId", external_id, MAX_EXTERNAL_ID);
-    check_optional(faults, "body.domain", domain, MAX_DOMAIN);
+    check_name(faults, "name", name);
+    check_optional(faults, "external_customer_id", external_id, MAX_EXTERNAL_ID);
+    check_optional(faults, "domain", domain, MAX_DOMAIN);
 }
 
 async fn insert(

@@ -122,7 +122,7 @@ pub async fn create(
     let operation = Operation("CreateDeploymentZone");
     let mut faults = check(&input.settings);
     if let Some(slug) = &input.slug {
-        faults.take("body.slug", slug::check(slug));
+        faults.take("slug", slug::check(slug));
     }
     operation.check(faults)?;
     let release = input.settings.release_id;
@@ -181,7 +181,7 @@ pub async fn replace(
     let release_is_there = is_there(change, settings.release_id).await?;
     let row = find_for_update(change, operation, slug).await?;
     if input.slug.is_some_and(|given| given != row.slug) {
-        return Err(operation.immutable("SlugNotRenameable", "body.slug"));
+        return Err(operation.immutable("SlugNotRenameable", "slug"));
     }
     operation.check(check(&settings))?;
     if !release_is_there {
@@ -230,10 +230,10 @@ async fn find_for_update(
 
 fn check(settings: &Settings) -> Faults {
     let mut faults = Faults::new();
-    check_name(&mut faults, "body.name", &settings.name);
-    check_text(&mut faults, "body.type", &settings.kind, MAX_TYPE);
-    check_description(&mut faults, "body.description", &settings.description);
-    check_object(&mut faults, "body.metadata", &settings.metadata);
+    check_name(&mut faults, "name", &settings.name);
+    check_text(&mut faults, "type", &settings.kind, MAX_TYPE);
+    check_description(&mut faults, "description", &settings.description);
+    check_object(&mut faults, "metadata", &settings.metadata);
     faults
 }
 

@@ -281,10 +281,10 @@ pub async fn patch(
     let operation = Operation("PatchInstance");
     let mut faults = Faults::new();
     if patch == PatchInstance::default() {
-        faults.push("body", "must have status or lifecycleStage");
+        faults.push("", "must have status or lifecycleStage");
     }
     let stage = patch.lifecycle_stage.as_deref();
-    check_optional(&mut faults, "body.lifecycleStage", stage, MAX_STAGE);
+    check_optional(&mut faults, "lifecycle_stage", stage, MAX_STAGE);
     operation.check(faults)?;
     let mut named = find_for_update(change, operation, slug).await?;
     let notes = [
@@ -340,20 +340,20 @@ async fn find_for_update(
 }
 
 fn check_fields(faults: &mut Faults, input: &InstanceInput) {
-    check_name(faults, "body.name", &input.name);
-    check_description(faults, "body.description", &input.description);
-    check_object(faults, "body.metadata", &input.metadata);
+    check_name(faults, "name", &input.name);
+    check_description(faults, "description", &input.description);
+    check_object(faults, "metadata", &input.metadata);
     if let Some(slug) = &input.slug {
-        faults.take("body.slug", slug::check(slug));
+        faults.take("slug", slug::check(slug));
     }
 }
 
 fn check_dates(faults: &mut Faults, start: Timestamp, end: Option<Timestamp>) {
     match end {
         Some(end) if end > start => {}
-        Some(_) => faults.push("body.endLicenseDate", "must be after startLicenseDate"),
+        Some(_) => faults.push("end_license_date", "must be after startLicenseDate"),
         // A year after the start is beyond the calendar.
-        None => faults.push("body.endLicenseDate", "is required"),
+        None => faults.push("end_license_date", "is required"),
     }
 }
 
@@ -379,7 +379,7 @@ async fn hold_references(
         .await?
         .ok_or(operation.missing("LicenseNotFound", "license"))?;
     if input.license_slug.as_ref().is_some_and(|slug| *slug != license) {
-        return Err(operation.invalid("body.licenseSlug", "must be the slug of the license"));
+        return Err(operation.invalid("license_slug", "must be the slug of the license"));
     }
     let deployment_zone = match input.deployment_zone_id {
         None => None,

@@ -236,13 +236,13 @@ fn check(
     input: &GrantInput,
 ) -> Result<Option<i32>, DomainError> {
     let mut faults = Faults::new();
-    input.value.check_granted(&mut faults, "body.value");
+    input.value.check_granted(&mut faults, "value");
     let fits = input.value.fits().as_str();
     if let Some(kind) = entitlement.kind.as_deref()
         && kind != fits
     {
         faults.push(
-            "body.value.type",
+            "value.type",
             format!("fits an entitlement of the type {fits}, and this one's is {kind}"),
         );
     }
@@ -256,7 +256,7 @@ fn overage(faults: &mut Faults, value: &EntitlementValue, asked: Option<i32>) ->
     let (default, allowed, fault) = match value.amount() {
         None => {
             if asked.is_some() {
-                faults.push("body.limitCapExceededOveragePercent", "is only for numbers");
+                faults.push("limit_cap_exceeded_overage_percent", "is only for numbers");
             }
             return None;
         }
@@ -273,7 +273,7 @@ fn overage(faults: &mut Faults, value: &EntitlementValue, asked: Option<i32>) ->
     };
     let overage = asked.unwrap_or(default);
     if !allowed.contains(&overage) {
-        faults.push("body.limitCapExceededOveragePercent", fault);
+        faults.push("limit_cap_exceeded_overage_percent", fault);
     }
     Some(overage)
 }

@@ -170,10 +170,10 @@ async fn create_with_token(
 ) -> Result<NewOrganization, DomainError> {
     let operation = Operation("CreateOrganization");
     let mut faults = Faults::new();
-    check_name(&mut faults, "body.name", &input.name);
+    check_name(&mut faults, "name", &input.name);
     check_optional(
         &mut faults,
-        "body.external_id",
+        "external_id",
         input.external_id.as_deref(),
         MAX_EXTERNAL_ID,
     );

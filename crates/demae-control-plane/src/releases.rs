@@ -125,24 +125,24 @@ pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<Release, Doma
 
 fn check(operation: Operation, input: &CreateRelease) -> Result<(), DomainError> {
     let mut faults = Faults::new();
-    check_text(&mut faults, "body.version", &input.version, MAX_VERSION);
+    check_text(&mut faults, "version", &input.version, MAX_VERSION);
     if let Some(slug) = &input.slug {
-        faults.take("body.slug", slug::check(slug));
+        faults.take("slug", slug::check(slug));
     }
     if let Some(description) = &input.description {
-        check_description(&mut faults, "body.description", description);
+        check_description(&mut faults, "description", description);
     }
     let ids = &input.component_ids;
     if ids.len() > MAX_COMPONENTS {
         let message = format!("must not have more than {MAX_COMPONENTS} items");
-        faults.push("body.componentIds", message);
+        faults.push("component_ids", message);
     } else {
         for (place, id) in ids
             .iter()
             .enumerate()
             .filter(|(place, id)| ids[..*place].contains(id))
         {
-            let location = format!("body.componentIds[{place}]");
+            let location = format!("component_ids[{place}]");
             faults.push_value(location, "must not be repeated", id.to_string());
         }
     }

@@ -68,9 +68,9 @@ pub async fn create(
     let (actor, now) = (change.actor, change.now);
     let operation = Operation("CreateServiceAccount");
     let mut faults = Faults::new();
-    check_name(&mut faults, "body.name", &input.name);
+    check_name(&mut faults, "name", &input.name);
     if let Some(slug) = &input.slug {
-        faults.take("body.slug", slug::check(slug));
+        faults.take("slug", slug::check(slug));
     }
     let scopes = match &input.scopes {
         Some(words) => parse_scopes(&mut faults, words),
@@ -145,7 +145,7 @@ pub async fn list(
 pub async fn rename(change: &mut Change<'_>, slug: &str, name: &str) -> Result<(), DomainError> {
     let operation = Operation("UpdateServiceAccount");
     let mut faults = Faults::new();
-    check_name(&mut faults, "body.name", name);
+    check_name(&mut faults, "name", name);
     operation.check(faults)?;
     let organization = change.organization_id();
     let row = repository::service_accounts::find_for_update(change.transaction, organization, slug)

@@ -82,16 +82,16 @@ pub async fn create(
     let (actor, now, text) = (change.actor, change.now, TokenText::generate());
     let operation = Operation("CreateToken");
     let mut faults = Faults::new();
-    check_name(&mut faults, "body.name", &input.name);
+    check_name(&mut faults, "name", &input.name);
     if let Some(slug) = &input.slug {
-        faults.take("body.slug", slug::check(slug));
+        faults.take("slug", slug::check(slug));
     }
     let scopes = input
         .scopes
         .as_ref()
         .map(|words| parse_scopes(&mut faults, words));
     if let Some(end) = input.expires_at.filter(|end| *end <= now) {
-        faults.push_value("body.expiresAt", "must be in the future", end.to_string());
+        faults.push_value("expires_at", "must be in the future", end.to_string());
     }
     operation.check(faults)?;
     let account = find(change.transaction.connection(), operation, actor, service_account).await?;

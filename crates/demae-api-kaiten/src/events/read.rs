@@ -130,7 +130,7 @@ fn quick(text: &str, limit: usize) -> Option<Submission> {
                 id: body.id,
             };
             Some(Submission {
-                inputs: vec![input("body".to_owned(), event)?],
+                inputs: vec![input(String::new(), event)?],
                 several: false,
             })
         }
@@ -143,7 +143,7 @@ fn quick(text: &str, limit: usize) -> Option<Submission> {
             let inputs = events
                 .into_iter()
                 .enumerate()
-                .map(|(place, event)| input(format!("body.events[{place}]"), event))
+                .map(|(place, event)| input(format!("events[{place}]"), event))
                 .collect::<Option<_>>()?;
             Some(Submission {
                 inputs,
@@ -254,8 +254,12 @@ mod tests {
     #[test]
     fn names_every_fault() {
         let locations = |body: &str| {
-            let document =
-                serde_json::to_value(read(body.as_bytes(), 5).unwrap_err().document(None)).unwrap();
+            let document = serde_json::to_value(
+                read(body.as_bytes(), 5)
+                    .unwrap_err()
+                    .document(None, |_, _| String::new()),
+            )
+            .unwrap();
             let faults = document["errors"].as_array().unwrap().clone();
             faults
                 .iter()

@@ -131,11 +131,9 @@ async fn rotate(
             async move {
                 let place = (caller.actor().organization_id, id);
                 let (key, now) = (input.secret.as_deref(), caller.now());
-                let rotated = management
+                let endpoint = management
                     .rotate_secret(transaction, place, key, input.overlap_seconds, now)
-                    .await;
-                let endpoint =
-                    rotated.map_err(|error| Problem::from(error).relocated("body.key", "body.secret"))?;
+                    .await?;
                 trail::note(transaction, caller, Happened::SecretRotated, &endpoint).await?;
                 Answer::with_secret(StatusCode::OK, &SecretBody::new(&endpoint, now)?, "secret")
             }

@@ -484,7 +484,7 @@ mod tests {
 
     fn locations(body: &Value) -> Vec<(String, String)> {
         let problem = read::<(), Order>(body).unwrap_err();
-        let document = serde_json::to_value(problem.document(None)).unwrap();
+        let document = serde_json::to_value(problem.document(None, |_, _| String::new())).unwrap();
         document["errors"]
             .as_array()
             .unwrap()
@@ -544,7 +544,7 @@ mod tests {
     fn never_repeats_the_values_of_a_map() {
         let body = json!({"dish": "udon", "labels": {"Key": "a-credential", "four": "x"}});
         let problem = read::<(), Order>(&body).unwrap_err();
-        let document = serde_json::to_string(&problem.document(None)).unwrap();
+        let document = serde_json::to_string(&problem.document(None, |_, _| String::new())).unwrap();
         assert!(!document.contains("a-credential"), "{document}");
         assert!(
             document.contains("body.labels.Key") && document.contains("body.labels.four"),

@@ -36,7 +36,7 @@ pub async fn create(change: &mut Change<'_>, input: EntitlementInput) -> Result<
     let fixed = Fixed::of_input(&input).with_default_method();
     let mut faults = rules::check(&input, fixed);
     if let Some(slug) = &input.slug {
-        faults.take("body.slug", slug::check(slug));
+        faults.take("slug", slug::check(slug));
     }
     operation.check(faults)?;
     let candidates = slug::candidates(input.slug.as_deref(), &input.name);
@@ -86,7 +86,7 @@ pub async fn replace(
     let operation = Operation("UpdateEntitlement");
     let row = find_for_update(change, operation, slug).await?;
     if input.slug.as_ref().is_some_and(|given| *given != row.slug) {
-        return Err(operation.immutable("SlugNotRenameable", "body.slug"));
+        return Err(operation.immutable("SlugNotRenameable", "slug"));
     }
     let stored = Fixed::of_row(&row)?;
     let fixed = stored

@@ -59,15 +59,15 @@ impl Fixed {
     pub(super) fn or(self, given: Self, operation: Operation) -> Result<Self, DomainError> {
         let refuse = |reason, key| move || operation.immutable(reason, key);
         Ok(Self {
-            kind: kept(self.kind, given.kind).ok_or_else(refuse("TypeNotChangeable", "body.type"))?,
+            kind: kept(self.kind, given.kind).ok_or_else(refuse("TypeNotChangeable", "type"))?,
             aggregation_method: kept(self.aggregation_method, given.aggregation_method)
-                .ok_or_else(refuse("AggregationMethodNotChangeable", "body.aggregationMethod"))?,
+                .ok_or_else(refuse("AggregationMethodNotChangeable", "aggregation_method"))?,
             meter_type: kept(self.meter_type, given.meter_type)
-                .ok_or_else(refuse("MeterTypeNotChangeable", "body.meterType"))?,
+                .ok_or_else(refuse("MeterTypeNotChangeable", "meter_type"))?,
             reset_period: kept(self.reset_period, given.reset_period)
-                .ok_or_else(refuse("ResetPeriodNotChangeable", "body.resetPeriod"))?,
+                .ok_or_else(refuse("ResetPeriodNotChangeable", "reset_period"))?,
             reset_anchor: kept(self.reset_anchor, given.reset_anchor)
-                .ok_or_else(refuse("ResetAnchorNotChangeable", "body.resetAnchor"))?,
+                .ok_or_else(refuse("ResetAnchorNotChangeable", "reset_anchor"))?,
         })
     }
 }
@@ -92,25 +92,25 @@ fn kept<T: PartialEq>(stored: Option<T>, given: Option<T>) -> Option<Option<T>> 
 /// What is wrong with `input`, where `fixed` holds.
 pub(super) fn check(input: &EntitlementInput, fixed: Fixed) -> Faults {
     let mut faults = Faults::new();
-    check_name(&mut faults, "body.name", &input.name);
+    check_name(&mut faults, "name", &input.name);
     if let Some(description) = &input.description {
-        check_description(&mut faults, "body.description", description);
+        check_description(&mut faults, "description", description);
     }
     if !(0..=100).contains(&input.warning_threshold_percent) {
-        faults.push("body.warningThresholdPercent", "must be from 0 to 100");
+        faults.push("warning_threshold_percent", "must be from 0 to 100");
     }
     if input.display_order < 0 {
-        faults.push("body.displayOrder", "must not be negative");
+        faults.push("display_order", "must not be negative");
     }
     if input.icon.as_deref().is_some_and(|icon| !is_icon(icon)) {
         faults.push(
-            "body.icon",
+            "icon",
             format!("must be provider:name without spaces, at most {MAX_ICON} characters"),
         );
     }
     if input.names_groups {
         faults.push(
-            "body.groupSlugs",
+            "group_slugs",
             "must be empty: there are no entitlement groups here",
         );
     }
@@ -121,12 +121,12 @@ pub(super) fn check(input: &EntitlementInput, fixed: Fixed) -> Faults {
 
 fn check_units(faults: &mut Faults, input: &EntitlementInput) {
     let units = [
-        ("body.unitSingular", &input.unit_singular),
-        ("body.unitPlural", &input.unit_plural),
+        ("unit_singular", &input.unit_singular),
+        ("unit_plural", &input.unit_plural),
     ];
     let sale_units = [
-        ("body.saleUnitSingular", &input.sale_unit_singular),
-        ("body.saleUnitPlural", &input.sale_unit_plural),
+        ("sale_unit_singular", &input.sale_unit_singular),
+        ("sale_unit_plural", &input.sale_unit_plural),
     ];
     for (location, text) in units.into_iter().chain(sale_units) {
         check_optional(faults, location, text.as_deref(), MAX_UNIT);
@@ -135,11 +135,11 @@ fn check_units(faults: &mut Faults, input: &EntitlementInput) {
         .sale_unit_factor
         .is_some_and(|factor| factor <= Amount::ZERO)
     {
-        faults.push("body.saleUnitFactor", "must be more than 0");
+        faults.push("sale_unit_factor", "must be more than 0");
     }
     let [singular, plural] = units.map(|(location, text)| (location, text.is_some()));
     let [sale_singular, sale_plural] = sale_units.map(|(location, text)| (location, text.is_some()));
-    let factor = ("body.saleUnitFactor", input.sale_unit_factor.is_some());
+    let factor = ("sale_unit_factor", input.sale_unit_factor.is_some());
     let sale = [sale_singular, sale_plural, factor];
     let is_sold_otherwise = sale.iter().any(|(_, given)| *given);
     all_or_none(faults, &[singular, plural], is_sold_otherwise);
@@ -160,23 +160,20 @@ fn all_or_none(faults: &mut Faults, fields: &[(&str, bool)], needed: bool) {
 fn check_kind(faults: &mut Faults, input: &EntitlementInput, fixed: Fixed) {
     if fixed.kind == Some(EntitlementType::Number) {
         if fixed.aggregation_method.is_none() {
-            faults.push(
-                "body.aggregationMethod",
-                "is required with the meter type RAW_EVENT",
-            );
+            faults.push("aggregation_method", "is required with the meter type RAW_EVENT");
         }
         return;
     }
     let of_numbers = [
-        ("body.aggregationMethod", fixed.aggregation_method.is_some()),
-        ("body.meterType", fixed.meter_type.is_some()),
-        ("body.resetPeriod", fixed.reset_period.is_some()),
-        ("body.resetAnchor", fixed.reset_anchor.is_some()),
-        ("body.unitSingular", input.unit_singular.is_some()),
-        ("body.unitPlural", input.unit_plural.is_some()),
-        ("body.saleUnitSingular", input.sale_unit_singular.is_some()),
-        ("body.saleUnitPlural", input.sale_unit_plural.is_some()),
-        ("body.saleUnitFactor", input.sale_unit_factor.is_some()),
+        ("aggregation_method", fixed.aggregation_method.is_some()),
+        ("meter_type", fixed.meter_type.is_some()),
+        ("reset_period", fixed.reset_period.is_some()),
+        ("reset_anchor", fixed.reset_anchor.is_some()),
+        ("unit_singular", input.unit_singular.is_some()),
+        ("unit_plural", input.unit_plural.is_some()),
+        ("sale_unit_singular", input.sale_unit_singular.is_some()),
+        ("sale_unit_plural", input.sale_unit_plural.is_some()),
+        ("sale_unit_factor", input.sale_unit_factor.is_some()),
     ];
     for (location, _) in of_numbers.into_iter().filter(|(_, given)| *given) {
         faults.push(location, "is only for the type NUMBER");

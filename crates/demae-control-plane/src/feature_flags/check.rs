@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use demae_event::Faults;
+use demae_event::{Faults, fault::keyed};
 
 use super::{
     model::{Dates, FlagInput, FlagType, Percentages, Serving, Variant},
@@ -24,14 +24,14 @@ pub const MAX_DOCUMENT: usize = 65_536;
 
 /// Notes every fault of a flag at its location.
 pub(super) fn check(faults: &mut Faults, input: &FlagInput) {
-    check_name(faults, "body.name", &input.name);
+    check_name(faults, "name", &input.name);
     if let Some(description) = &input.description {
-        check_description(faults, "body.description", description);
+        check_description(faults, "description", description);
     }
     if !input.event_name.is_empty() {
-        check_text(faults, "body.event_name", &input.event_name, MAX_EVENT_NAME);
+        check_text(faults, "event_name", &input.event_name, MAX_EVENT_NAME);
     }
-    check_object(faults, "body.metadata", &input.metadata);
+    check_object(faults, "metadata", &input.metadata);
     check_variants(faults, input.kind, &input.variants);
     let names: HashSet<&str> = input
         .variants
@@ -39,11 +39,11 @@ pub(super) fn check(faults: &mut Faults, input: &FlagInput) {
         .map(|variant| variant.name.as_str())
         .collect();
     let default = input.default_variant.serving();
-    check_serving(faults, "body.default_variant", "value", default, &names);
+    check_serving(faults, "default_variant", "value", default, &names);
     let targetings = input.targetings.as_deref().unwrap_or_default();
-    check_count(faults, "body.targetings", 0, targetings.len(), MAX_TARGETINGS);
+    check_count(faults, "targetings", 0, targetings.len(), MAX_TARGETINGS);
     for (index, targeting) in targetings.iter().enumerate().take(MAX_TARGETINGS) {
-        let at = format!("body.targetings[{index}]");
+        let at = format!("targetings[{index}]");
         check_name(faults, &format!("{at}.name"), &targeting.name);
         faults.take(&format!("{at}.rule"), Rule::compile(&targeting.rule));
         check_serving(faults, &at, "variant", targeting.serves.serving(), &names);
@@ -52,7 +52,7 @@ pub(super) fn check(faults: &mut Faults, input: &FlagInput) {
     if document.len() > MAX_DOCUMENT {
         let message =
             format!("its variants and targetings must not be longer than {MAX_DOCUMENT} bytes as JSON");
-        faults.push("body", message);
+        faults.push("", message);
     }
 }
 
@@ -63,10 +63,10 @@ fn check_count(faults: &mut Faults, at: &str, least: usize, count: usize, most: 
 }
 
 fn check_variants(faults: &mut Faults, kind: FlagType, variants: &[Variant]) {
-    check_count(faults, "body.variants", 1, variants.len(), MAX_VARIANTS);
+    check_count(faults, "variants", 1, variants.len(), MAX_VARIANTS);
     let mut names = HashSet::new();
     for (index, variant) in variants.iter().enumerate().take(MAX_VARIANTS) {
-        let at = format!("body.variants[{index}]");
+        let at = format!("variants[{index}]");
         check_name(faults, &format!("{at}.name"), &variant.name);
         if !names.insert(&variant.name) {
             faults.push_value(
@@ -103,8 +103,8 @@ fn check_variant(faults: &mut Faults, at: String, variant: &str, names: &HashSet
 
 fn check_shares(faults: &mut Faults, at: &str, shares: &Percentages, names: &HashSet<&str>) {
     for (variant, share) in &shares.distribution {
-        check_variant(faults, format!("{at}.{variant}"), variant, names);
-        check_percentage(faults, format!("{at}.{variant}"), *share);
+        check_variant(faults, keyed(at, variant), variant, names);
+        check_percentage(faults, keyed(at, variant), *share);
     }
     let sum: u32 = shares.distribution.values().map(|share| u32::from(*share)).sum();
     if sum != 100 {

@@ -53,7 +53,7 @@ pub fn check_new(input: FlagInput) -> Result<CheckedFlag, DomainError> {
     let mut faults = Faults::new();
     check::check(&mut faults, &input);
     if let Some(slug) = &input.slug {
-        faults.take("body.slug", slug::check(slug));
+        faults.take("slug", slug::check(slug));
     }
     CREATE.check(faults)?;
     Ok(CheckedFlag(input))
@@ -110,10 +110,10 @@ pub async fn replace(
     let operation = UPDATE;
     let row = find_for_update(change, operation, slug).await?;
     if input.slug.as_ref().is_some_and(|given| *given != row.slug) {
-        return Err(operation.immutable("SlugNotRenameable", "body.slug"));
+        return Err(operation.immutable("SlugNotRenameable", "slug"));
     }
     if input.kind.name() != row.kind {
-        return Err(operation.immutable("TypeNotChangeable", "body.type"));
+        return Err(operation.immutable("TypeNotChangeable", "type"));
     }
     let row = Model {
         name: input.name,

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use demae_event::{Faults, Timestamp};
+use demae_event::{
+    Faults, Timestamp,
+    fault::{below, keyed},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -65,29 +68,29 @@ impl Integration {
 pub(crate) fn check(faults: &mut Faults, integrations: &BTreeMap<String, NewIntegration>) {
     if integrations.len() > MAX_INTEGRATIONS {
         faults.push(
-            "body.integrations",
+            "integrations",
             format!("must not have more than {MAX_INTEGRATIONS} entries"),
         );
         return;
     }
     for (adapter, integration) in integrations {
-        let at = format!("body.integrations.{adapter}");
+        let at = keyed("integrations", adapter);
         check_name(faults, &at, adapter);
         check_one(faults, &at, integration);
     }
 }
 
 pub(super) fn check_one(faults: &mut Faults, at: &str, integration: &NewIntegration) {
-    check_name(faults, &format!("{at}.external_id"), &integration.external_id);
+    check_name(faults, &below(at, "external_id"), &integration.external_id);
     let texts = [
         ("web_url", &integration.web_url),
         ("last_error", &integration.last_error),
     ];
     for (key, text) in texts {
-        check_optional(faults, &format!("{at}.{key}"), text.as_deref(), MAX_TEXT);
+        check_optional(faults, &below(at, key), text.as_deref(), MAX_TEXT);
     }
     if let Some(metadata) = &integration.metadata {
-        check_object_of(faults, &format!("{at}.metadata"), metadata, MAX_METADATA);
+        check_object_of(faults, &below(at, "metadata"), metadata, MAX_METADATA);
     }
 }
 

@@ -41,8 +41,8 @@ pub async fn create(
 ) -> Result<Integration, DomainError> {
     let operation = owner.operation(Verb::Create);
     let mut faults = Faults::new();
-    check_name(&mut faults, "path.name", adapter);
-    check_one(&mut faults, "body", &new);
+    check_name(&mut faults, "adapter", adapter);
+    check_one(&mut faults, "", &new);
     operation.check(faults)?;
     let held = owner.hold(change, operation).await?;
     let mut integrations = held.integrations()?;
@@ -70,7 +70,7 @@ pub async fn replace(
 ) -> Result<Integration, DomainError> {
     let operation = owner.operation(Verb::Update);
     let mut faults = Faults::new();
-    check_one(&mut faults, "body", &new);
+    check_one(&mut faults, "", &new);
     operation.check(faults)?;
     let held = owner.hold(change, operation).await?;
     let mut integrations = held.integrations()?;

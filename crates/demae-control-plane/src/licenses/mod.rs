@@ -45,13 +45,13 @@ pub async fn create(change: &mut Change<'_>, input: LicenseInput) -> Result<Lice
     let operation = Operation("CreateLicense");
     let mut faults = check_fields(&input);
     if let Some(slug) = &input.slug {
-        faults.take("body.slug", slug::check(slug));
+        faults.take("slug", slug::check(slug));
     }
     if input
         .version
         .is_some_and(|version| !(1..=MAX_VERSION).contains(&version))
     {
-        faults.push("body.version", format!("must be from 1 to {MAX_VERSION}"));
+        faults.push("version", format!("must be from 1 to {MAX_VERSION}"));
     }
     operation.check(faults)?;
     let state = state::initial(operation, &input)?;
@@ -142,11 +142,11 @@ pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<License, Doma
 
 fn check_fields(input: &LicenseInput) -> Faults {
     let mut faults = Faults::new();
-    check_name(&mut faults, "body.name", &input.name);
-    check_description(&mut faults, "body.description", &input.description);
+    check_name(&mut faults, "name", &input.name);
+    check_description(&mut faults, "description", &input.description);
     check_optional(
         &mut faults,
-        "body.versionName",
+        "version_name",
         input.version_name.as_deref(),
         MAX_VERSION_NAME,
     );
@@ -164,19 +164,19 @@ fn check_fixed(
         (
             input.slug.as_ref().is_some_and(|given| *given != row.slug),
             "SlugNotRenameable",
-            "body.slug",
+            "slug",
         ),
         (
             input.version.is_some_and(|given| given != row.version),
             "VersionNotSettable",
-            "body.version",
+            "version",
         ),
         (
             input.lifecycle_state.is_some_and(|given| given != state),
             "LifecycleStateNotSettable",
-            "body.lifecycleState",
+            "lifecycle_state",
         ),
-        (input.names_family, "FamilyNotReassignable", "body.familyId"),
+        (input.names_family, "FamilyNotReassignable", "family_id"),
     ];
     match fixed.into_iter().find(|(differs, ..)| *differs) {
         Some((_, reason, location)) => Err(operation.immutable(reason, location)),

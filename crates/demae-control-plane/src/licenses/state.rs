@@ -22,11 +22,11 @@ pub(super) fn initial(operation: Operation, input: &LicenseInput) -> Result<Life
     });
     match (input.lifecycle_state, of_active) {
         (Some(LifecycleState::Archived), _) => {
-            Err(operation.immutable("LifecycleStateNotSettable", "body.lifecycleState"))
+            Err(operation.immutable("LifecycleStateNotSettable", "lifecycle_state"))
         }
         (Some(state), Some(other)) if state != other => {
             let mut faults = Faults::new();
-            faults.push("body.isActive", "says something else than lifecycleState");
+            faults.push("is_active", "says something else than lifecycleState");
             operation.check(faults).map(|()| state)
         }
         (state, other) => Ok(state.or(other).unwrap_or(LifecycleState::Published)),

@@ -131,7 +131,7 @@ pub async fn report(
 ) -> Result<Usage, DomainError> {
     let operation = Operation("ReportEntitlementUsageMetric");
     let mut faults = Faults::new();
-    check_object(&mut faults, "body.metadata", &report.metadata);
+    check_object(&mut faults, "metadata", &report.metadata);
     operation.check(faults)?;
     let row = find_for_update(change, operation, (instance, entitlement)).await?;
     let Granted::Meter(meter) = granted(&row)? else {
@@ -142,7 +142,7 @@ pub async fn report(
         Behavior::Append => before.append(meter.method, report.value),
         Behavior::Set => Some(Tally::set(report.value)),
     };
-    let too_large = || operation.invalid("body.value", "takes the value further than it can be kept");
+    let too_large = || operation.invalid("value", "takes the value further than it can be kept");
     let after = after.ok_or_else(too_large)?;
     if after.value > before.value && meter.is_beyond(after.value) {
         let limit = meter.limit.unwrap_or_default();

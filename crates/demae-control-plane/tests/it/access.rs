@@ -348,7 +348,7 @@ async fn every_fault_is_told(world: &World) {
         scopes: Some(scopes(&["read:customers", "nonsense"])),
     };
     let refused = service_accounts::create(&mut Change::new(&mut transaction, &world.mine, NOW), bad).await;
-    assert_eq!(locations(refused), ["body.name", "body.slug", "body.scopes[1]"]);
+    assert_eq!(locations(refused), ["name", "slug", "scopes[1]"]);
     let bad = CreateToken {
         name: "x\u{0}".into(),
         slug: Some("A".into()),
@@ -361,10 +361,7 @@ async fn every_fault_is_told(world: &World) {
         bad,
     )
     .await;
-    assert_eq!(
-        locations(refused),
-        ["body.name", "body.slug", "body.scopes[0]", "body.expiresAt"]
-    );
+    assert_eq!(locations(refused), ["name", "slug", "scopes[0]", "expires_at"]);
 }
 
 async fn the_models_have_the_documented_keys(world: &World) {

@@ -206,7 +206,7 @@ async fn what_is_immutable_is_refused(world: &World) {
                 ..replacement("api", "2")
             },
             "UpdateComponent.SlugNotRenameable",
-            "body.slug",
+            "slug",
         ),
         (
             ReplaceComponent {
@@ -214,7 +214,7 @@ async fn what_is_immutable_is_refused(world: &World) {
                 ..replacement("api", "2")
             },
             "UpdateComponent.PreviousComponentNotSettable",
-            "body.previousComponentId",
+            "previous_component_id",
         ),
     ] {
         let refused = replace(world, &second.slug, input).await.unwrap_err();
@@ -297,7 +297,7 @@ async fn every_fault_is_told(world: &World) {
     };
     assert_eq!(
         locations(create(world, bad).await),
-        ["body.name", "body.version", "body.description", "body.slug"]
+        ["name", "version", "description", "slug"]
     );
     create(world, versioned("api", "1")).await.unwrap();
     let bad = ReplaceComponent {
@@ -306,7 +306,7 @@ async fn every_fault_is_told(world: &World) {
     };
     assert_eq!(
         locations(replace(world, "api-1", bad).await),
-        ["body.name", "body.version", "body.description"]
+        ["name", "version", "description"]
     );
     let longest = CreateComponent {
         description: Some("x".repeat(MAX_DESCRIPTION)),

@@ -200,7 +200,7 @@ async fn what_is_immutable_is_refused(world: &World) {
                 ..replacement("Acme")
             },
             "UpdateCustomer.SlugNotRenameable",
-            "body.slug",
+            "slug",
         ),
         (
             ReplaceCustomer {
@@ -208,7 +208,7 @@ async fn what_is_immutable_is_refused(world: &World) {
                 ..replacement("Acme")
             },
             "UpdateCustomer.IntegrationsNotSettable",
-            "body.integrations",
+            "integrations",
         ),
     ] {
         let mut change = Change::new(&mut transaction, &world.mine, NOW);
@@ -276,11 +276,11 @@ async fn every_fault_is_told(world: &World) {
         integrations: BTreeMap::from([("crm".to_owned(), NewIntegration::default())]),
     };
     let expected = [
-        "body.name",
-        "body.externalCustomerId",
-        "body.domain",
-        "body.slug",
-        "body.integrations.crm.external_id",
+        "name",
+        "external_customer_id",
+        "domain",
+        "slug",
+        "integrations[\"crm\"].external_id",
     ];
     assert_eq!(locations(create(world, &world.mine, bad).await), expected);
     let longest = "x".repeat(customers::MAX_EXTERNAL_ID);
@@ -291,7 +291,7 @@ async fn every_fault_is_told(world: &World) {
     assert!(create(world, &world.mine, good).await.is_ok());
     assert_eq!(
         locations(create(world, &world.mine, named(&"n".repeat(256))).await),
-        ["body.name"]
+        ["name"]
     );
 }
 

@@ -190,7 +190,7 @@ async fn slugs_follow_the_rules(world: &World) {
         .unwrap_err();
     let refused_code = refused.code().unwrap().to_string();
     assert_eq!(refused_code, "UpdateDeploymentZone.SlugNotRenameable");
-    assert_eq!(locations::<()>(Err(refused)), ["body.slug"]);
+    assert_eq!(locations::<()>(Err(refused)), ["slug"]);
 }
 
 async fn instances_outlive_their_zone(world: &World) {
@@ -334,7 +334,7 @@ async fn every_fault_is_told(world: &World) {
         metadata: filled(MAX_OBJECT - around + 1),
         release_id: None,
     };
-    let expected = ["body.name", "body.type", "body.description", "body.metadata"];
+    let expected = ["name", "type", "description", "metadata"];
     assert_eq!(locations(create(world, bad.clone()).await), expected);
     let good = Settings {
         name: "n".repeat(255),
@@ -349,5 +349,5 @@ async fn every_fault_is_told(world: &World) {
         metadata: Map::from_iter([("list".to_owned(), json!([{"a\0": 1}]))]),
         ..running("EU", None)
     };
-    assert_eq!(locations(create(world, nul).await), ["body.metadata"]);
+    assert_eq!(locations(create(world, nul).await), ["metadata"]);
 }

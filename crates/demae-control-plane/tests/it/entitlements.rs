@@ -204,32 +204,32 @@ async fn what_is_fixed_is_not_changed(world: &World) {
         (
             |input| input.slug = Some("other".into()),
             "SlugNotRenameable",
-            "body.slug",
+            "slug",
         ),
         (
             |input| input.kind = Some(EntitlementType::Config),
             "TypeNotChangeable",
-            "body.type",
+            "type",
         ),
         (
             |input| input.aggregation_method = Some(AggregationMethod::Sum),
             "AggregationMethodNotChangeable",
-            "body.aggregationMethod",
+            "aggregation_method",
         ),
         (
             |input| input.meter_type = Some(MeterType::CalculatedUsage),
             "MeterTypeNotChangeable",
-            "body.meterType",
+            "meter_type",
         ),
         (
             |input| input.reset_period = Some(ResetPeriod::Day),
             "ResetPeriodNotChangeable",
-            "body.resetPeriod",
+            "reset_period",
         ),
         (
             |input| input.reset_anchor = Some(ResetAnchor::Calendar),
             "ResetAnchorNotChangeable",
-            "body.resetAnchor",
+            "reset_anchor",
         ),
     ];
     for (set, reason, location) in changes {
@@ -317,22 +317,22 @@ async fn fields_that_go_together_come_together(world: &World) {
     };
     let of_numbers = |kind| EntitlementInput { kind, ..full() };
     let all_of_numbers = [
-        "body.aggregationMethod",
-        "body.meterType",
-        "body.resetPeriod",
-        "body.resetAnchor",
-        "body.unitSingular",
-        "body.unitPlural",
-        "body.saleUnitSingular",
-        "body.saleUnitPlural",
-        "body.saleUnitFactor",
+        "aggregation_method",
+        "meter_type",
+        "reset_period",
+        "reset_anchor",
+        "unit_singular",
+        "unit_plural",
+        "sale_unit_singular",
+        "sale_unit_plural",
+        "sale_unit_factor",
     ];
     for (input, expected) in [
-        (only_singular, vec!["body.unitPlural"]),
-        (only_plural, vec!["body.unitSingular"]),
-        (sold_without_units, vec!["body.unitSingular", "body.unitPlural"]),
-        (only_factor, vec!["body.saleUnitSingular", "body.saleUnitPlural"]),
-        (raw_event, vec!["body.aggregationMethod"]),
+        (only_singular, vec!["unit_plural"]),
+        (only_plural, vec!["unit_singular"]),
+        (sold_without_units, vec!["unit_singular", "unit_plural"]),
+        (only_factor, vec!["sale_unit_singular", "sale_unit_plural"]),
+        (raw_event, vec!["aggregation_method"]),
         (of_numbers(None), all_of_numbers.to_vec()),
         (
             of_numbers(Some(EntitlementType::Boolean)),
@@ -367,18 +367,18 @@ async fn every_fault_is_told(world: &World) {
         ..typed("", EntitlementType::Number)
     };
     let expected = [
-        "body.name",
-        "body.description",
-        "body.warningThresholdPercent",
-        "body.displayOrder",
-        "body.icon",
-        "body.groupSlugs",
-        "body.unitSingular",
-        "body.unitPlural",
-        "body.saleUnitSingular",
-        "body.saleUnitPlural",
-        "body.saleUnitFactor",
-        "body.slug",
+        "name",
+        "description",
+        "warning_threshold_percent",
+        "display_order",
+        "icon",
+        "group_slugs",
+        "unit_singular",
+        "unit_plural",
+        "sale_unit_singular",
+        "sale_unit_plural",
+        "sale_unit_factor",
+        "slug",
     ];
     assert_eq!(locations(create(world, bad).await), expected);
     for icon in [":x", "x:", "a b:c", "ä:b", &format!("a:{}", "x".repeat(MAX_ICON))] {
@@ -386,7 +386,7 @@ async fn every_fault_is_told(world: &World) {
             icon: Some((*icon).to_owned()),
             ..named("Icon")
         };
-        assert_eq!(locations(create(world, input).await), ["body.icon"], "{icon}");
+        assert_eq!(locations(create(world, input).await), ["icon"], "{icon}");
     }
 }
 

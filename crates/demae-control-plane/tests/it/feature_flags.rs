@@ -220,7 +220,7 @@ async fn slug_and_type_stay(world: &World) {
                 ..switch("Dark mode")
             },
             "UpdateFeatureFlag.SlugNotRenameable",
-            "body.slug",
+            "slug",
         ),
         (
             FlagInput {
@@ -229,7 +229,7 @@ async fn slug_and_type_stay(world: &World) {
                 ..switch("Dark mode")
             },
             "UpdateFeatureFlag.TypeNotChangeable",
-            "body.type",
+            "type",
         ),
     ] {
         let refused = replace(world, &first.slug, input).await.unwrap_err();
@@ -295,19 +295,19 @@ async fn the_ends_of_a_rollout_fit_together(world: &World) {
             3,
             stage("1", 0, NOW),
             stage("1", 100, NOW),
-            Some("body.default_variant.end.variant"),
+            Some("default_variant.end.variant"),
         ),
         (
             3,
             stage("0", 50, NOW),
             stage("1", 50, NOW),
-            Some("body.default_variant.end.percentage"),
+            Some("default_variant.end.percentage"),
         ),
         (
             3,
             stage("0", 0, NOW),
             stage("1", 100, NOW),
-            Some("body.default_variant.end.percentage"),
+            Some("default_variant.end.percentage"),
         ),
     ] {
         let input = FlagInput {
@@ -366,19 +366,19 @@ async fn every_fault_is_told(world: &World) {
         ..switch("")
     };
     let expected = [
-        "body.name",
-        "body.event_name",
-        "body.metadata",
-        "body.variants[1].name",
-        "body.variants[1].value",
-        "body.variants[2].name",
-        "body.default_variant.value",
-        "body.targetings[0].distribution.maybe",
-        "body.targetings[0].distribution",
-        "body.targetings[1].rule",
-        "body.targetings[2].start.percentage",
-        "body.targetings[2].end.date",
-        "body.slug",
+        "name",
+        "event_name",
+        "metadata",
+        "variants[1].name",
+        "variants[1].value",
+        "variants[2].name",
+        "default_variant.value",
+        "targetings[0].distribution[\"maybe\"]",
+        "targetings[0].distribution",
+        "targetings[1].rule",
+        "targetings[2].start.percentage",
+        "targetings[2].end.date",
+        "slug",
     ];
     assert_eq!(locations(create(world, &world.mine, bad).await), expected);
     let none = FlagInput {
@@ -388,7 +388,7 @@ async fn every_fault_is_told(world: &World) {
     };
     assert_eq!(
         locations(create(world, &world.mine, none).await),
-        ["body.variants", "body.default_variant.value"]
+        ["variants", "default_variant.value"]
     );
     let many = FlagInput {
         variants: (0..=feature_flags::MAX_VARIANTS)
@@ -398,17 +398,14 @@ async fn every_fault_is_told(world: &World) {
         targetings: None,
         ..switch("Many")
     };
-    assert_eq!(
-        locations(create(world, &world.mine, many).await),
-        ["body.variants"]
-    );
+    assert_eq!(locations(create(world, &world.mine, many).await), ["variants"]);
     let large = FlagInput {
         kind: FlagType::String,
         variants: vec![variant("off", json!("x".repeat(feature_flags::MAX_DOCUMENT)))],
         targetings: None,
         ..switch("Large")
     };
-    assert_eq!(locations(create(world, &world.mine, large).await), ["body"]);
+    assert_eq!(locations(create(world, &world.mine, large).await), [""]);
     assert_eq!(world.events().await.len(), 0);
 }
 

@@ -179,15 +179,12 @@ async fn every_fault_is_told(world: &World) {
     let created = change(world, &world.mine, NOW, async |change| {
         integrations::create(change, &owner, "\u{7}", wrong.clone()).await
     });
-    assert_eq!(
-        locations(created.await),
-        ["path.name", "body.external_id", "body.web_url"]
-    );
+    assert_eq!(locations(created.await), ["adapter", "external_id", "web_url"]);
     add(world, &owner, "crm").await;
     let replaced = change(world, &world.mine, NOW, async |change| {
         integrations::replace(change, &owner, "crm", wrong).await
     });
-    assert_eq!(locations(replaced.await), ["body.external_id", "body.web_url"]);
+    assert_eq!(locations(replaced.await), ["external_id", "web_url"]);
 }
 
 /// What a caller saw is the integration: a change of its owner in between does no harm.

@@ -138,13 +138,13 @@ async fn a_value_fits_its_entitlement(world: &World) {
         of(EntitlementValue::Object { value })
     };
     for (entitlement, input, fault) in [
-        ("seats", switch(), "body.value.type"),
-        ("seats", object("red"), "body.value.type"),
-        ("sso", number(1), "body.value.type"),
-        ("theme", switch(), "body.value.type"),
-        ("seats", number(-2), "body.value.value"),
-        ("theme", object("\0"), "body.value.value"),
-        ("theme", object(&"x".repeat(MAX_OBJECT)), "body.value.value"),
+        ("seats", switch(), "value.type"),
+        ("seats", object("red"), "value.type"),
+        ("sso", number(1), "value.type"),
+        ("theme", switch(), "value.type"),
+        ("seats", number(-2), "value.value"),
+        ("theme", object("\0"), "value.value"),
+        ("theme", object(&"x".repeat(MAX_OBJECT)), "value.value"),
     ] {
         let refused = assign(world, "growth", entitlement, input).await;
         assert_eq!(locations(refused), [fault], "{entitlement}");
@@ -160,7 +160,7 @@ async fn a_value_fits_its_entitlement(world: &World) {
     }
     assert_eq!(
         locations(replace(world, "growth", "sso", number(1)).await),
-        ["body.value.type"]
+        ["value.type"]
     );
     // Without a type there is nothing that a value could fail to fit.
     let open = replace(world, "growth", "open", number(1)).await.unwrap();
@@ -190,7 +190,7 @@ async fn the_overage_follows_from_the_value(world: &World) {
         let refused = replace(world, "growth", "seats", with(value, Some(asked))).await;
         assert_eq!(
             locations(refused),
-            ["body.limitCapExceededOveragePercent"],
+            ["limit_cap_exceeded_overage_percent"],
             "{value} {asked}"
         );
     }
@@ -199,7 +199,7 @@ async fn the_overage_follows_from_the_value(world: &World) {
         ..of(EntitlementValue::Boolean { value: true })
     };
     let refused = assign(world, "growth", "sso", switch.clone()).await;
-    assert_eq!(locations(refused), ["body.limitCapExceededOveragePercent"]);
+    assert_eq!(locations(refused), ["limit_cap_exceeded_overage_percent"]);
     let granted = assign(world, "growth", "sso", of(switch.value)).await.unwrap();
     assert_eq!(granted.limit_cap_exceeded_overage_percent, None);
 }

@@ -323,7 +323,7 @@ async fn the_older_form_of_the_state_is_taken(world: &World) {
         lifecycle_state: Some(LifecycleState::Draft),
         ..active(true)
     };
-    assert_eq!(locations(create(world, contradictory).await), ["body.isActive"]);
+    assert_eq!(locations(create(world, contradictory).await), ["is_active"]);
 }
 
 async fn what_cannot_be_set_is_refused(world: &World) {
@@ -347,15 +347,15 @@ async fn what_cannot_be_set_is_refused(world: &World) {
         (
             with(|input| input.slug = Some("moved".into())),
             "SlugNotRenameable",
-            "body.slug",
+            "slug",
         ),
         (
             with(|input| input.version = Some(2)),
             "VersionNotSettable",
-            "body.version",
+            "version",
         ),
-        (archived, "LifecycleStateNotSettable", "body.lifecycleState"),
-        (family, "FamilyNotReassignable", "body.familyId"),
+        (archived, "LifecycleStateNotSettable", "lifecycle_state"),
+        (family, "FamilyNotReassignable", "family_id"),
     ] {
         let refused = replace(world, "fixed", input).await.unwrap_err();
         assert_eq!(
@@ -381,13 +381,7 @@ async fn every_fault_is_told(world: &World) {
         version_name: Some(" ".into()),
         ..named("\u{7}")
     };
-    let expected = [
-        "body.name",
-        "body.description",
-        "body.versionName",
-        "body.slug",
-        "body.version",
-    ];
+    let expected = ["name", "description", "version_name", "slug", "version"];
     assert_eq!(locations(create(world, bad).await), expected);
     let highest = |version| LicenseInput {
         version: Some(version),
@@ -395,7 +389,7 @@ async fn every_fault_is_told(world: &World) {
     };
     assert_eq!(
         locations(create(world, highest(MAX_VERSION + 1)).await),
-        ["body.version"]
+        ["version"]
     );
     create(world, highest(MAX_VERSION)).await.unwrap();
     // Counting goes on beyond what a caller may send.

@@ -270,16 +270,16 @@ async fn every_fault_is_told(world: &World) {
     assert_eq!(
         locations(attempt(world, bad).await),
         [
-            "body.version",
-            "body.slug",
-            "body.description",
-            "body.componentIds[2]",
-            "body.componentIds[3]",
+            "version",
+            "slug",
+            "description",
+            "component_ids[2]",
+            "component_ids[3]",
         ]
     );
     let ids = vec![api; MAX_COMPONENTS + 1];
     assert_eq!(
         locations(create(world, "", &ids).await),
-        ["body.version", "body.componentIds"]
+        ["version", "component_ids"]
     );
 }

@@ -119,7 +119,7 @@ impl Management {
     ) -> Result<Endpoint, ManagementError> {
         let operation = Operation("CreateWebhook");
         let mut faults = Faults::new();
-        let key = check_secret(&mut faults, "body.secret", input.secret.as_deref());
+        let key = check_secret(&mut faults, "secret", input.secret.as_deref());
         let mut endpoint = blank(organization, now);
         if let Some(key) = key {
             endpoint.secret = key.secret_text();
@@ -176,7 +176,7 @@ impl Management {
     ) -> Result<Endpoint, ManagementError> {
         let operation = Operation("UpdateWebhook");
         if input.secret.is_some() {
-            return Err(operation.invalid("body.secret", "cannot be set here; rotate it instead"));
+            return Err(operation.invalid("secret", "cannot be set here; rotate it instead"));
         }
         self.change(transaction, operation, (organization, id), whole(input), now)
             .await
@@ -231,21 +231,21 @@ impl Management {
         let mut faults = Faults::new();
         let overlap = check_range(
             &mut faults,
-            "body.overlapSeconds",
+            "overlap_seconds",
             Some(overlap_seconds.unwrap_or(i64::from(DEFAULT_OVERLAP))),
             &OVERLAPS,
         );
-        let new = check_secret(&mut faults, "body.key", key);
+        let new = check_secret(&mut faults, "key", key);
         operation.check(faults)?;
         let (Some(overlap), Some(new)) = (overlap, new) else {
-            return Err(operation.invalid("body", "is not usable"));
+            return Err(operation.invalid("", "is not usable"));
         };
         let mut endpoint = self
             .find_for_update(transaction, operation, organization, id)
             .await?;
         let new = new.secret_text();
         if new == endpoint.secret {
-            return Err(operation.invalid("body.key", "is the present key already"));
+            return Err(operation.invalid("key", "is the present key already"));
         }
         endpoint
             .previous_secrets
@@ -361,11 +361,11 @@ impl Management {
         }
         if let Some(name) = patch.name {
             endpoint.name = name.unwrap_or_default();
-            check_text(faults, "body.name", &endpoint.name, MAX_NAME);
+            check_text(faults, "name", &endpoint.name, MAX_NAME);
         }
         if let Some(description) = patch.description {
             endpoint.description = description.unwrap_or_default();
-            check_text(faults, "body.description", &endpoint.description, MAX_DESCRIPTION);
+            check_text(faults, "description", &endpoint.description, MAX_DESCRIPTION);
         }
         let target = patch
             .url
@@ -381,10 +381,10 @@ impl Management {
             endpoint.url = target.url;
         }
         if let Some(limit) = patch.rate_limit {
-            endpoint.rate_limit = check_range(faults, "body.rateLimit", limit, &RATE_LIMITS);
+            endpoint.rate_limit = check_range(faults, "rate_limit", limit, &RATE_LIMITS);
         }
         if let Some(seconds) = patch.timeout_seconds {
-            let seconds = check_range(faults, "body.timeoutSeconds", seconds, &TIMEOUTS);
+            let seconds = check_range(faults, "timeout_seconds", seconds, &TIMEOUTS);
             endpoint.timeout_seconds = seconds.unwrap_or(DEFAULT_TIMEOUT);
         }
         if let Some(schedule) = patch.retry_schedule {
@@ -433,7 +433,7 @@ impl Management {
             if !known {
                 let place = names.iter().position(|name| name == text).unwrap_or_default();
                 let message = "is not a known event; register it as an event type first";
-                faults.push_value(format!("body.eventNames[{place}]"), message, text);
+                faults.push_value(format!("event_names[{place}]"), message, text);
             }
         }
         Ok(())

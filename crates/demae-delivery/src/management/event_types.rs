@@ -194,22 +194,22 @@ impl Management {
 
 fn check(operation: Operation, input: EventTypeInput) -> Result<CheckedEventType, ManagementError> {
     let mut faults = Faults::new();
-    check_own_name(&mut faults, "body.name", &input.name);
+    check_own_name(&mut faults, "name", &input.name);
     let event_type = input
         .event_type
         .unwrap_or_else(|| input.name.to_lowercase().replace('_', "."));
-    check_own_name(&mut faults, "body.type", &event_type);
+    check_own_name(&mut faults, "type", &event_type);
     if event_type.starts_with(catalogue::OPERATIONAL_TYPE_PREFIX) {
         faults.push_value(
-            "body.type",
+            "type",
             "is reserved for what the server says about webhooks",
             event_type.as_str(),
         );
     }
     let description = input.description.unwrap_or_default();
-    check_text(&mut faults, "body.description", &description, MAX_DESCRIPTION);
+    check_text(&mut faults, "description", &description, MAX_DESCRIPTION);
     let (schema, example) = (input.schema.as_ref(), input.example.as_ref());
-    for (at, document) in [("body.schema", schema), ("body.example", example)] {
+    for (at, document) in [("schema", schema), ("example", example)] {
         if document.is_some_and(|document| !document.is_object()) {
             faults.push(at, "must be an object");
         }

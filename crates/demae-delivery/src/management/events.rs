@@ -4,7 +4,9 @@
 //! type stands for both as well. An event that is neither must bring both, and is taken as it is: registering is for
 //! those who want their names checked. Only what the engine says about endpoints cannot be said by others.
 
-use demae_event::{Event, EventId, Faults, OrganizationId, Timestamp, catalogue, subscription::check_name};
+use demae_event::{
+    Event, EventId, Faults, OrganizationId, Timestamp, catalogue, fault::below, subscription::check_name,
+};
 use demae_store::{
     engine::Message,
     repository::{
@@ -22,7 +24,7 @@ pub const MAX_CLIENT_ID: usize = 256;
 /// An event as its sender gives it.
 #[derive(Debug, Clone)]
 pub struct PublishInput {
-    /// Where it stands in the request, for faults: `body`, `body.events[2]`.
+    /// Where it stands in the request, for faults: `events[2]`; empty if it is the whole request.
     pub location: String,
     /// Its name.
     pub name: Option<String>,
@@ -169,7 +171,7 @@ enum Identity {
 
 /// The name and the type under which an event is kept; `own` are name and type of the organization's event types.
 fn identify(faults: &mut Faults, input: &PublishInput, own: Option<&[(String, String)]>) -> Identity {
-    let at = |field: &str| format!("{}.{field}", input.location);
+    let at = |field: &str| below(&input.location, field);
     let (name, event_type) = (input.name.as_deref(), input.event_type.as_deref());
     let Some(given) = name.or(event_type) else {
         faults.push(at("name"), "is required unless there is a type");
@@ -238,7 +240,7 @@ fn identify(faults: &mut Faults, input: &PublishInput, own: Option<&[(String, St
 }
 
 fn check_shape(faults: &mut Faults, input: &PublishInput) {
-    let at = |field: &str| format!("{}.{field}", input.location);
+    let at = |field: &str| below(&input.location, field);
     if !is_object(&input.data) {
         faults.push(at("data"), "must be an object");
     }

@@ -91,10 +91,10 @@ async fn example(
     }
     let own = event_types::find(transaction.connection(), organization, chosen).await?;
     let Some(own) = own else {
-        return Err(operation.invalid("body.eventName", "is not a known event"));
+        return Err(operation.invalid("event_name", "is not a known event"));
     };
     let Some(text) = own.example else {
-        return Err(operation.invalid("body.eventName", "is an event type without an example"));
+        return Err(operation.invalid("event_name", "is an event type without an example"));
     };
     let data = RawValue::from_string(text).map_err(|_| StoreError::Unreadable("an example"))?;
     Ok((own.name, own.event_type, data))

@@ -1,8 +1,8 @@
 //! Looking after endpoints: what every surface offers, whatever its paths and shapes.
 //!
 //! [`Management`] checks what people ask for and writes it; a surface turns its own input into an [`EndpointInput`] (or
-//! one of the other inputs), hands over the transaction, and turns the answer into its own shape. Faults carry locations
-//! relative to a JSON body (`body.eventNames[0]`), refusals a stable [`Code`].
+//! one of the other inputs), hands over the transaction, and turns the answer into its own shape. Faults carry the
+//! places of these inputs (see [`demae_event::fault`]), refusals a stable [`Code`].
 //!
 //! | part | what |
 //! |---|---|

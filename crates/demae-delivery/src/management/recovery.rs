@@ -124,9 +124,9 @@ impl Management {
         let until = input.until.unwrap_or(now).min(now);
         let mut faults = Faults::new();
         if input.since >= now {
-            faults.push_value("body.since", "must be in the past", input.since.to_string());
+            faults.push_value("since", "must be in the past", input.since.to_string());
         } else if input.since >= until {
-            faults.push_value("body.until", "must be after since", until.to_string());
+            faults.push_value("until", "must be after since", until.to_string());
         }
         operation.check(faults)?;
         // Locked, so that two requests at once do not both find no running job.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use demae_event::{Faults, Subscription, SubscriptionSet};
+use demae_event::{Faults, Subscription, SubscriptionSet, fault::keyed};
 use demae_signature::standard::SigningKey;
 use http::{HeaderName, HeaderValue};
 use url::Url;
@@ -82,7 +82,7 @@ pub(super) struct Target {
 }
 
 pub(super) fn check_url(faults: &mut Faults, url: &str, https_only: bool) -> Option<Target> {
-    let parsed = faults.take("body.url", EndpointUrl::parse(url, https_only))?;
+    let parsed = faults.take("url", EndpointUrl::parse(url, https_only))?;
     // Base64 after a word: always text.
     let authorization = parsed
         .authorization()
@@ -103,16 +103,12 @@ pub(super) fn check_event_names(faults: &mut Faults, names: &[String]) -> Vec<Su
             Ok(subscription) => read.push(subscription),
             Err(error) => {
                 broken = true;
-                faults.push_value(
-                    format!("body.eventNames[{place}]"),
-                    error.to_string(),
-                    name.as_str(),
-                );
+                faults.push_value(format!("event_names[{place}]"), error.to_string(), name.as_str());
             }
         }
     }
     if !broken && let Err(error) = SubscriptionSet::new(read.iter().cloned()) {
-        faults.push("body.eventNames", error.to_string());
+        faults.push("event_names", error.to_string());
     }
     read
 }
@@ -132,7 +128,7 @@ pub(super) fn check_text(faults: &mut Faults, location: &str, text: &str, max: u
 pub(super) fn check_headers(faults: &mut Faults, headers: &BTreeMap<String, String>) {
     if headers.len() > MAX_HEADERS {
         faults.push(
-            "body.headers",
+            "headers",
             format!("must not have more than {MAX_HEADERS} entries"),
         );
         return;
@@ -140,7 +136,7 @@ pub(super) fn check_headers(faults: &mut Faults, headers: &BTreeMap<String, Stri
     let mut seen = HashSet::new();
     for (name, value) in headers {
         let shown: String = name.chars().take(MAX_HEADER_NAME).collect();
-        let location = format!("body.headers.{shown}");
+        let location = keyed("headers", &shown);
         if let Err(message) = check_header_name(name) {
             faults.push(&*location, message);
         } else if !seen.insert(name.to_ascii_lowercase()) {
@@ -181,12 +177,12 @@ pub(super) fn check_public_headers(
 ) {
     if names.len() > MAX_HEADERS {
         let message = format!("must not have more than {MAX_HEADERS} entries");
-        return faults.push("body.publicHeaders", message);
+        return faults.push("public_headers", message);
     }
     let is_given =
         |name: &str| given.is_some_and(|given| given.keys().any(|key| key.eq_ignore_ascii_case(name)));
     for (place, name) in names.iter().enumerate() {
-        let location = format!("body.publicHeaders[{place}]");
+        let location = format!("public_headers[{place}]");
         if NEVER_PUBLIC
             .iter()
             .any(|secret| name.eq_ignore_ascii_case(secret))
@@ -233,13 +229,13 @@ pub(super) fn check_schedule(faults: &mut Faults, seconds: Option<&[i64]>) -> Op
     let seconds = seconds?;
     if seconds.len() > MAX_STEPS {
         faults.push(
-            "body.retrySchedule",
+            "retry_schedule",
             format!("must not have more than {MAX_STEPS} steps"),
         );
         return None;
     }
     let range = 0..=MAX_WAIT.as_secs() as i64;
-    let place = |place| format!("body.retrySchedule[{place}]");
+    let place = |place| format!("retry_schedule[{place}]");
     let steps = seconds.iter().enumerate();
     let steps = steps.map(|(n, step)| check_range(faults, &place(n), Some(*step), &range));
     let steps: Vec<Option<u32>> = steps.collect();
@@ -259,7 +255,7 @@ pub(super) fn check_metadata(faults: &mut Faults, metadata: &BTreeMap<String, St
         + 2;
     if length > MAX_METADATA {
         faults.push(
-            "body.metadata",
+            "metadata",
             format!("must not be longer than {MAX_METADATA} bytes as JSON"),
         );
     }
@@ -270,7 +266,7 @@ pub(super) fn check_dialect(faults: &mut Faults, dialect: Option<&str>) -> Diale
         return Dialect::Standard;
     };
     Dialect::from_name(name).unwrap_or_else(|| {
-        faults.push_value("body.dialect", "must be one of: standard", name);
+        faults.push_value("dialect", "must be one of: standard", name);
         Dialect::Standard
     })
 }
@@ -314,7 +310,7 @@ mod tests {
             "a b",
         ]) {
             let places = messages(|faults| check_headers(faults, &map(name, "x")));
-            assert_eq!(places, [format!("body.headers.{name}")]);
+            assert_eq!(places, [keyed("headers", name)]);
         }
         for (name, value) in [
             ("X-Api-Key", "s3cret"),
@@ -330,7 +326,7 @@ mod tests {
         let twice = BTreeMap::from(["X-A", "x-a"].map(|name| (name.to_owned(), "1".to_owned())));
         assert_eq!(
             messages(|faults| check_headers(faults, &twice)),
-            ["body.headers.x-a"]
+            ["headers[\"x-a\"]"]
         );
     }
 
@@ -343,11 +339,11 @@ mod tests {
         );
         assert_eq!(
             messages(|faults| check_headers(faults, &value(MAX_HEADER_VALUE + 1))),
-            ["body.headers.x-a"]
+            ["headers[\"x-a\"]"]
         );
         assert_eq!(
             messages(|faults| check_headers(faults, &map("x-a", "a\r\nb: c"))),
-            ["body.headers.x-a"]
+            ["headers[\"x-a\"]"]
         );
         let many = |count: usize| {
             (0..count)
@@ -360,7 +356,7 @@ mod tests {
         );
         assert_eq!(
             messages(|faults| check_headers(faults, &many(MAX_HEADERS + 1))),
-            ["body.headers"]
+            ["headers"]
         );
     }
 
@@ -384,7 +380,7 @@ mod tests {
         assert_eq!(target.url, "https://example.com/hook");
         assert_eq!(target.authorization.as_deref(), Some("Basic dTpw"));
         assert!(check_url(&mut faults, "http://example.com", true).is_none());
-        assert_eq!(faults.into_vec()[0].location, "body.url");
+        assert_eq!(faults.into_vec()[0].location, "url");
     }
 
     #[test]
@@ -409,11 +405,11 @@ mod tests {
         let names = ["CUSTOMER_CREATION", "a b", "*", "x*y"].map(str::to_owned);
         assert_eq!(
             messages(|faults| drop(check_event_names(faults, &names))),
-            ["body.eventNames[1]", "body.eventNames[3]"]
+            ["event_names[1]", "event_names[3]"]
         );
         assert_eq!(
             messages(|faults| drop(check_event_names(faults, &[]))),
-            ["body.eventNames"]
+            ["event_names"]
         );
     }
 

@@ -102,18 +102,18 @@ async fn every_fault_is_told_and_nothing_is_written(world: &World) {
     let mut found = locations(world.create(world.mine, bad).await);
     found.sort();
     let expected = [
-        "body.description",
-        "body.dialect",
-        "body.eventNames[1]",
-        "body.headers.svix-id",
-        "body.metadata",
-        "body.name",
-        "body.publicHeaders[0]",
-        "body.rateLimit",
-        "body.retrySchedule[1]",
-        "body.secret",
-        "body.timeoutSeconds",
-        "body.url",
+        "description",
+        "dialect",
+        "event_names[1]",
+        "headers[\"svix-id\"]",
+        "metadata",
+        "name",
+        "public_headers[0]",
+        "rate_limit",
+        "retry_schedule[1]",
+        "secret",
+        "timeout_seconds",
+        "url",
     ];
     assert_eq!(found, expected);
     assert_eq!(
@@ -155,13 +155,13 @@ async fn every_fault_is_told_and_nothing_is_written(world: &World) {
     let refused = strict
         .create_endpoint(&mut transaction, world.mine, plain, NOW)
         .await;
-    assert_eq!(locations(refused), ["body.url"]);
+    assert_eq!(locations(refused), ["url"]);
 }
 
 async fn unknown_events_are_refused_until_they_are_registered(world: &World) {
     let names = ["CUSTOMER_*", "ORDER_SHIPPED", "ORDER_*", "shop.order.shipped"];
     let own = || input("https://example.com/", &names);
-    let expected = ["body.eventNames[1]", "body.eventNames[2]", "body.eventNames[3]"];
+    let expected = ["event_names[1]", "event_names[2]", "event_names[3]"];
     assert_eq!(locations(world.create(world.mine, own()).await), expected);
     let mut transaction = world.begin().await;
     let registered = EventTypeInput {
@@ -236,7 +236,7 @@ async fn a_replacement_gives_defaults_and_keeps_the_secret(world: &World) {
         .management
         .replace_endpoint(&mut transaction, world.mine, before.id, brought, later)
         .await;
-    assert_eq!(locations(refused), ["body.secret"]);
+    assert_eq!(locations(refused), ["secret"]);
     transaction.commit().await.unwrap();
     let expected = Endpoint {
         url: "https://example.com/new".into(),
@@ -294,7 +294,7 @@ async fn a_patch_changes_only_what_it_names(world: &World) {
     };
     assert_eq!(
         locations(patch(world, before.id, bad).await),
-        ["body.eventNames", "body.url"]
+        ["event_names", "url"]
     );
     assert_eq!(get(world, world.mine, before.id).await.unwrap(), after);
 }
@@ -399,15 +399,15 @@ async fn a_secret_header_becomes_public_only_with_its_value(world: &World) {
         (
             None,
             ["x-tenant", "X-Secret"].as_slice(),
-            ["body.publicHeaders[1]"].as_slice(),
+            ["public_headers[1]"].as_slice(),
         ),
-        (None, &["x-none"], &["body.publicHeaders[0]"]),
+        (None, &["x-none"], &["public_headers[0]"]),
         (
             Some([("Authorization", "Bearer x")].as_slice()),
             &["authorization"],
-            &["body.publicHeaders[0]"],
+            &["public_headers[0]"],
         ),
-        (Some(&[("x-b", "1")]), &["X-Tenant"], &["body.publicHeaders[0]"]),
+        (Some(&[("x-b", "1")]), &["X-Tenant"], &["public_headers[0]"]),
     ] {
         assert_eq!(locations(change(given, public).await), places, "{public:?}");
     }
@@ -472,10 +472,10 @@ async fn a_rotated_key_signs_until_its_overlap_ends(world: &World) {
     assert_eq!(default.previous_secrets[0].expires_at, NOW + seconds(86_400));
     for overlap in [-1, 604_801] {
         let refused = rotate(world, created.id, None, Some(overlap), NOW).await;
-        assert_eq!(locations(refused), ["body.overlapSeconds"]);
+        assert_eq!(locations(refused), ["overlap_seconds"]);
     }
     let same = rotate(world, created.id, Some(&default.secret), None, NOW).await;
-    assert_eq!(locations(same), ["body.key"]);
+    assert_eq!(locations(same), ["key"]);
 }
 
 async fn the_number_of_old_keys_is_bounded(world: &World) {

@@ -88,36 +88,36 @@ async fn a_type_is_registered_replaced_and_removed(world: &World) {
 
 async fn every_fault_is_told(world: &World) {
     for (input, expected) in [
-        (named("CUSTOMER_CREATION"), vec!["body.name"]),
-        (named("CUSTOMER_CREATED"), vec!["body.name"]),
-        (named("a b"), vec!["body.name", "body.type"]),
+        (named("CUSTOMER_CREATION"), vec!["name"]),
+        (named("CUSTOMER_CREATED"), vec!["name"]),
+        (named("a b"), vec!["name", "type"]),
         (
             EventTypeInput {
                 event_type: Some("com.demae.mine".into()),
                 ..named("A")
             },
-            vec!["body.type"],
+            vec!["type"],
         ),
         (
             EventTypeInput {
                 event_type: Some("com.kaiten.customer.v1.created".into()),
                 ..named("A")
             },
-            vec!["body.type"],
+            vec!["type"],
         ),
         (
             EventTypeInput {
                 schema: Some(json!({"type": "wish"})),
                 ..named("A")
             },
-            vec!["body.schema"],
+            vec!["schema"],
         ),
         (
             EventTypeInput {
                 schema: Some(json!([])),
                 ..named("A")
             },
-            vec!["body.schema"],
+            vec!["schema"],
         ),
         // Nothing is fetched.
         (
@@ -125,7 +125,7 @@ async fn every_fault_is_told(world: &World) {
                 schema: Some(json!({"$ref": "https://example.com/schema.json"})),
                 ..named("A")
             },
-            vec!["body.schema"],
+            vec!["schema"],
         ),
         (
             EventTypeInput {
@@ -133,14 +133,14 @@ async fn every_fault_is_told(world: &World) {
                 example: Some(json!({})),
                 ..named("A")
             },
-            vec!["body.example"],
+            vec!["example"],
         ),
         (
             EventTypeInput {
                 example: Some(json!({"x": "x".repeat(MAX_DOCUMENT)})),
                 ..named("A")
             },
-            vec!["body.example"],
+            vec!["example"],
         ),
     ] {
         let shown = format!("{:.200}", format!("{input:?}"));

@@ -21,7 +21,7 @@ on_both_databases!(
 
 fn publish(name: Option<&str>, event_type: Option<&str>) -> PublishInput {
     PublishInput {
-        location: "body".to_owned(),
+        location: String::new(),
         name: name.map(str::to_owned),
         event_type: event_type.map(str::to_owned),
         data: json("{}"),
@@ -78,19 +78,19 @@ async fn names_and_types_stand_for_each_other(world: &World) {
 
 async fn what_is_wrong_with_each_event_is_told(world: &World) {
     for (name, event_type, expected) in [
-        (None, None, "body.name"),
-        (Some("UNREGISTERED"), None, "body.name"),
-        (None, Some("un.registered"), "body.type"),
-        (Some("a b"), Some("x"), "body.name"),
-        (Some("A"), Some("x y"), "body.type"),
+        (None, None, "name"),
+        (Some("UNREGISTERED"), None, "name"),
+        (None, Some("un.registered"), "type"),
+        (Some("a b"), Some("x"), "name"),
+        (Some("A"), Some("x y"), "type"),
         (
             Some("CUSTOMER_CREATION"),
             Some("com.kaiten.customer.v1.updated"),
-            "body.type",
+            "type",
         ),
-        (Some("MINE"), Some("com.kaiten.customer.v1.created"), "body.name"),
-        (Some("ENDPOINT_FAILING"), None, "body.name"),
-        (Some("MINE"), Some("com.demae.endpoint.v2.failing"), "body.type"),
+        (Some("MINE"), Some("com.kaiten.customer.v1.created"), "name"),
+        (Some("ENDPOINT_FAILING"), None, "name"),
+        (Some("MINE"), Some("com.demae.endpoint.v2.failing"), "type"),
     ] {
         assert_eq!(
             locations(prepare(world, vec![publish(name, event_type)]).await),
@@ -105,40 +105,40 @@ async fn what_is_wrong_with_each_event_is_told(world: &World) {
     let good = publish(Some("CUSTOMER_CREATION"), None);
     let shapes = vec![
         at(
-            "body.events[0]",
+            "events[0]",
             PublishInput {
                 data: json("[1]"),
                 ..good.clone()
             },
         ),
         at(
-            "body.events[1]",
+            "events[1]",
             PublishInput {
                 headers: Some(json("1")),
                 ..good.clone()
             },
         ),
         at(
-            "body.events[2]",
+            "events[2]",
             PublishInput {
                 id: Some(String::new()),
                 ..good.clone()
             },
         ),
         at(
-            "body.events[3]",
+            "events[3]",
             PublishInput {
                 id: Some("x".repeat(257)),
                 ..good.clone()
             },
         ),
-        at("body.events[4]", good),
+        at("events[4]", good),
     ];
     let expected = [
-        "body.events[0].data",
-        "body.events[1].headers",
-        "body.events[2].id",
-        "body.events[3].id",
+        "events[0].data",
+        "events[1].headers",
+        "events[2].id",
+        "events[3].id",
     ];
     assert_eq!(locations(prepare(world, shapes).await), expected);
 }
@@ -261,7 +261,7 @@ async fn an_example_goes_to_one_endpoint_only(world: &World) {
         send(Some("ORDER_SHIPPED")).await.unwrap().data.get(),
         r#"{"order":17}"#
     );
-    assert_eq!(locations(send(Some("NOTHING")).await), ["body.eventName"]);
+    assert_eq!(locations(send(Some("NOTHING")).await), ["event_name"]);
     let leased = world.claim(mine.id).await;
     assert_eq!(leased.len(), 3);
 

@@ -230,7 +230,7 @@ async fn what_cannot_be_recovered_is_refused(world: &World) {
     };
     assert_eq!(
         locations(recover(world, world.mine, endpoint, future).await),
-        ["body.since"]
+        ["since"]
     );
     let empty = RecoverInput {
         until: Some(NOW - seconds(86_400)),
@@ -238,7 +238,7 @@ async fn what_cannot_be_recovered_is_refused(world: &World) {
     };
     assert_eq!(
         locations(recover(world, world.mine, endpoint, empty).await),
-        ["body.until"]
+        ["until"]
     );
     recover(world, world.mine, endpoint, since_yesterday())
         .await

@@ -51,9 +51,8 @@ const RED_ZONE: usize = STACK / 2;
 /// Notes what is wrong with a schema and an example, each an object of at most [`MAX_DOCUMENT`] bytes.
 pub fn check(faults: &mut Faults, schema: Option<&Value>, example: Option<&Value>) {
     stacker::maybe_grow(RED_ZONE, STACK, || {
-        let schema = schema.map(|schema| (schema, note(faults, "body.schema", size::measure(schema))));
-        let example =
-            example.filter(|example| note(faults, "body.example", size::measure(example)).is_some());
+        let schema = schema.map(|schema| (schema, note(faults, "schema", size::measure(schema))));
+        let example = example.filter(|example| note(faults, "example", size::measure(example)).is_some());
         if let Some((schema, Some(measured))) = schema {
             check_schema(faults, (schema, &measured), example);
         }
@@ -61,19 +60,19 @@ pub fn check(faults: &mut Faults, schema: Option<&Value>, example: Option<&Value
 }
 
 fn check_schema(faults: &mut Faults, (schema, measured): (&Value, &Measured), example: Option<&Value>) {
-    let Some(()) = note(faults, "body.schema", expansion::walk(schema, measured)) else {
+    let Some(()) = note(faults, "schema", expansion::walk(schema, measured)) else {
         return;
     };
     let validator = match compile(schema) {
         Ok(validator) => validator,
-        Err(reason) => return faults.push("body.schema", format!("is not a JSON Schema: {reason}")),
+        Err(reason) => return faults.push("schema", format!("is not a JSON Schema: {reason}")),
     };
     if let Some(example) = example
-        && let Some(work) = note(faults, "body.example", cost::walk(schema, example))
+        && let Some(work) = note(faults, "example", cost::walk(schema, example))
         && !validator.is_valid(example)
     {
         let message = describe(&validator, example, work);
-        faults.push("body.example", message);
+        faults.push("example", message);
     }
 }
 
