@@ -45,6 +45,8 @@ pub mod write;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -157,6 +157,16 @@ pub struct FaultBody<'a> {
 }
 
 impl<'a> FaultBody<'a> {
+    /// Where.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// What is wrong there.
+    pub fn message(&self) -> &str {
+        self.message
+    }
+
     /// Objects, arrays and long texts are not repeated.
     fn new(location: String, fault: &'a Fault) -> Self {
         let value = fault.value.as_ref().filter(|value| match value {

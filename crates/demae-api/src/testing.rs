@@ -1,5 +1,7 @@
 //! The router of some surfaces over a real database, for tests: of this crate, and of surfaces with the feature `testing`.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be prepared is a failed test")]
+
 use std::sync::Arc;
 
 use axum::{Router, body::Body};

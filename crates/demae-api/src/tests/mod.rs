@@ -1,0 +1,3 @@
+//! The kit as a surface sees it.
+
+mod throw_away;
