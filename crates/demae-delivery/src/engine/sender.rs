@@ -17,7 +17,7 @@ use crate::{
     directory::Directory,
     endpoint::EndpointConfig,
     own_headers,
-    policy::{self, Decision, Ending, Place, RetrySchedule},
+    policy::{self, Decision, Ending, Place, RetrySchedule, Verdict},
 };
 
 /// The timeout assumed of an endpoint that is not in the directory (any more).
@@ -244,7 +244,7 @@ type Answer = Result<ExchangeOutcome, ExchangeError>;
 fn ending_of(answer: &Answer, now: Timestamp) -> (Ending, Option<Duration>) {
     let (ending, headers) = match answer {
         Ok(outcome) => (Ending::Status(outcome.status), &outcome.headers),
-        Err(error) => (Ending::Error(error.kind), &error.headers),
+        Err(error) => (failure(error), &error.headers),
     };
     let asked = headers
         .iter()
@@ -253,6 +253,14 @@ fn ending_of(answer: &Answer, now: Timestamp) -> (Ending, Option<Duration>) {
         ending,
         asked.and_then(|(_, value)| policy::parse_retry_after(value, now)),
     )
+}
+
+/// A status by which the receiver wants nothing any more says so by itself, whatever became of the body behind it.
+fn failure(error: &ExchangeError) -> Ending {
+    let status = error.status.map(Ending::Status);
+    status
+        .filter(|status| status.verdict() == Verdict::Gone)
+        .unwrap_or(Ending::Error(error.kind))
 }
 
 /// Writes into the record what came back.

@@ -21,6 +21,7 @@ on_both!(
     the_schedule_ends,
     retry_after_stretches_the_wait,
     gone_disables_the_endpoint,
+    gone_counts_though_its_body_breaks,
     a_manual_attempt_takes_no_success_away,
     hostile_receivers_are_failures_in_history,
     the_history_shows_what_came_of_an_answer,
@@ -194,9 +195,28 @@ async fn retry_after_stretches_the_wait(database: Box<dyn Database>) {
 
 async fn gone_disables_the_endpoint(database: Box<dyn Database>) {
     let bench = Bench::new(database).await;
-    let (receiver, owner) = (Recorder::start().await, Recorder::start().await);
+    let receiver = Recorder::start().await;
     receiver.answer(Answer::status(410));
-    let endpoint = bench.endpoint(&receiver.url("/"), |_| {}).await;
+    let attempt = disabled_as_gone(&bench, &receiver.url("/")).await;
+    assert_eq!(attempt.error_kind.as_deref(), Some("http_status"));
+}
+
+async fn gone_counts_though_its_body_breaks(database: Box<dyn Database>) {
+    let bench = Bench::new(database).await;
+    let broken = "HTTP/1.1 410 Gone\r\ncontent-length: 100\r\n\r\nwe are";
+    let receiver = Receiver::start(Behaviour::Raw(broken.into())).await;
+    let attempt = disabled_as_gone(&bench, &receiver.url("/")).await;
+    assert_eq!(attempt.http_status, Some(410));
+    assert_eq!(attempt.error_kind.as_deref(), Some("http_status"));
+    let detail = attempt.error_detail.unwrap_or_default();
+    assert!(detail.starts_with("the receiver answered 410, then "), "{detail}");
+    assert_eq!(attempt.response_body, "we are");
+}
+
+/// Delivers one event to this receiver, which disables its endpoint and tells the owner. Answers the attempt.
+async fn disabled_as_gone(bench: &Bench, url: &str) -> demae_store::entity::attempt::Model {
+    let owner = Recorder::start().await;
+    let endpoint = bench.endpoint(url, |_| {}).await;
     bench
         .endpoint(&owner.url("/"), |endpoint| {
             endpoint.event_names = vec!["ENDPOINT_DISABLED".to_owned()];
@@ -220,6 +240,7 @@ async fn gone_disables_the_endpoint(database: Box<dyn Database>) {
     let row = rows.await.unwrap().unwrap();
     assert!(!row.enabled);
     assert_eq!(row.disabled_reason.as_deref(), Some("gone"));
+    bench.attempts(endpoint).await.remove(0)
 }
 
 async fn hostile_receivers_are_failures_in_history(database: Box<dyn Database>) {
