@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    pace::{Passage, Receipt},
+    pace::{Moment, Others, Passage, Receipt},
     totals::Totals,
     way::{PATHS, Way},
 };
@@ -53,6 +53,8 @@ struct Shared {
     pages: Mutex<Pages>,
     arrived: watch::Sender<u64>,
     faults: watch::Sender<Vec<String>>,
+    /// Who else is served, if there is anybody to compare with.
+    others: OnceLock<Box<dyn Fn() -> Others + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -68,10 +70,9 @@ struct Entry {
     way: Way,
     /// Events of one transaction share it: the first one's number.
     group: usize,
-    /// When its writer began.
-    begun: Instant,
-    /// The events committed before it.
-    committed: Option<u64>,
+    /// Before its writer began.
+    begun: Moment,
+    committed: Option<Moment>,
     endpoints: [Arrivals; PATHS.len()],
 }
 
@@ -98,6 +99,7 @@ impl Books {
             pages: Mutex::default(),
             arrived: watch::Sender::default(),
             faults: watch::Sender::default(),
+            others: OnceLock::new(),
         }));
         // Weak, or the receiver would own itself and never close.
         let shared = Arc::downgrade(&books.0);
@@ -107,6 +109,12 @@ impl Books {
                 .map_or_else(Answer::ok, |shared| shared.note_arrival(request))
         });
         books
+    }
+
+    /// From now on what others got is counted beside each event. Once.
+    pub(super) fn compare_with(&self, others: impl Fn() -> Others + Send + Sync + 'static) {
+        let first = self.0.others.set(Box::new(others));
+        assert!(first.is_ok(), "there is one campaign per book");
     }
 
     /// The URL of one of [`PATHS`].
@@ -121,9 +129,10 @@ impl Books {
 
     /// Before events are written, together in one transaction: their numbers.
     pub(super) fn begin(&self, way: Way, count: usize) -> Range<usize> {
+        let others = self.0.others();
         let mut pages = self.pages();
         let group = pages.events.len();
-        let begun = Instant::now();
+        let begun = pages.moment(others);
         pages.events.resize_with(group + count, || Entry {
             fate: Fate::Open,
             way,
@@ -137,11 +146,12 @@ impl Books {
 
     /// What a writer learnt of some of its events.
     pub(super) fn decide(&self, events: Range<usize>, fate: Fate) {
+        let others = self.0.others();
         let mut pages = self.pages();
         for number in events {
             pages.events[number].fate = fate;
             if fate == Fate::Committed {
-                pages.events[number].committed = Some(pages.committed);
+                pages.events[number].committed = Some(pages.moment(others));
                 pages.committed += 1;
             }
         }
@@ -152,9 +162,11 @@ impl Books {
         *self.pages().refusals.entry(what.to_owned()).or_default() += 1;
     }
 
-    /// How many were.
-    pub(super) fn refused(&self) -> u64 {
-        self.pages().refusals.values().sum()
+    /// How many were, at paths that begin with `start`.
+    pub(super) fn refused(&self, start: &str) -> u64 {
+        let pages = self.pages();
+        let refusals = pages.refusals.iter().filter(|(what, _)| what.starts_with(start));
+        refusals.map(|(_, times)| times).sum()
     }
 
     /// Something that must never happen.
@@ -288,8 +300,13 @@ impl Shared {
         self.faults.send_modify(|faults| faults.push(fault));
     }
 
+    fn others(&self) -> Others {
+        self.others.get().map_or_else(Others::default, |count| count())
+    }
+
     fn note_arrival(&self, request: &ReceivedRequest) -> Answer {
-        let noted = self.pages().note_arrival(request);
+        let others = self.others();
+        let noted = self.pages().note_arrival(request, others);
         let answer = noted.unwrap_or_else(|fault| {
             self.note_fault(fault);
             Answer::ok()
@@ -300,7 +317,15 @@ impl Shared {
 }
 
 impl Pages {
-    fn note_arrival(&mut self, request: &ReceivedRequest) -> Result<Answer, String> {
+    fn moment(&self, others: Others) -> Moment {
+        Moment {
+            at: Instant::now(),
+            own: self.committed,
+            others,
+        }
+    }
+
+    fn note_arrival(&mut self, request: &ReceivedRequest, others: Others) -> Result<Answer, String> {
         let at = PATHS
             .iter()
             .position(|path| *path == request.uri.path())
@@ -308,6 +333,7 @@ impl Pages {
         let number = number_of(&request.body).ok_or_else(|| format!("not ours: {:?}", request.body))?;
         let id = request.header("webhook-id").ok_or("no webhook-id")?;
         let seen = (digest(id.as_bytes()), digest(&request.body));
+        let moment = self.moment(others);
         let event = self
             .events
             .get_mut(number)
@@ -318,9 +344,8 @@ impl Pages {
         let arrivals = &mut event.endpoints[at];
         if arrivals.first.is_none() {
             arrivals.first = Some(Receipt {
-                at: Instant::now(),
                 order: self.arrivals,
-                committed: self.committed,
+                moment,
             });
             self.arrivals += 1;
         }

@@ -39,6 +39,24 @@ impl Connection {
         }
     }
 
+    /// The rows of a question whose text is not a client's; its two columns are bytes.
+    pub(super) async fn pairs(&mut self, sql: String) -> sqlx::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let query = AssertSqlSafe(sql);
+        match self {
+            Self::Sqlite(connection) => sqlx::query_as(query).fetch_all(connection).await,
+            Self::Postgres(connection) => sqlx::query_as(query).fetch_all(connection).await,
+        }
+    }
+
+    /// The answer to a question for one number.
+    pub(super) async fn number(&mut self, sql: String) -> sqlx::Result<i64> {
+        let query = AssertSqlSafe(sql);
+        match self {
+            Self::Sqlite(connection) => sqlx::query_scalar(query).fetch_one(connection).await,
+            Self::Postgres(connection) => sqlx::query_scalar(query).fetch_one(connection).await,
+        }
+    }
+
     /// Writes one event in a transaction of its own.
     pub(super) async fn write_event(&mut self, organization: &str, payload: &str) -> sqlx::Result<()> {
         const SQLITE: &str = "INSERT INTO outbox_events (organization_id, event_name, event_type, payload) \

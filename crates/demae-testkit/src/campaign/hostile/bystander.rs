@@ -1,7 +1,8 @@
 //! The bystander: a tenant with ordinary traffic, whose requests must be answered by success while others do harm.
 //!
 //! It writes one event at a time and waits for the answer, over HTTP (events of its own, and customers whose event is written
-//! with them) and in SQL. What is refused it repeats, and counts: the campaign judges how often that may be. Beside it an orchestrator asks whether the program lives and is ready, on connections of its own.
+//! with them) and in SQL. What is refused it repeats, and counts: the campaign judges how often that may be. Beside it an
+//! orchestrator asks whether the program lives and is ready, on connections of its own.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -59,6 +60,7 @@ impl Bystander {
             books: books.clone(),
             random: SmallRng::from_rng(&mut random),
             stopping: stopping.clone(),
+            wrote_last: false,
         };
         for _ in 0..HTTP_WRITERS {
             tasks.spawn(write_over_http(stage.bystanders_api(), pen()));
@@ -74,7 +76,7 @@ impl Bystander {
         Self { stopping, tasks }
     }
 
-    /// Lets every writer finish what it has begun.
+    /// Lets every writer finish what it has begun, and write once more: behind everything that others wrote.
     pub(super) async fn stop(mut self) -> Result<()> {
         self.stopping.cancel();
         while let Some(ended) = self.tasks.join_next().await {
@@ -88,13 +90,18 @@ struct Pen {
     books: Books,
     random: SmallRng,
     stopping: CancellationToken,
+    wrote_last: bool,
 }
 
 impl Pen {
-    /// Between two writes; false at the end.
+    /// Before each write; false after the last one, which is begun when the others have stopped.
     async fn goes_on(&mut self) -> bool {
+        if self.wrote_last {
+            return false;
+        }
         self.pause().await;
-        !self.stopping.is_cancelled()
+        self.wrote_last = self.stopping.is_cancelled();
+        true
     }
 
     async fn pause(&mut self) {

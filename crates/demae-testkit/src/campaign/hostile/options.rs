@@ -15,6 +15,8 @@ pub struct Options {
     pub seed: u64,
     /// Where the program keeps its rows.
     pub database: Database,
+    /// What is judged.
+    pub judged: Judged,
     /// Only actors whose names contain it act: to find out which one does the harm.
     pub only: Option<String>,
     /// Where progress is told, a line at a time.
@@ -56,5 +58,38 @@ impl FromStr for Database {
         named
             .map(|(_, database)| database)
             .with_context(|| format!("unknown database {text}: choose sqlite, postgres or postgres-wal"))
+    }
+}
+
+/// What is judged beside losses, refusals, memory, and what must never happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judged {
+    /// In which order events arrive, and who is served before them. It is counted, and holds however slow the machine is.
+    Order,
+    /// The time as well, compared with that of the calm: for a release build on a machine of its own.
+    OrderAndPace,
+}
+
+impl Judged {
+    /// All of them, by the names that [`FromStr`] reads.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("order", Self::Order), ("order-and-pace", Self::OrderAndPace)];
+}
+
+impl fmt::Display for Judged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = Self::ALL.into_iter().find(|(_, judged)| judged == self);
+        f.write_str(named.map_or("?", |(name, _)| name))
+    }
+}
+
+impl FromStr for Judged {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let named = Self::ALL.into_iter().find(|(name, _)| *name == text);
+        named
+            .map(|(_, judged)| judged)
+            .with_context(|| format!("unknown judgement {text}: choose order or order-and-pace"))
     }
 }

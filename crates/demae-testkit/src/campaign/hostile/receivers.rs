@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::receiver::{Behaviour, Receiver};
+use crate::receiver::{Behaviour, Counter, Receiver};
 
 /// Before a slow success.
 const SLOW_SECONDS: [u64; 3] = [2, 10, 20];
@@ -33,6 +33,16 @@ impl Receivers {
         let urls = self.0.iter().map(|receiver| receiver.url("/hostile"));
         // Nothing listens on the discard port.
         urls.chain(["http://127.0.0.1:9/hostile".to_owned()]).collect()
+    }
+
+    /// Counts the attempts that reached them: none leaves its connection fit for a second one.
+    pub(super) fn attempts(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let connections: Vec<Counter> = self
+            .0
+            .iter()
+            .map(|receiver| receiver.connections().clone())
+            .collect();
+        move || connections.iter().map(|counter| counter.get() as u64).sum()
     }
 }
 

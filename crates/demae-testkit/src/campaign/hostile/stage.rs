@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -39,6 +40,7 @@ pub(super) struct Tenant {
 
 /// Everything that runs.
 pub(super) struct Stage {
+    binary: PathBuf,
     command: DemaeCommand,
     process: DemaeProcess,
     /// For those who write in SQL.
@@ -70,10 +72,15 @@ impl Stage {
             command = command.setting("DEMAE_OUTBOX_SOURCE", "wal");
         }
         let process = command.start().await?;
-        let tenant = async |name| make_tenant(&options.binary, &command, &url, name).await;
+        let program = Program {
+            binary: &options.binary,
+            server: &command,
+            url: &url,
+        };
         let stage = Self {
-            bystander: tenant("Bystander").await?,
-            hostile: tenant("Hostile").await?,
+            bystander: make_tenant(&program, "Bystander").await?,
+            hostile: make_tenant(&program, "Hostile").await?,
+            binary: options.binary.clone(),
             command,
             process,
             url,
@@ -150,6 +157,17 @@ impl Stage {
         Ok(())
     }
 
+    /// The newest dead letters, as an operator lists them.
+    pub(super) async fn dead_letters(&self, limit: usize) -> Result<Value> {
+        let program = Program {
+            binary: &self.binary,
+            server: &self.command,
+            url: &self.url,
+        };
+        let limit = limit.to_string();
+        program.answer(&["dead-letters", "list", "--limit", &limit]).await
+    }
+
     /// The most memory that the program had so far, in bytes.
     pub(super) fn memory(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()?))?;
@@ -169,24 +187,34 @@ impl Stage {
 }
 
 /// Makes an organization as an operator does, while the program runs.
-async fn make_tenant(
-    binary: &std::path::Path,
-    server: &DemaeCommand,
-    url: &str,
-    name: &str,
-) -> Result<Tenant> {
-    let command = DemaeCommand::of(binary, "org")?
-        .argument("create")
-        .argument(name)
-        .argument("--json")
-        .setting("DEMAE_DATABASE_URL", url)
-        .setting("DEMAE_DATA_DIR", server.data_folder().display().to_string());
-    let ended = command.spawn()?.wait().await?;
-    ensure!(ended.success(), "no organization: {}", command.stderr()?);
-    let made: Value = serde_json::from_str(&command.stdout()?)?;
+async fn make_tenant(program: &Program<'_>, name: &str) -> Result<Tenant> {
+    let made = program.answer(&["org", "create", name]).await?;
     let text = |name: &str| Some(made[name].as_str()?.to_owned());
     Ok(Tenant {
         organization: text("id").context("no id")?,
         token: text("token").context("no token")?,
     })
+}
+
+/// The program as an operator calls it beside the server.
+struct Program<'a> {
+    binary: &'a Path,
+    server: &'a DemaeCommand,
+    url: &'a str,
+}
+
+impl Program<'_> {
+    /// Runs a command, which must succeed; what it printed.
+    async fn answer(&self, words: &[&str]) -> Result<Value> {
+        let (first, rest) = words.split_first().context("no command")?;
+        let mut command = DemaeCommand::of(self.binary, first)?
+            .setting("DEMAE_DATABASE_URL", self.url)
+            .setting("DEMAE_DATA_DIR", self.server.data_folder().display().to_string());
+        for word in rest.iter().chain(&["--json"]) {
+            command = command.argument(*word);
+        }
+        let ended = command.spawn()?.wait().await?;
+        ensure!(ended.success(), "{words:?}: {}", command.stderr()?);
+        Ok(serde_json::from_str(&command.stdout()?)?)
+    }
 }

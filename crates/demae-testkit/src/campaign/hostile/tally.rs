@@ -30,6 +30,11 @@ impl Tally {
         self.acts().values().flat_map(BTreeMap::values).sum()
     }
 
+    /// Whether there is an outcome of an actor's.
+    pub(super) fn has_acted(&self, actor: &str) -> bool {
+        self.acts().contains_key(actor)
+    }
+
     /// No actor was kept from acting, and none met an error of the program's own.
     pub(super) fn judge(&self) -> Result<()> {
         for (actor, outcomes) in &*self.acts() {

@@ -1,72 +1,16 @@
-//! Rows of the outbox that cannot be read, or cannot become an event, written in SQL between the bystander's.
+//! What is odd of each row, and the statement that writes it.
 //!
-//! Tests that such a row is set aside, and that what is behind it goes on. A row that the database itself refuses is counted
-//! too: a constraint is the best defence.
+//! Each row carries a mark in two columns at least, so that it is known again wherever it comes to lie, even if its id, its
+//! payload or the end of it cannot be read.
 
-use std::{ops::RangeInclusive, time::Duration};
+/// What is odd of a row, and its columns with their values in SQL. `{mark}` stands for the mark.
+pub(super) type OddRow = (&'static str, &'static [(&'static str, &'static str)]);
 
-use rand::{Rng as _, rngs::SmallRng, seq::IndexedRandom as _};
-use tokio::time::timeout;
+/// Before the number of a mark.
+const PREFIX: &[u8] = b"odd-";
+const DIGITS: usize = 8;
 
-use super::{
-    super::sql::Connection,
-    actor::{Actor, Outcomes, once},
-    stage::Stage,
-};
-
-/// For a connection and a statement.
-const SQL_LIMIT: Duration = Duration::from_secs(30);
-
-/// What is odd of a row, and its columns with their values in SQL.
-type OddRow = (&'static str, &'static [(&'static str, &'static str)]);
-
-#[derive(Clone)]
-pub(super) struct Rows {
-    url: String,
-    organization: String,
-}
-
-impl Rows {
-    pub(super) fn new(stage: &Stage) -> Self {
-        Self {
-            url: stage.url.clone(),
-            organization: stage.hostile.organization.clone(),
-        }
-    }
-
-    async fn write(&self, random: &mut SmallRng) -> sqlx::Result<&'static str> {
-        let mut connection = Connection::open(&self.url).await?;
-        let rows = if connection.is_sqlite() { SQLITE } else { POSTGRES };
-        let (what, columns) = rows.choose(random).expect("there are rows");
-        let organization = if random.random_ratio(1, 10) {
-            uuid::Builder::from_random_bytes(random.random())
-                .into_uuid()
-                .to_string()
-        } else {
-            self.organization.clone()
-        };
-        connection.execute(insert(&organization, columns)).await?;
-        connection.close().await?;
-        Ok(what)
-    }
-}
-
-impl Actor for Rows {
-    const NAME: &'static str = "odd rows";
-    const COPIES: usize = 1;
-    const PAUSE_MS: RangeInclusive<u64> = 50..=500;
-
-    async fn act(&self, random: &mut SmallRng) -> Outcomes {
-        once(match timeout(SQL_LIMIT, self.write(random)).await {
-            Ok(Ok(what)) => what.to_owned(),
-            Ok(Err(sqlx::Error::Database(_))) => "refused by the database".to_owned(),
-            Ok(Err(error)) => format!("not written: {error}"),
-            Err(_) => "not written in time".to_owned(),
-        })
-    }
-}
-
-const POSTGRES: &[OddRow] = &[
+pub(super) const POSTGRES: &[OddRow] = &[
     ("a payload that is no object", &[("payload", "'[1, \"two\"]'")]),
     ("a payload of null", &[("payload", "'null'")]),
     (
@@ -86,7 +30,10 @@ const POSTGRES: &[OddRow] = &[
     ),
     ("headers that are no object", &[("headers", "'[1]'")]),
     ("an empty name", &[("event_name", "''")]),
-    ("a name of 100 kB", &[("event_name", "repeat('N', 100000)")]),
+    (
+        "a name of 100 kB",
+        &[("event_name", "'{mark}' || repeat('N', 100000)")],
+    ),
     ("a name with a line break", &[("event_name", "E'A\\r\\nB'")]),
     (
         "a reserved type",
@@ -102,7 +49,7 @@ const POSTGRES: &[OddRow] = &[
     ("the year 290000", &[("created_at", "'290000-01-01'")]),
 ];
 
-const SQLITE: &[OddRow] = &[
+pub(super) const SQLITE: &[OddRow] = &[
     ("a payload of bytes", &[("payload", "x'7b226e223a317d'")]),
     (
         "a payload that is not UTF-8",
@@ -152,11 +99,11 @@ const SQLITE: &[OddRow] = &[
 ];
 
 /// An ordinary row but for some of its columns.
-fn insert(organization: &str, odd: &[(&str, &str)]) -> String {
+pub(super) fn insert(number: u64, organization: &str, odd: &[(&str, &str)]) -> String {
     const ORDINARY: [(&str, &str); 3] = [
         ("event_name", "'ODD'"),
-        ("event_type", "'com.example.odd'"),
-        ("payload", "'{\"n\": 1}'"),
+        ("event_type", "'com.example.{mark}'"),
+        ("payload", "'{\"a\": \"{mark}\"}'"),
     ];
     let rest = ORDINARY
         .iter()
@@ -167,6 +114,15 @@ fn insert(organization: &str, odd: &[(&str, &str)]) -> String {
         columns.join(", "),
         values.join(", ")
     )
+    .replace("{mark}", &format!("odd-{number:08}"))
+}
+
+/// The number of the first mark in it.
+pub(super) fn number_in(bytes: &[u8]) -> Option<u64> {
+    bytes.windows(PREFIX.len() + DIGITS).find_map(|window| {
+        let digits = std::str::from_utf8(window.strip_prefix(PREFIX)?).ok()?;
+        digits.parse().ok()
+    })
 }
 
 #[cfg(test)]
@@ -176,9 +132,18 @@ mod tests {
     #[test]
     fn odd_columns_stand_for_the_ordinary_ones() {
         assert_eq!(
-            insert("o", &[("payload", "x'00'"), ("headers", "1")]),
+            insert(7, "o", &[("payload", "x'00'"), ("headers", "1")]),
             "INSERT INTO outbox_events (organization_id, payload, headers, event_name, event_type) \
-             VALUES ('o', x'00', 1, 'ODD', 'com.example.odd')"
+             VALUES ('o', x'00', 1, 'ODD', 'com.example.odd-00000007')"
         );
+    }
+
+    #[test]
+    fn every_row_is_known_by_its_mark() {
+        for (what, columns) in POSTGRES.iter().chain(SQLITE) {
+            let statement = insert(31, "o", columns);
+            assert_eq!(number_in(statement.as_bytes()), Some(31), "{what}");
+        }
+        assert_eq!(number_in(b"oddities odd-1 odd-0000002"), None);
     }
 }
