@@ -13,8 +13,8 @@
 //! - What a lane has learnt about its receiver outlives its work ([`REMEMBER`]): an endpoint does not become well by
 //!   pausing, and one that is known as quick does not have to prove it for each event.
 //!
-//! - Payloads in memory and outcomes that wait for the recorder are bounded in bytes ([`super::places`],
-//!   [`RECORDING_BYTES`]).
+//! - Payloads in memory and outcomes that wait for the recorder are bounded in bytes, and shared among organizations
+//!   ([`super::places`], [`super::outcomes`]).
 //! - A panic in an attempt releases its delivery, and the lane goes on with the next one.
 //!
 //! # Limits
@@ -32,13 +32,13 @@ use std::{
 
 use demae_event::{Clock, EndpointId, OrganizationId, Timestamp};
 use demae_store::engine::{AttemptRecord, LeasedDelivery, Release};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     lane::Lane,
     life::Life,
-    metric,
+    metric, outcomes,
     permits::{Answer, Permit, Permits, Standing},
     places::{Places, QUEUED_BYTES, size_of},
     sender::{Attempted, NotMade, Sender},
@@ -47,8 +47,6 @@ use super::{
 
 /// A lease must outlast the exchange by this much, for the record to be written under it.
 pub(super) const LEASE_MARGIN: Duration = Duration::from_secs(10);
-/// Bytes of outcomes that wait to be written.
-const RECORDING_BYTES: usize = 16 << 20;
 /// How long a lane without work is kept, for what it knows about its receiver.
 const REMEMBER: Duration = Duration::from_mins(10);
 /// Wait before a task that panicked goes on.
@@ -61,8 +59,8 @@ const REMEMBERED_LANES: usize = 4_096;
 /// What an attempt leaves for the recorder.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// An attempt was made (or found pointless); with the room for it until it is written.
-    Attempted(Box<Attempted>, Option<OwnedSemaphorePermit>),
+    /// An attempt was made, or found pointless.
+    Attempted(Box<Attempted>),
     /// A lease is given back unused.
     Released(Release),
 }
@@ -80,15 +78,13 @@ pub(super) struct Lanes {
     lanes: Mutex<HashMap<EndpointId, Arc<Mutex<Lane>>>>,
     /// Places in memory; a lane locks itself first.
     places: Mutex<Places>,
-    /// Bytes that outcomes may take that wait for the recorder.
-    recording: Arc<Semaphore>,
     permits: Arc<Permits>,
     hungry: Mutex<HashSet<EndpointId>>,
     wake_scheduler: Notify,
     sender: Sender,
     clock: Arc<dyn Clock>,
     life: Arc<Life>,
-    outcomes: mpsc::Sender<Outcome>,
+    outcomes: outcomes::Sender<Outcome>,
     tasks: TaskTracker,
     /// Ends waiting for a rate limit's slot or a permit; attempts in flight go on.
     stopping: CancellationToken,
@@ -116,12 +112,11 @@ impl Lanes {
         sender: Sender,
         clock: Arc<dyn Clock>,
         life: Arc<Life>,
-        outcomes: mpsc::Sender<Outcome>,
+        outcomes: outcomes::Sender<Outcome>,
     ) -> Arc<Self> {
         Arc::new(Self {
             lanes: Mutex::default(),
             places: Mutex::new(Places::new(bounds.queued, QUEUED_BYTES)),
-            recording: Arc::new(Semaphore::new(RECORDING_BYTES)),
             permits: Permits::new(bounds.exchanges),
             hungry: Mutex::default(),
             wake_scheduler: Notify::new(),
@@ -284,14 +279,12 @@ impl Lanes {
             };
             let Some(outcome) = outcome else { break };
             let excess = self.note(endpoint, lane, &outcome, size_of(&delivery.message));
+            let organization = delivery.message.organization_id;
             drop(delivery);
-            let Some(outcome) = self.with_room(outcome).await else {
-                break;
-            };
             let outcomes = std::iter::once(outcome)
                 .chain(excess.iter().map(|delivery| Outcome::Released(release(delivery))));
             for outcome in outcomes {
-                if self.outcomes.send(outcome).await.is_err() {
+                if self.send(organization, outcome).await.is_err() {
                     // The recorder is gone only when the process ends; the lease lapses and another worker goes on.
                     return;
                 }
@@ -407,7 +400,7 @@ impl Lanes {
         let mut state = locked(lane);
         locked(&self.places).give_back_bytes(&mut state, size);
         let mut excess = Vec::new();
-        if let Outcome::Attempted(attempted, _) = outcome {
+        if let Outcome::Attempted(attempted) = outcome {
             let before = state.standing();
             if state.note(attempted.trouble, attempted.took(), self.clock.now()) {
                 self.start_task(endpoint, lane.clone());
@@ -446,7 +439,7 @@ impl Lanes {
         };
         gauge.decrement(1.0);
         Some(match attempted? {
-            Some(Ok(attempted)) => Outcome::Attempted(Box::new(attempted), None),
+            Some(Ok(attempted)) => Outcome::Attempted(Box::new(attempted)),
             // It may do so again; and secrets that cannot be opened are a person's work.
             None | Some(Err(NotMade::Closed)) => Outcome::Released(Release {
                 due_at: self.clock.now() + HOPELESS_PAUSE,
@@ -463,14 +456,13 @@ impl Lanes {
         })
     }
 
-    /// Waits until there is room for what the outcome keeps in memory.
-    async fn with_room(&self, outcome: Outcome) -> Option<Outcome> {
-        let Outcome::Attempted(attempted, _) = outcome else {
-            return Some(outcome);
+    /// Waits until the organization's outcomes have room for one more.
+    async fn send(&self, organization: OrganizationId, outcome: Outcome) -> Result<(), outcomes::Closed> {
+        let size = match &outcome {
+            Outcome::Attempted(attempted) => size_of_record(&attempted.record),
+            Outcome::Released(_) => std::mem::size_of::<Outcome>(),
         };
-        let size = size_of_record(&attempted.record).min(RECORDING_BYTES) as u32;
-        let room = self.recording.clone().acquire_many_owned(size).await.ok()?;
-        Some(Outcome::Attempted(attempted, Some(room)))
+        self.outcomes.send(organization, size as u64, outcome).await
     }
 
     /// Called about every second: notices lanes whose attempts do not end, and forgets lanes without work, so that memory
@@ -493,7 +485,9 @@ impl Lanes {
                 let unbegun = locked(&lane).drain();
                 for delivery in unbegun {
                     // The recorder outlives the lanes; if it does not, the worker's retirement frees the lease.
-                    let _ = self.outcomes.send(Outcome::Released(release(&delivery))).await;
+                    let organization = delivery.message.organization_id;
+                    let released = Outcome::Released(release(&delivery));
+                    let _ = self.send(organization, released).await;
                 }
             }
         };

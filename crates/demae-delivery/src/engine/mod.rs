@@ -30,6 +30,7 @@ mod lane;
 mod lanes;
 mod life;
 pub mod metric;
+mod outcomes;
 mod permits;
 mod places;
 mod ready;

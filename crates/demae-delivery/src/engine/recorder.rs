@@ -1,7 +1,8 @@
 //! Writes outcomes back, many at a time.
 //!
-//! It takes whatever arrived while the last batch was written, never waiting for a batch to fill. While the database is
-//! away it keeps trying; its queue fills, lanes wait, and nothing more is sent than can be remembered.
+//! It takes whatever arrived while the last batch was written, never waiting for a batch to fill, and from each organization
+//! in turn ([`super::outcomes`]). While the database is away it keeps trying; the room for outcomes fills, lanes wait, and
+//! nothing more is sent than can be remembered.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -10,14 +11,13 @@ use demae_store::{
     Engine, StoreError,
     engine::{AttemptRecord, AttemptStatus, Disposition, Release},
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 use super::{
-    health::Health, lanes::Outcome, metric, scheduler::DueNotes, sender::Attempted, supervise::caught,
+    health::Health, lanes::Outcome, metric, outcomes, scheduler::DueNotes, sender::Attempted,
+    supervise::caught,
 };
 
-/// Outcomes that wait to be written: with the exchanges under way, the most that a crash can send twice.
-pub(super) const QUEUE: usize = 2_048;
 /// Outcomes written at once.
 const BATCH: usize = 512;
 /// First wait before a failed write is repeated; doubles up to [`MAX_PAUSE`].
@@ -33,25 +33,20 @@ pub(super) struct Recorder {
 
 impl Recorder {
     /// Runs until every sender of outcomes is gone and everything is written.
-    pub(super) async fn run(mut self, mut outcomes: mpsc::Receiver<Outcome>) {
-        let mut batch = Vec::with_capacity(BATCH);
-        while outcomes.recv_many(&mut batch, BATCH).await > 0 {
+    pub(super) async fn run(mut self, mut outcomes: outcomes::Receiver<Outcome>) {
+        while let Some((batch, held)) = outcomes.take(BATCH).await {
             let mut attempted = Vec::with_capacity(batch.len());
             let mut released = Vec::new();
-            // What lanes may keep in memory comes back when it is written.
-            let mut held = Vec::with_capacity(batch.len());
-            for outcome in batch.drain(..) {
+            for outcome in batch {
                 match outcome {
-                    Outcome::Attempted(one, room) => {
-                        attempted.push(*one);
-                        held.push(room);
-                    }
+                    Outcome::Attempted(one) => attempted.push(*one),
                     Outcome::Released(one) => released.push(one),
                 }
             }
             // After a panic the leases of what was not written end by themselves.
             caught("recorder", self.record(attempted)).await;
             caught("recorder", self.release(released)).await;
+            // What lanes may keep in memory comes back when it is written.
             drop(held);
         }
     }

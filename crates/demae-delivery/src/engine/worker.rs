@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use demae_event::{Clock, Timestamp};
 use demae_store::{Backend, Store, StoreError};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -15,7 +15,8 @@ use super::{
     keeper::{Keeper, RECOVER_BATCH},
     lanes::{Bounds, Lanes},
     life::Life,
-    recorder::{self, Recorder},
+    outcomes,
+    recorder::Recorder,
     router::{HandOver, Router},
     scheduler::{DueNotes, Scheduler},
     sender::Sender,
@@ -120,7 +121,7 @@ impl Worker {
         keeper.take_over().await?;
 
         let notes = Arc::new(DueNotes::default());
-        let (outcomes, finished) = mpsc::channel(recorder::QUEUE);
+        let (outcomes, finished) = outcomes::channel();
         let sender = Sender {
             client,
             directory: directory.clone(),
