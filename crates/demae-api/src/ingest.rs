@@ -81,9 +81,9 @@ impl Default for GroupCommitOptions {
     fn default() -> Self {
         Self {
             queue: 8_192,
-            queue_bytes: 64 * 1024 * 1024,
+            queue_bytes: 16 * 1024 * 1024,
             batch: 512,
-            batch_bytes: 4 * 1024 * 1024,
+            batch_bytes: 2 * 1024 * 1024,
             committers: 1,
         }
     }

@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use crate::{BrokerError, Message};
 
 /// Bytes of messages that [`Consumer::next`] returns at once; at least one message always is.
-pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of messages that a consumer holds without having settled them, whatever its prefetch number allows; at least one
 /// message always is.
-pub const HELD_BYTES: usize = 16 * 1024 * 1024;
+pub const HELD_BYTES: usize = 8 * 1024 * 1024;
 
 /// A broker: where the ends of the seam come from. Making one does no I/O; its first call does.
 pub trait Broker: Send + Sync {

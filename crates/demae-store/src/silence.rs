@@ -10,6 +10,9 @@
 //! - The engine lends its connections itself ([`Session`]): one whose call was given up is closed. Where that cannot be
 //!   known, each is asked for a sign of life when it comes back ([`watched`]), which costs a round trip.
 //!
+//! A connection keeps the buffers of the largest call that it ever carried, and a pool keeps its connections. So a
+//! connection gives large buffers back when it comes back to its pool ([`watched`], [`Session::answered_with`]).
+//!
 //! One wait remains: the library asks once more by itself when a connection comes back. A line that falls silent just then
 //! costs its pool that one place, until TCP gives up.
 
@@ -32,6 +35,8 @@ use crate::StoreError;
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// How long a sign of life may take: a round trip.
 const SIGN_LIMIT: Duration = Duration::from_secs(3);
+/// A call of the engine that carries more bytes leaves buffers behind that are worth giving back.
+const LARGE_CALL: usize = 256 * 1024;
 /// A connection that was used so recently is lent without asking.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -77,6 +82,7 @@ pub(crate) fn watched(options: PgPoolOptions) -> PgPoolOptions {
     lively(options).after_release(|connection, _| {
         Box::pin(async move {
             sign_of_life(connection).await?;
+            connection.shrink_buffers();
             Ok(true)
         })
     })
@@ -102,6 +108,14 @@ impl Session {
     /// All that was asked has been answered.
     pub(crate) fn answered(mut self) {
         self.answered = true;
+    }
+
+    /// The same after a call that carried `bytes` of texts, one way or the other.
+    pub(crate) fn answered_with(mut self, bytes: usize) {
+        if bytes > LARGE_CALL {
+            self.connection.shrink_buffers();
+        }
+        self.answered();
     }
 }
 

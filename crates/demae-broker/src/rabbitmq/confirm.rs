@@ -10,7 +10,7 @@ use crate::{BrokerError, Message, metric};
 
 /// Bounds of what is published and not yet confirmed. More would not be faster: the broker confirms in groups.
 const MAX_MESSAGES: usize = 2_000;
-const MAX_BYTES: usize = 8 * 1024 * 1024;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// What bodies are in this system (CloudEvents 1.0, JSON event format).
 const CONTENT_TYPE: &str = "application/cloudevents+json";

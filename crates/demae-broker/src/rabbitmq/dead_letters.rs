@@ -21,7 +21,7 @@ const PART: &str = "dead_letters";
 
 /// Letters, and bytes of them, redriven with one wait for the broker.
 const BATCH: usize = 256;
-const BATCH_BYTES: usize = 8 * 1024 * 1024;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 pub(super) struct RabbitDeadLetters {
     shared: Arc<Shared>,

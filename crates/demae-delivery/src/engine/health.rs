@@ -156,7 +156,7 @@ fn last_attempt(record: &AttemptRecord) -> LastAttempt {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use demae_event::{AttemptId, EventId, OrganizationId};
     use demae_store::{
         StoreOptions, Vault,
@@ -228,16 +228,28 @@ mod tests {
 
     fn record(endpoint: &EndpointConfig, number: u32, now: Timestamp) -> AttemptRecord {
         AttemptRecord {
-            id: AttemptId::new(now),
             organization_id: endpoint.organization_id,
             endpoint_id: endpoint.id,
-            event_id: EventId::new(now),
-            event_name: "A".to_owned(),
             number,
+            step: number,
+            started_at: now,
+            ..any_record()
+        }
+    }
+
+    /// A failed attempt, with short texts.
+    pub(in crate::engine) fn any_record() -> AttemptRecord {
+        AttemptRecord {
+            id: AttemptId::new(NOW),
+            organization_id: OrganizationId::new(NOW),
+            endpoint_id: EndpointId::new(NOW),
+            event_id: EventId::new(NOW),
+            event_name: "A".to_owned(),
+            number: 1,
             manual: false,
             status: AttemptStatus::Failing,
             disposition: Disposition::Finish(DeliveryState::Failed),
-            step: number,
+            step: 1,
             url: String::new(),
             http_status: None,
             error_kind: None,
@@ -246,7 +258,7 @@ mod tests {
             response_headers: "{}".to_owned(),
             response_body: String::new(),
             duration_ms: 1,
-            started_at: now,
+            started_at: NOW,
         }
     }
 

@@ -13,7 +13,7 @@
 //! - What a lane has learnt about its receiver outlives its work ([`REMEMBER`]): an endpoint does not become well by
 //!   pausing, and one that is known as quick does not have to prove it for each event.
 //!
-//! - Payloads in memory and outcomes that wait for the recorder are bounded in bytes, and shared among organizations
+//! - Deliveries in memory and outcomes that wait for the recorder are bounded in bytes, and shared among organizations
 //!   ([`super::places`], [`super::outcomes`]).
 //! - A panic in an attempt releases its delivery, and the lane goes on with the next one.
 //!
@@ -31,7 +31,7 @@ use std::{
 };
 
 use demae_event::{Clock, EndpointId, OrganizationId, Timestamp};
-use demae_store::engine::{AttemptRecord, LeasedDelivery, Release};
+use demae_store::engine::{LeasedDelivery, Release};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -40,7 +40,7 @@ use super::{
     life::Life,
     metric, outcomes,
     permits::{Answer, Permit, Permits, Standing},
-    places::{Places, QUEUED_BYTES, size_of},
+    places::{Places, cost_of},
     sender::{Attempted, NotMade, Sender},
     supervise::caught,
 };
@@ -68,8 +68,10 @@ pub(super) enum Outcome {
 /// How much may be in memory and in flight, over all lanes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Deliveries in memory.
+    /// Deliveries in memory that wait for their attempt.
     pub(super) queued: usize,
+    /// Bytes of the deliveries in memory.
+    pub(super) queued_bytes: u64,
     /// Attempts at a time.
     pub(super) exchanges: usize,
 }
@@ -116,7 +118,7 @@ impl Lanes {
     ) -> Arc<Self> {
         Arc::new(Self {
             lanes: Mutex::default(),
-            places: Mutex::new(Places::new(bounds.queued, QUEUED_BYTES)),
+            places: Mutex::new(Places::new(bounds.queued, bounds.queued_bytes)),
             permits: Permits::new(bounds.exchanges),
             hungry: Mutex::default(),
             wake_scheduler: Notify::new(),
@@ -159,21 +161,23 @@ impl Lanes {
         granted
     }
 
-    /// Sets places aside for a claim, at most `limit`; if there are none, the lane asks again when it has room.
+    /// Sets places aside for a claim, at most `limit`; if there are none, the lane asks again when it has room. Returns
+    /// how many, and what their deliveries are expected to cost.
     pub(super) fn reserve_for_claim(
         &self,
         endpoint: EndpointId,
         organization: OrganizationId,
         rate_limit: Option<u32>,
         limit: u32,
-    ) -> u32 {
+    ) -> (u32, u64) {
         let lane = self.lane(endpoint, organization);
         let mut lane = locked(&lane);
         lane.set_rate_limit(rate_limit);
         lane.set_more_waiting(true);
         let mut places = locked(&self.places);
         let wanted = lane.room().min(limit).min(places.claimable(&lane));
-        places.take_for_claim(&mut lane, wanted)
+        let taken = places.take_for_claim(&mut lane, wanted);
+        (taken, Places::expected(&lane, taken))
     }
 
     /// Gives back what [`Lanes::reserve`] set aside.
@@ -197,7 +201,7 @@ impl Lanes {
 
     /// Takes in a claimed delivery, for which a place was set aside.
     pub(super) fn push_claimed(self: &Arc<Self>, delivery: LeasedDelivery) {
-        let size = size_of(&delivery.message);
+        let size = cost_of(&delivery.message);
         self.push_counted(delivery, size);
     }
 
@@ -278,7 +282,7 @@ impl Lanes {
                 Some(Outcome::Released(release(&delivery)))
             };
             let Some(outcome) = outcome else { break };
-            let excess = self.note(endpoint, lane, &outcome, size_of(&delivery.message));
+            let excess = self.note(endpoint, lane, &outcome, cost_of(&delivery.message));
             let organization = delivery.message.organization_id;
             drop(delivery);
             let outcomes = std::iter::once(outcome)
@@ -410,7 +414,7 @@ impl Lanes {
             }
             excess = state.take_excess();
             if !excess.is_empty() {
-                let size = excess.iter().map(|delivery| size_of(&delivery.message)).sum();
+                let size = excess.iter().map(|delivery| cost_of(&delivery.message)).sum();
                 let mut places = locked(&self.places);
                 places.give_back(state.organization(), excess.len() as u64);
                 places.give_back_bytes(&mut state, size);
@@ -459,7 +463,7 @@ impl Lanes {
     /// Waits until the organization's outcomes have room for one more.
     async fn send(&self, organization: OrganizationId, outcome: Outcome) -> Result<(), outcomes::Closed> {
         let size = match &outcome {
-            Outcome::Attempted(attempted) => size_of_record(&attempted.record),
+            Outcome::Attempted(attempted) => std::mem::size_of::<Outcome>() + attempted.record.size(),
             Outcome::Released(_) => std::mem::size_of::<Outcome>(),
         };
         self.outcomes.send(organization, size as u64, outcome).await
@@ -521,16 +525,6 @@ fn forget_idle(lanes: &mut HashMap<EndpointId, Arc<Mutex<Lane>>>, now: Timestamp
         }
         keep
     });
-}
-
-/// About how many bytes an outcome keeps in memory.
-fn size_of_record(record: &AttemptRecord) -> usize {
-    std::mem::size_of::<Attempted>()
-        + record.url.len()
-        + record.request_headers.len()
-        + record.response_headers.len()
-        + record.response_body.len()
-        + record.error_detail.as_ref().map_or(0, String::len)
 }
 
 fn release(delivery: &LeasedDelivery) -> Release {

@@ -27,7 +27,7 @@ use super::shares::Pool;
 /// Outcomes that wait to be written: with the attempts in flight, the most that a crash can send twice.
 const QUEUED_OUTCOMES: u64 = 2_048;
 /// Bytes of outcomes that wait to be written, or are being written.
-const OUTCOME_BYTES: u64 = 16 << 20;
+const OUTCOME_BYTES: u64 = 8 << 20;
 
 /// A channel for things of a size.
 pub(super) fn channel<T>() -> (Sender<T>, Receiver<T>) {

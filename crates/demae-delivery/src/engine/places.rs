@@ -1,30 +1,35 @@
 //! What deliveries take in memory: a place until their attempt begins, and bytes until it ends.
 //!
 //! # Guarantees
-//! - At most as many deliveries and as many bytes of payloads are in memory as the process has room for, shared among
+//! - At most as many deliveries and as many of their bytes are in memory as the process has room for, shared among
 //!   organizations, then endpoints ([`super::shares`]).
+//! - A delivery counts for its message and for the encoded body of its attempt ([`cost_of`]), from the beginning: when its
+//!   attempt begins, the room for the body is there.
 //! - A delivery that is larger than the room for its lane is taken if the lane has nothing else, so it goes out at last.
 //!
 //! # Limits
-//! - A payload that goes to several endpoints counts for each of them, although they share it. While an attempt is in
-//!   flight, its encoded body exists beside the payload.
+//! - A message that goes to several endpoints counts for each of them, although they share it.
 //! - How large the deliveries are that a claim brings is known only afterwards. A lane claims by the largest delivery that
 //!   it has seen lately, and [`FIRST_CLAIM`] deliveries while it has seen none.
 
 use demae_event::OrganizationId;
-use demae_store::engine::Message;
+use demae_store::engine::{CLAIM_BYTES, Message};
 
 use super::{lane::Lane, shares::Pool};
 
-/// Bytes of payloads in memory, of deliveries that wait there or are in flight.
-pub(super) const QUEUED_BYTES: u64 = 64 << 20;
 /// Deliveries that a lane claims first, of whose size nothing is known.
 const FIRST_CLAIM: u64 = 16;
+/// What the claim of such a lane is expected to cost.
+const FIRST_COST: u64 = cost(CLAIM_BYTES / 2);
 
-/// How many bytes a message takes.
-pub(super) fn size_of(message: &Message) -> u64 {
-    let headers = message.headers.as_ref().map_or(0, |headers| headers.get().len());
-    (message.data.get().len() + headers) as u64
+/// What a delivery takes in memory whose message has `bytes` of texts: the message and its encoded body.
+pub(super) const fn cost(bytes: u64) -> u64 {
+    2 * bytes
+}
+
+/// What a delivery of `message` takes in memory.
+pub(super) fn cost_of(message: &Message) -> u64 {
+    cost(message.size() as u64)
 }
 
 /// All places and bytes of the process.
@@ -72,6 +77,15 @@ impl Places {
             largest => (room / largest).max(u64::from(room > 0 && lane.bytes() == 0)),
         };
         u32::try_from(claimable).unwrap_or(u32::MAX)
+    }
+
+    /// About what it costs to claim so many deliveries for the lane.
+    pub(super) fn expected(lane: &Lane, deliveries: u32) -> u64 {
+        match lane.largest() {
+            _ if deliveries == 0 => 0,
+            0 => FIRST_COST,
+            largest => (u64::from(deliveries) * largest).min(cost(CLAIM_BYTES) + largest),
+        }
     }
 
     fn room_for_bytes(&self, lane: &Lane) -> u64 {
@@ -124,6 +138,21 @@ mod tests {
         assert!(!places.take_fresh(&mut lane, 1));
         let mut other = Lane::new(OrganizationId(Uuid::from_u128(1)));
         assert!(!places.take_fresh(&mut other, 1));
+    }
+
+    #[test]
+    fn a_claim_is_expected_to_cost_what_the_lane_brought_lately() {
+        let mut places = Places::new(1_000, 4_000);
+        let mut lane = lane();
+        assert_eq!(Places::expected(&lane, 0), 0, "nothing is claimed");
+        assert_eq!(Places::expected(&lane, 16), CLAIM_BYTES, "nothing is known");
+        places.take_bytes(&mut lane, 100);
+        assert_eq!(Places::expected(&lane, 16), 1_600);
+        assert_eq!(
+            Places::expected(&lane, u32::MAX),
+            cost(CLAIM_BYTES) + 100,
+            "a claim ends at its bytes"
+        );
     }
 
     #[test]

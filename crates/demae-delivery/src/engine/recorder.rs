@@ -20,6 +20,8 @@ use super::{
 
 /// Outcomes written at once.
 const BATCH: usize = 512;
+/// Bytes of outcomes after which a statement takes no more.
+const STATEMENT_BYTES: usize = 2 * 1024 * 1024;
 /// First wait before a failed write is repeated; doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
@@ -60,7 +62,10 @@ impl Recorder {
             .into_iter()
             .map(|one| (one.record, (one.endpoint, one.ending, one.queued)))
             .unzip();
-        let moved = until_written(|| self.engine.record(&records)).await;
+        let mut moved = Vec::with_capacity(records.len());
+        for part in parts(&records) {
+            moved.extend(until_written(|| self.engine.record(part)).await);
+        }
         metrics::histogram!(metric::STAGE_SECONDS, "stage" => "record").record(began.elapsed().as_secs_f64());
         for ((record, (endpoint, ending, queued)), moved) in records.iter().zip(rest).zip(moved) {
             count(record, queued);
@@ -90,6 +95,19 @@ impl Recorder {
             self.notes.add(endpoint, due_at);
         }
     }
+}
+
+/// The records in order, in parts that end once they hold [`STATEMENT_BYTES`].
+fn parts(records: &[AttemptRecord]) -> impl Iterator<Item = &[AttemptRecord]> {
+    let mut bytes = 0;
+    records.split_inclusive(move |record| {
+        bytes += record.size();
+        let is_full = bytes >= STATEMENT_BYTES;
+        if is_full {
+            bytes = 0;
+        }
+        is_full
+    })
 }
 
 /// Repeats a write until the database takes it. Both writes may be repeated: they hold only under their leases.
@@ -126,4 +144,28 @@ fn count(record: &AttemptRecord, queued: Duration) {
     metrics::histogram!(metric::STAGE_SECONDS, "stage" => "queue").record(queued.as_secs_f64());
     metrics::histogram!(metric::STAGE_SECONDS, "stage" => "exchange")
         .record(f64::from(record.duration_ms) / 1_000.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::health::tests::any_record;
+
+    #[test]
+    fn outcomes_are_written_in_parts_of_bounded_size() {
+        let lengths = |sizes: &[usize]| {
+            let records: Vec<AttemptRecord> = sizes
+                .iter()
+                .map(|bytes| AttemptRecord {
+                    response_body: "x".repeat(*bytes),
+                    ..any_record()
+                })
+                .collect();
+            parts(&records).map(<[AttemptRecord]>::len).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(&[]), [0; 0]);
+        assert_eq!(lengths(&[1_000; BATCH]), [BATCH]);
+        assert_eq!(lengths(&[STATEMENT_BYTES / 2; 5]), [2, 2, 1]);
+        assert_eq!(lengths(&[STATEMENT_BYTES * 2, 10, 10]), [1, 2]);
+    }
 }

@@ -18,9 +18,9 @@ use super::{
     grants::Grants,
     lanes::Lanes,
     metric,
-    places::size_of,
+    places::{cost, cost_of},
     scheduler::DueNotes,
-    source::{BATCH_BYTES, EventSource, SourceError},
+    source::{EventSource, SourceError},
     supervise::caught,
 };
 use crate::directory::{Directory, Snapshot};
@@ -29,6 +29,9 @@ use crate::directory::{Directory, Snapshot};
 const BATCH: u32 = 512;
 /// Deliveries written by one statement; a batch with a wide fan-out is written in parts.
 const FAN_OUT_LIMIT: usize = 4_096;
+/// Bytes of events after which a statement takes no more: the database's library copies a statement twice before it is
+/// sent.
+const STATEMENT_BYTES: usize = 2 * 1024 * 1024;
 /// Wait before a failed step is repeated.
 const FAILURE_PAUSE: Duration = Duration::from_millis(250);
 
@@ -83,11 +86,11 @@ impl Router {
         let mut batch = Vec::new();
         let (mut width, mut bytes) = (0, 0);
         for event in events {
-            bytes += event.data.get().len();
+            bytes += event.size();
             let routed = self.fan_out(event, &directory);
             width += routed.deliveries.len();
             batch.push(routed);
-            if width >= FAN_OUT_LIMIT || bytes >= BATCH_BYTES {
+            if width >= FAN_OUT_LIMIT || bytes >= STATEMENT_BYTES {
                 self.write(std::mem::take(&mut batch)).await?;
                 (width, bytes) = (0, 0);
             }
@@ -102,8 +105,7 @@ impl Router {
             event.name.replace_range(.., definition.name);
         }
         let now = self.clock.now();
-        let size =
-            (event.data.get().len() + event.headers.as_ref().map_or(0, |headers| headers.get().len())) as u64;
+        let size = cost(event.size() as u64);
         let deliveries = directory
             .of(event.organization_id)
             .iter()
@@ -236,7 +238,7 @@ impl HandOver {
                 delivered_name,
                 message: message.clone(),
             }),
-            Some(_) => self.lanes.unreserve(endpoint_id, size_of(message)),
+            Some(_) => self.lanes.unreserve(endpoint_id, cost_of(message)),
             None => self.notes.add(endpoint_id, grant.now),
         }
     }
@@ -244,7 +246,7 @@ impl HandOver {
     /// Frees the places that were reserved. What was leased under `doubtful` may have been written all the same.
     fn take_back(&self, batch: &[RoutedMessage], doubtful: Option<LeaseGrant>) {
         for routed in batch {
-            let size = size_of(&routed.message);
+            let size = cost_of(&routed.message);
             let leased = routed
                 .deliveries
                 .iter()

@@ -8,7 +8,7 @@
 //! # Fairness
 //! Lanes are served in turns, organization by organization ([`super::ready`]). One claim takes at most
 //! [`CLAIM_TOTAL`] deliveries, of which each of its lanes gets an equal part, and sets their places in memory aside
-//! before it asks for them.
+//! before it asks for them. It takes fewer lanes if their deliveries are large ([`CLAIM_COST`]).
 
 use std::{
     cmp::Reverse,
@@ -26,7 +26,7 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{grants::Grants, lanes::Lanes, metric, places::size_of, ready::Ready, supervise::caught};
+use super::{grants::Grants, lanes::Lanes, metric, places::cost, ready::Ready, supervise::caught};
 use crate::directory::{Directory, Snapshot};
 
 /// How often the whole table is looked at.
@@ -37,6 +37,8 @@ const LANES_PER_CLAIM: usize = 64;
 const CLAIM_LIMIT: u32 = 512;
 /// Deliveries of all its lanes taken by one claim, for the same reason.
 const CLAIM_TOTAL: u32 = 4_096;
+/// What the deliveries of one claim are expected to cost, at most; the last lane may exceed it.
+const CLAIM_COST: u64 = cost(8 << 20);
 /// Due times remembered; more are found by the next look.
 const NOTES_LIMIT: usize = 100_000;
 /// Wait before a failed look at the database is repeated.
@@ -190,7 +192,7 @@ impl Scheduler {
         for delivery in claimed {
             let (count, bytes) = taken.entry(delivery.endpoint_id).or_default();
             *count += 1;
-            *bytes += size_of(&delivery.message);
+            *bytes += delivery.message.size() as u64;
             self.lanes.push_claimed(delivery);
         }
         for LaneRequest { endpoint_id, limit } in requests {
@@ -207,16 +209,21 @@ impl Scheduler {
         let lanes = ready.len().clamp(1, LANES_PER_CLAIM);
         let limit = (CLAIM_TOTAL / lanes as u32).min(CLAIM_LIMIT);
         let mut requests = Vec::with_capacity(lanes);
+        let mut expected_cost = 0;
         for _ in 0..lanes {
+            if expected_cost >= CLAIM_COST {
+                break;
+            }
             let Some((organization, endpoint_id)) = ready.take() else {
                 break;
             };
             let rate_limit = directory
                 .get(endpoint_id)
                 .and_then(|endpoint| endpoint.rate_limit);
-            let limit = self
-                .lanes
-                .reserve_for_claim(endpoint_id, organization, rate_limit, limit);
+            let (limit, expected) =
+                self.lanes
+                    .reserve_for_claim(endpoint_id, organization, rate_limit, limit);
+            expected_cost += expected;
             if limit > 0 {
                 requests.push(LaneRequest { endpoint_id, limit });
             }

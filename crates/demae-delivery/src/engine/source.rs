@@ -8,7 +8,7 @@ use demae_store::{Engine, StoreError};
 use tokio::time::timeout;
 
 /// Bytes of events that a source offers at once; at least one event always is.
-pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Why a source has no events to offer, or could not be told that they were routed.
 #[derive(Debug, thiserror::Error)]

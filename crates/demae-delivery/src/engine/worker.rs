@@ -37,6 +37,8 @@ pub struct Settings {
     pub lease: Duration,
     /// Deliveries in memory that have not been begun.
     pub queued: usize,
+    /// Bytes of deliveries in memory, waiting or in flight: each counts for its message and for the encoded body.
+    pub queued_bytes: u64,
     /// Exchanges at a time over all endpoints.
     pub exchanges: usize,
     /// When endpoints that fail are disabled.
@@ -52,6 +54,7 @@ impl Default for Settings {
             https_only: false,
             lease: Duration::from_mins(2),
             queued: 20_000,
+            queued_bytes: 64 << 20,
             exchanges: 1_024,
             health: HealthPolicy::default(),
             retention: Retention::default(),
@@ -131,6 +134,7 @@ impl Worker {
         };
         let bounds = Bounds {
             queued: settings.queued,
+            queued_bytes: settings.queued_bytes,
             exchanges: settings.exchanges,
         };
         let lanes = Lanes::new(bounds, sender, clock.clone(), life, outcomes);

@@ -152,6 +152,19 @@ impl From<Event> for Message {
     }
 }
 
+impl Message {
+    /// Bytes of its texts; as many as those of its event.
+    pub fn size(&self) -> usize {
+        let raw = |text: &Option<Box<RawValue>>| text.as_ref().map_or(0, |text| text.get().len());
+        let traceparent = self.traceparent.as_ref().map_or(0, String::len);
+        self.data.get().len()
+            + raw(&self.headers)
+            + self.event_name.len()
+            + self.event_type.len()
+            + traceparent
+    }
+}
+
 /// A message and the endpoints it goes to, as the router decided.
 #[derive(Debug)]
 pub struct RoutedMessage {
@@ -279,6 +292,18 @@ pub struct AttemptRecord {
     pub started_at: Timestamp,
 }
 
+impl AttemptRecord {
+    /// Bytes of its texts.
+    pub fn size(&self) -> usize {
+        self.event_name.len()
+            + self.url.len()
+            + self.error_detail.as_ref().map_or(0, String::len)
+            + self.request_headers.len()
+            + self.response_headers.len()
+            + self.response_body.len()
+    }
+}
+
 /// A lease given back without an attempt: the lane was full, or the process stops.
 #[derive(Debug, Clone, Copy)]
 pub struct Release {
@@ -310,7 +335,7 @@ pub struct Backlog {
 /// The most text in a row of the outbox, in bytes. A larger row is set aside, not read.
 pub const PAYLOAD_LIMIT: usize = 16 * 1024 * 1024;
 /// Bytes of text after which a read of the outbox ends, with the row that reached it.
-pub const READ_LIMIT: usize = 8 * 1024 * 1024;
+pub const READ_LIMIT: usize = 4 * 1024 * 1024;
 
 /// Counting stops here: an exact million is not worth reading a million rows.
 pub const BACKLOG_COUNT_LIMIT: u64 = 1_000_000;

@@ -97,9 +97,14 @@ impl PostgresEngine {
     }
 
     async fn rows(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, StoreError> {
+        self.rows_carrying(0, statement).await
+    }
+
+    /// The rows of a statement that carries `bytes` of texts, which may be many.
+    async fn rows_carrying(&self, bytes: usize, statement: Statement<'_>) -> Result<Vec<PgRow>, StoreError> {
         let mut session = Session::of(&self.pool).await?;
         let rows = answer(statement.fetch_all(&mut *session)).await?;
-        session.answered();
+        session.answered_with(bytes);
         Ok(rows)
     }
 
@@ -124,7 +129,8 @@ impl PostgresEngine {
             return Ok(Vec::new());
         }
         let moved = self
-            .rows(
+            .rows_carrying(
+                attempts.iter().map(AttemptRecord::size).sum(),
                 sqlx::query(sql::RECORD)
                     .bind(column(attempts, |a| a.id.0))
                     .bind(column(attempts, |a| a.organization_id.0))
@@ -155,16 +161,16 @@ impl PostgresEngine {
 
     /// The oldest rows after the position `floor`, decoded.
     async fn outbox_page(&self, floor: i64, limit: u32) -> Result<OutboxPage, StoreError> {
-        let rows = self
-            .rows(
-                sqlx::query(sql::READ_OUTBOX)
-                    .bind(floor)
-                    .bind(i64::from(limit))
-                    .bind(READ_LIMIT as i64)
-                    .bind(PAYLOAD_LIMIT as i64),
-            )
-            .await?;
-        rows::outbox_page(&rows)
+        let statement = sqlx::query(sql::READ_OUTBOX)
+            .bind(floor)
+            .bind(i64::from(limit))
+            .bind(READ_LIMIT as i64)
+            .bind(PAYLOAD_LIMIT as i64);
+        let mut session = Session::of(&self.pool).await?;
+        let rows = answer(statement.fetch_all(&mut *session)).await?;
+        let page = rows::outbox_page(rows)?;
+        session.answered_with(page.events.iter().map(Event::size).sum());
+        Ok(page)
     }
 
     /// Moves a row of the outbox to the rejected events, if it is still there.
@@ -184,7 +190,8 @@ impl Engine for PostgresEngine {
             return Ok(Vec::new());
         }
         let written = self
-            .rows(
+            .rows_carrying(
+                events.iter().map(Event::size).sum(),
                 sqlx::query(sql::APPEND)
                     .bind(column(events, |e| e.id.0))
                     .bind(column(events, |e| e.organization_id.0))
@@ -266,7 +273,8 @@ impl Engine for PostgresEngine {
             .flat_map(|m| m.deliveries.iter().map(|d| (&*m.message, d)))
             .collect();
         let new = self
-            .rows(
+            .rows_carrying(
+                distinct.iter().map(|m| m.message.size()).sum(),
                 sqlx::query(sql::ROUTE)
                     .bind(column(&distinct, |m| m.message.event_id.0))
                     .bind(column(&distinct, |m| m.message.organization_id.0))
@@ -310,7 +318,7 @@ impl Engine for PostgresEngine {
     ) -> Result<Vec<LeasedDelivery>, StoreError> {
         let mut session = Session::of(&self.pool).await?;
         let leased = answer(claim(&mut session, lanes, grant)).await?;
-        session.answered();
+        session.answered_with(leased.iter().map(|delivery| delivery.message.size()).sum());
         Ok(leased)
     }
 
@@ -468,9 +476,10 @@ async fn claim(
         .fetch_all(&mut *transaction)
         .await?;
     let place = |row: &PgRow| Ok::<_, sqlx::Error>((row.try_get("endpoint_id")?, row.try_get("event_id")?));
+    // Row by row, so that what was read is not here twice.
     let due = due
-        .iter()
-        .map(|row| DueRow::read(row, place(row)?))
+        .into_iter()
+        .map(|row| DueRow::read(&row, place(&row)?))
         .collect::<Result<_, StoreError>>()?;
     let Claimed { leased, hopeless } = rows::lease(due, grant);
     for delivery in &hopeless {

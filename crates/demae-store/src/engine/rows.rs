@@ -145,13 +145,13 @@ impl OutboxPage {
     }
 }
 
-/// Decodes rows of the outbox, in the order in which they came.
-pub(super) fn outbox_page<'r, R: Row>(rows: &'r [R]) -> Result<OutboxPage, StoreError>
+/// Decodes rows of the outbox, in the order in which they came, one by one: what was read is not here twice.
+pub(super) fn outbox_page<R: Row>(rows: Vec<R>) -> Result<OutboxPage, StoreError>
 where
     &'static str: ColumnIndex<R>,
-    Uuid: Readable<'r, R::Database>,
-    String: Readable<'r, R::Database>,
-    i64: Readable<'r, R::Database>,
+    for<'r> Uuid: Readable<'r, R::Database>,
+    for<'r> String: Readable<'r, R::Database>,
+    for<'r> i64: Readable<'r, R::Database>,
 {
     let mut page = OutboxPage {
         events: Vec::with_capacity(rows.len()),
@@ -160,7 +160,7 @@ where
     for row in rows {
         let position = row.try_get("position")?;
         page.last = page.last.max(position);
-        match outbox_event(row) {
+        match outbox_event(&row) {
             Ok(event) => page.events.push(event),
             Err(error) if error.is_unreadable() => page.unreadable.push(UnreadableRow {
                 position,

@@ -79,7 +79,7 @@ impl SqliteEngine {
             .bind(PAYLOAD_LIMIT as i64)
             .fetch_all(&self.read)
             .await?;
-        rows::outbox_page(&rows)
+        rows::outbox_page(rows)
     }
 
     /// Moves a row of the outbox to the rejected events, if it is still there.
@@ -255,8 +255,8 @@ impl Engine for SqliteEngine {
                 .bind(fitting)
                 .fetch_all(&mut *transaction)
                 .await?;
-            for row in &found {
-                due.push(DueRow::read(row, row.try_get::<i64, _>("place")?)?);
+            for row in found {
+                due.push(DueRow::read(&row, row.try_get::<i64, _>("place")?)?);
             }
         }
         let Claimed { leased, hopeless } = rows::lease(due, grant);

@@ -44,6 +44,9 @@ use self::{
     reader::{Problem, Reader},
 };
 
+/// The least for a bound of bytes in memory: of what is as large as a request may be, some must fit.
+const MIN_QUEUE_BYTES: u64 = 4 * 1024 * 1024;
+
 /// Which command the settings are for: they differ in what is allowed by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -76,6 +79,8 @@ pub(crate) struct Settings {
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// Bytes.
     pub(crate) request_body_limit: usize,
+    /// Bytes of published events that wait to be written.
+    pub(crate) publish_queue_bytes: u64,
     /// From the signal to the end.
     pub(crate) shutdown_deadline: Duration,
     /// The first organization's token.
@@ -132,6 +137,8 @@ pub(crate) struct DeliverySettings {
     pub(crate) concurrency: usize,
     /// Deliveries in memory that have not been begun.
     pub(crate) queued: usize,
+    /// Bytes of deliveries in memory.
+    pub(crate) queued_bytes: u64,
     /// Nothing but failure for so long disables an endpoint.
     pub(crate) disable_after: Duration,
 }
@@ -220,6 +227,7 @@ fn read(reader: &mut Reader, mode: Mode, sources: &Sources) -> Settings {
         connections_per_address: reader.one("connections_per_address", number(1, 1_000_000)),
         trusted_proxies: reader.list("trusted_proxies", network),
         request_body_limit: reader.one("request_body_limit", number(1_024, PAYLOAD_LIMIT)),
+        publish_queue_bytes: reader.one("publish_queue_bytes", number(MIN_QUEUE_BYTES, u32::MAX.into())),
         shutdown_deadline: reader.one("shutdown_deadline", duration),
         bootstrap_token: reader.optional("bootstrap_token", bootstrap_token),
         secret_key: reader.optional("secret_key", secret_key),
@@ -282,6 +290,7 @@ fn read_delivery(reader: &mut Reader, mode: Mode) -> DeliverySettings {
         lease: reader.one("lease", duration),
         concurrency: reader.one("concurrency", number(1, 100_000)),
         queued: reader.one("queued_deliveries", number(1, 10_000_000)),
+        queued_bytes: reader.one("queued_delivery_bytes", number(MIN_QUEUE_BYTES, 1 << 40)),
         disable_after: reader.one("disable_after", duration),
     }
 }

@@ -15,7 +15,7 @@ use super::forwarder::{Destination, NotTaken};
 use crate::config::BrokerSettings;
 
 /// Bytes of events that are encoded and published before the next are encoded.
-const PART_BYTES: usize = 4 * 1024 * 1024;
+const PART_BYTES: usize = 2 * 1024 * 1024;
 
 /// RabbitMQ as the settings name it. Does no I/O.
 pub(crate) fn rabbitmq(settings: &BrokerSettings) -> RabbitMq {

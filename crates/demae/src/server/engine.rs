@@ -92,6 +92,7 @@ fn engine_settings(settings: &Settings) -> anyhow::Result<EngineSettings> {
         https_only: delivery.https_only,
         lease: delivery.lease,
         queued: delivery.queued,
+        queued_bytes: delivery.queued_bytes,
         exchanges: delivery.concurrency,
         health: HealthPolicy {
             disable_after: delivery.disable_after,

@@ -301,6 +301,7 @@ fn api(settings: &Settings, store: &Store, clock: &Arc<dyn Clock>) -> (Router, C
     };
     let options = GroupCommitOptions {
         committers,
+        queue_bytes: usize::try_from(settings.publish_queue_bytes).unwrap_or(usize::MAX),
         ..GroupCommitOptions::default()
     };
     let (events, committers) = GroupCommit::start(store.engine(), options);
