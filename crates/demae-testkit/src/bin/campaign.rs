@@ -35,7 +35,7 @@ struct Arguments {
     /// Of the hostile campaign: only actors whose names contain this act
     #[arg(long, requires = "hostile", value_name = "TEXT")]
     only: Option<String>,
-    /// Of the hostile campaign: order, or order-and-pace, which a debug build on a busy machine does not hold
+    /// Of the hostile campaign: arrival, order or order-and-pace, which a debug build on a busy machine does not hold
     #[arg(long, requires = "hostile", default_value_t = hostile::Judged::OrderAndPace)]
     judge: hostile::Judged,
     /// The program to try [default: the one named by `DEMAE_BIN`, or beside this program]

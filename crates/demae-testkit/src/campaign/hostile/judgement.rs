@@ -33,10 +33,10 @@ pub(super) fn judge(judged: Judged, books: &Books, calm: &Pace, storm: &Pace) ->
         refused * REFUSED_ONE_IN <= begun.max(REFUSED_ONE_IN),
         "the bystander was refused {refused} times with {begun} events"
     );
-    judge_order(storm)?;
     match judged {
-        Judged::Order => Ok(()),
-        Judged::OrderAndPace => judge_pace(calm, storm),
+        Judged::Arrival => Ok(()),
+        Judged::Order => judge_order(storm),
+        Judged::OrderAndPace => judge_order(storm).and_then(|()| judge_pace(calm, storm)),
     }
 }
 

@@ -24,7 +24,7 @@
 //!   refused and repeated, because the machine may be used by others; a program whose room is taken refuses nearly all.
 //! - Each of its events is at both of its endpoints, under one id and with one body ([`books`](super::books)), and each of
 //!   its deliveries has succeeded. The last of them were written behind everything that the actors wrote.
-//! - Its events arrive in their turn and not behind the hostile tenant's. This is judged by counts, not by time, because the
+//! - Unless [`Judged::Arrival`] is chosen, its events arrive in their turn and not behind the hostile tenant's. This is judged by counts, not by time, because the
 //!   machine may be slow and busy; [`pace`](super::pace) says which, [`judgement`] how many are too many.
 //! - Each odd row is an event, or a rejected event that `demae dead-letters` lists; nothing else is rejected ([`rows`]).
 //! - The program takes no more memory than it may.

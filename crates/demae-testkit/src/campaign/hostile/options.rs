@@ -64,6 +64,8 @@ impl FromStr for Database {
 /// What is judged beside losses, refusals, memory, and what must never happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judged {
+    /// Nothing more.
+    Arrival,
     /// In which order events arrive, and who is served before them. It is counted, and holds however slow the machine is.
     Order,
     /// The time as well, compared with that of the calm: for a release build on a machine of its own.
@@ -72,8 +74,11 @@ pub enum Judged {
 
 impl Judged {
     /// All of them, by the names that [`FromStr`] reads.
-    pub const ALL: [(&'static str, Self); 2] =
-        [("order", Self::Order), ("order-and-pace", Self::OrderAndPace)];
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("arrival", Self::Arrival),
+        ("order", Self::Order),
+        ("order-and-pace", Self::OrderAndPace),
+    ];
 }
 
 impl fmt::Display for Judged {
@@ -90,6 +95,6 @@ impl FromStr for Judged {
         let named = Self::ALL.into_iter().find(|(name, _)| *name == text);
         named
             .map(|(_, judged)| judged)
-            .with_context(|| format!("unknown judgement {text}: choose order or order-and-pace"))
+            .with_context(|| format!("unknown judgement {text}: choose arrival, order or order-and-pace"))
     }
 }
