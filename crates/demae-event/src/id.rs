@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn an_id_holds_its_own_time_also_when_a_later_one_was_made_before() {
         let now = Timestamp::from_micros(1_790_000_000_123_456);
-        new_uuid(now + std::time::Duration::from_secs(3_600));
+        new_uuid(now + std::time::Duration::from_hours(1));
         let id = new_uuid(now);
         assert_eq!(
             (id.get_version_num(), id.get_variant()),
