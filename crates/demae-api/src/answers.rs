@@ -27,9 +27,9 @@ use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
 use crate::{
-    directory::Directory,
     problem::Problem,
     shares::{NoShare, Share, Shares},
+    surfaces::Surfaces,
 };
 
 /// Requests that only read and are worked on at the same time.
@@ -65,7 +65,7 @@ impl Default for Answers {
 
 /// The layer. See the module's documentation.
 pub(crate) async fn handle(
-    State((answers, surfaces)): State<(Answers, Arc<Directory>)>,
+    State((answers, surfaces)): State<(Answers, Arc<Surfaces>)>,
     mut request: Request,
     next: Next,
 ) -> Response {

@@ -20,8 +20,8 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    directory::Directory,
     problem::{Problem, ProblemKind, Rendered},
+    surfaces::Surfaces,
     unread::Rest,
 };
 
@@ -33,7 +33,7 @@ pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// The layer. See the module's documentation.
-pub(crate) async fn handle(State(surfaces): State<Arc<Directory>>, request: Request, next: Next) -> Response {
+pub(crate) async fn handle(State(surfaces): State<Arc<Surfaces>>, request: Request, next: Next) -> Response {
     let started = tokio::time::Instant::now();
     let request_id = Uuid::new_v4();
     let method = request.method().clone();
@@ -143,13 +143,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_nothing_answers_is_given_up_as_temporary() {
-        let router =
-            Router::new()
-                .route("/", get(std::future::pending::<()>))
-                .layer(middleware::from_fn_with_state(
-                    Arc::<Directory>::default(),
-                    handle,
-                ));
+        let router = Router::new()
+            .route("/", get(std::future::pending::<()>))
+            .layer(middleware::from_fn_with_state(Arc::<Surfaces>::default(), handle));
         let request = Request::get("/").body(Body::empty()).unwrap();
         let answer = router.oneshot(request).await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -25,7 +25,6 @@
 mod answers;
 pub mod caller;
 pub mod compute;
-mod directory;
 mod edge;
 pub mod extract;
 pub mod ingest;
@@ -38,6 +37,7 @@ pub mod revision;
 mod shares;
 mod state;
 mod surface;
+mod surfaces;
 pub mod tokens;
 mod trace;
 mod unread;
@@ -59,24 +59,24 @@ pub use json::MAX_DEPTH;
 pub use state::{ApiState, Limits};
 pub use surface::Surface;
 
-use directory::Directory;
+use surfaces::Surfaces;
 
 /// Everything that the surfaces serve, with an answer for every other path.
 ///
 /// Routes that are merged into it afterwards do not pass through its layers: they are the binary's own.
 pub fn router(state: ApiState, surfaces: Vec<Surface>) -> Router {
-    let mut directory = Directory::default();
+    let mut known = Surfaces::default();
     for surface in &surfaces {
-        directory.add(surface.prefixes, surface.render, surface.reading_prefixes);
+        known.add(surface.prefixes, surface.render, surface.reading_prefixes);
     }
-    let directory = Arc::new(directory);
+    let known = Arc::new(known);
     let routes = surfaces.into_iter().map(|surface| surface.routes);
-    let reading = (state.answers().clone(), directory.clone());
+    let reading = (state.answers().clone(), known.clone());
     routes
         .fold(Router::new(), Router::merge)
         .fallback(edge::not_found)
         .method_not_allowed_fallback(edge::method_not_allowed)
         .layer(middleware::from_fn_with_state(reading, answers::handle))
-        .layer(middleware::from_fn_with_state(directory, edge::handle))
+        .layer(middleware::from_fn_with_state(known, edge::handle))
         .with_state(state)
 }

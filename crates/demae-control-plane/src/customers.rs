@@ -19,7 +19,7 @@ use crate::{
     change::Subject,
     error::{MAX_USERS_NAMED, Operation},
     fields::{check_name, check_optional},
-    integrations::{self, Integration, NewIntegration},
+    integrations::integration::{self, Integration, NewIntegration},
     model::{from_json, json, time},
     slug,
 };
@@ -103,7 +103,7 @@ pub async fn create(change: &mut Change<'_>, input: CreateCustomer) -> Result<Cu
     if let Some(slug) = &input.slug {
         faults.take("slug", slug::check(slug));
     }
-    integrations::check(&mut faults, &input.integrations);
+    integration::check(&mut faults, &input.integrations);
     operation.check(faults)?;
     let row = insert(change, operation, input).await?;
     finish(change, "CUSTOMER_CREATION", row).await
@@ -203,7 +203,7 @@ async fn insert(
     input: CreateCustomer,
 ) -> Result<Model, DomainError> {
     let (actor, now) = (change.actor, change.now);
-    let integrations = integrations::made(input.integrations, now);
+    let integrations = integration::made(input.integrations, now);
     let candidates = slug::candidates(input.slug.as_deref(), &input.name);
     let mut row = Model {
         id: new_uuid(now),

@@ -29,7 +29,7 @@ use crate::{
     choice::choices,
     error::Operation,
     fields::{check_description, check_name, check_object, check_optional},
-    integrations::{self, Integration, NewIntegration},
+    integrations::integration::{self, Integration, NewIntegration},
     model::{from_json, json, time},
     slug,
     usage::period::year_after,
@@ -141,7 +141,7 @@ pub async fn create(
     let mut faults = Faults::new();
     check_fields(&mut faults, &input);
     check_dates(&mut faults, start, end);
-    integrations::check(&mut faults, &integrations);
+    integration::check(&mut faults, &integrations);
     operation.check(faults)?;
     let named = hold_references(change, operation, &input).await?;
     let candidates = slug::candidates(input.slug.as_deref(), &input.name);
@@ -160,7 +160,7 @@ pub async fn create(
         metadata: json(&input.metadata),
         status: Status::Healthy.as_str().to_owned(),
         lifecycle_stage: None,
-        integrations: json(&integrations::made(integrations, now)),
+        integrations: json(&integration::made(integrations, now)),
         created_at: now.as_micros(),
         created_by_id: actor.id,
         created_by_name: Some(actor.name.clone()),

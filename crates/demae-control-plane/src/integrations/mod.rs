@@ -4,13 +4,12 @@
 //! update of it, with its event. Each can also be looked at, added, replaced and removed alone, known by its adapter. Whoever
 //! insists on the state that they saw (`If-Match`) means that integration then, not all of its owner.
 
-mod integration;
+pub(crate) mod integration;
 mod owner;
 
 use demae_event::Faults;
 use demae_store::Store;
 
-pub(crate) use self::integration::{check, made};
 use self::{integration::check_one, owner::Verb};
 pub use self::{
     integration::{Integration, MAX_INTEGRATIONS, MAX_TEXT, NewIntegration},

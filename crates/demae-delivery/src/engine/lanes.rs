@@ -463,7 +463,7 @@ impl Lanes {
     /// Waits until the organization's outcomes have room for one more.
     async fn send(&self, organization: OrganizationId, outcome: Outcome) -> Result<(), outcomes::Closed> {
         let size = match &outcome {
-            Outcome::Attempted(attempted) => std::mem::size_of::<Outcome>() + attempted.record.size(),
+            Outcome::Attempted(attempted) => std::mem::size_of::<Attempted>() + attempted.record.size(),
             Outcome::Released(_) => std::mem::size_of::<Outcome>(),
         };
         self.outcomes.send(organization, size as u64, outcome).await

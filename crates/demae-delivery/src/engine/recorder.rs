@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use demae_event::{Clock, EndpointId};
 use demae_store::{
     Engine, StoreError,
-    engine::{AttemptRecord, AttemptStatus, Disposition, Release},
+    engine::{AttemptRecord, AttemptStatus, Disposition, Release, STATEMENT_BYTES},
 };
 use tokio::time::Instant;
 
@@ -20,8 +20,6 @@ use super::{
 
 /// Outcomes written at once.
 const BATCH: usize = 512;
-/// Bytes of outcomes after which a statement takes no more.
-const STATEMENT_BYTES: usize = 2 * 1024 * 1024;
 /// First wait before a failed write is repeated; doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(2);

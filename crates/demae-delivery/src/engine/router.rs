@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use demae_event::{AttemptId, Clock, Event, EventId, catalogue};
 use demae_store::{
     Engine, StoreError,
-    engine::{LeaseGrant, LeasedDelivery, Message, NewDelivery, RoutedMessage},
+    engine::{LeaseGrant, LeasedDelivery, Message, NewDelivery, RoutedMessage, STATEMENT_BYTES},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -29,9 +29,6 @@ use crate::directory::{Directory, Snapshot};
 const BATCH: u32 = 512;
 /// Deliveries written by one statement; a batch with a wide fan-out is written in parts.
 const FAN_OUT_LIMIT: usize = 4_096;
-/// Bytes of events after which a statement takes no more: the database's library copies a statement twice before it is
-/// sent.
-const STATEMENT_BYTES: usize = 2 * 1024 * 1024;
 /// Wait before a failed step is repeated.
 const FAILURE_PAUSE: Duration = Duration::from_millis(250);
 

@@ -343,6 +343,10 @@ pub const BACKLOG_COUNT_LIMIT: u64 = 1_000_000;
 /// Bytes of payloads that one claim takes of a lane; the last delivery may exceed them.
 pub const CLAIM_BYTES: u64 = 1 << 20;
 
+/// Bytes of texts after which [`Engine::route`] or [`Engine::record`] should be given no more at a time: on Postgres the
+/// library copies a statement twice before it is sent.
+pub const STATEMENT_BYTES: usize = 2 * 1024 * 1024;
+
 /// The hot path. See the module's documentation for states, leases and durability.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {

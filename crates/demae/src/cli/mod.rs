@@ -18,7 +18,7 @@ pub(crate) mod output;
 pub(crate) mod remote;
 mod retry;
 mod secret_key;
-mod settings;
+pub(crate) mod settings;
 mod token;
 mod trigger;
 mod verify;
@@ -27,7 +27,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use self::settings::SettingsArgs;
 use crate::{doctor, server};
 
 const EXIT_CODES: &str = "\

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use self::finding::{Finding, Health};
 use crate::{
-    cli::{SettingsArgs, output},
+    cli::{output, settings::SettingsArgs},
     config::Mode,
 };
 

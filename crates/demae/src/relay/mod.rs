@@ -41,7 +41,7 @@ use self::{
 };
 use crate::{
     config::{OutboxReading, Settings},
-    server::{Role, Roles},
+    server::roles::{Role, Roles},
 };
 
 /// How often the outbox is looked at without a wake-up: writers that tell nobody.

@@ -7,17 +7,17 @@
 //! recovered by the next start.
 
 mod access;
-mod admission;
+pub(crate) mod admission;
 mod banner;
 mod bootstrap;
 mod descriptors;
 mod engine;
 mod health;
 mod host;
-mod http;
+pub(crate) mod http;
 pub(crate) mod listener;
-mod roles;
-mod signals;
+pub(crate) mod roles;
+pub(crate) mod signals;
 mod start_page;
 mod watch;
 
@@ -31,15 +31,17 @@ use demae_event::{Clock, SystemClock};
 use demae_store::{Backend, Store};
 use tokio::{net::TcpListener, time::Instant};
 
-pub(crate) use self::{
+use self::{
     admission::ConnectionLimits,
+    engine::Engine,
+    health::Health,
+    host::AllowedHost,
     http::HttpServer,
     roles::{Role, Roles},
     signals::StopSignals,
 };
-use self::{engine::Engine, health::Health, host::AllowedHost};
 use crate::{
-    cli::SettingsArgs,
+    cli::settings::SettingsArgs,
     config::{DEFAULT_FILE, Mode, Settings},
     data_folder::{self, DatabaseLock},
     database, inbox,

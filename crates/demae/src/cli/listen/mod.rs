@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     http_client::HttpClient,
-    server::{ConnectionLimits, HttpServer, StopSignals},
+    server::{admission::ConnectionLimits, http::HttpServer, signals::StopSignals},
 };
 
 /// How long the local program may take. A little less than the endpoint's timeout, so that the platform hears of it.

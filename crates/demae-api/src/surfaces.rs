@@ -4,13 +4,13 @@ use crate::problem::{self, Problem, Render, Rendered};
 
 /// Which surface answers a path, as far as the layers around all surfaces have to know.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Directory {
+pub(crate) struct Surfaces {
     /// Longest first.
     prefixes: Vec<(&'static str, Render)>,
     reading: Vec<&'static str>,
 }
 
-impl Directory {
+impl Surfaces {
     /// One more surface: its prefixes, the form of its refusals, and the beginnings of paths at which it only reads.
     pub(crate) fn add(&mut self, prefixes: &[&'static str], render: Render, reading: &[&'static str]) {
         self.prefixes
@@ -56,15 +56,15 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_decides_in_whose_form_a_refusal_is_written() {
-        let mut directory = Directory::default();
-        directory.add(&["/api"], |_, _| rendered("outer"), &[]);
-        directory.add(
+        let mut surfaces = Surfaces::default();
+        surfaces.add(&["/api"], |_, _| rendered("outer"), &[]);
+        surfaces.add(
             &["/api/v1/app", "/jwks"],
             |_, _| rendered("inner"),
             &["/api/v1/app/search/"],
         );
         let problem = Problem::new(ProblemKind::NotFound, "Code", "Detail.");
-        let form = |path: &str| directory.render(&problem, path);
+        let form = |path: &str| surfaces.render(&problem, path);
         for (path, expected) in [
             ("/api", "outer"),
             ("/api/v1/apple", "outer"),
@@ -77,7 +77,7 @@ mod tests {
         for path in ["/", "/apiary", ""] {
             assert_eq!(form(path).content_type, problem::CONTENT_TYPE, "{path}");
         }
-        assert!(directory.only_reads("/api/v1/app/search/all"));
-        assert!(!directory.only_reads("/api/v1/app/1"));
+        assert!(surfaces.only_reads("/api/v1/app/search/all"));
+        assert!(!surfaces.only_reads("/api/v1/app/1"));
     }
 }
