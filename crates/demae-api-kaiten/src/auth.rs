@@ -94,7 +94,7 @@ impl<W: Wanted> FromRequestParts<ApiState> for Allowed<W> {
     }
 }
 
-async fn identify(parts: &Parts, state: &ApiState) -> Result<Caller, Problem> {
+async fn identify(parts: &mut Parts, state: &ApiState) -> Result<Caller, Problem> {
     let headers = &parts.headers;
     let text = bearer(headers).ok_or_else(no_identity)?;
     let credential = state.tokens().credential(token::digest(text)).await;

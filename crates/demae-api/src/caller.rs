@@ -5,7 +5,7 @@
 //!
 //! # Guarantees
 //! [`Caller::admit`] is the only way to make a caller, and it takes the request's turn among the readers of its organization
-//! (see [`answers`](crate::answers)). A request without a valid credential takes no turn.
+//! (see [`answers`](crate::answers)) and names the owner of its body. A request without a valid credential takes no turn.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use demae_store::Transaction;
 use http::request::Parts;
 use uuid::Uuid;
 
-use crate::{ApiState, problem::Problem, revision, trace};
+use crate::{ApiState, extract::BodyOwner, problem::Problem, revision, trace};
 
 /// Who asks, when, in which trace, and on which state of what it changes the request insists.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ impl Caller {
     /// The caller of a request whose credential was found valid at `now`. To be called once in a request.
     pub async fn admit(
         state: &ApiState,
-        parts: &Parts,
+        parts: &mut Parts,
         (actor, credential): (Actor, Uuid),
         now: Timestamp,
     ) -> Result<Self, Problem> {
@@ -40,6 +40,7 @@ impl Caller {
             .answers()
             .begin(&parts.extensions, actor.organization_id)
             .await?;
+        BodyOwner::tell(parts, actor.organization_id);
         Ok(Self {
             actor: Arc::new(actor),
             credential,

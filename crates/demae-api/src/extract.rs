@@ -8,12 +8,13 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Request},
 };
 use bytes::Bytes;
-use http::{HeaderMap, header, request::Parts};
+use demae_event::OrganizationId;
+use http::{Extensions, HeaderMap, Method, header, request::Parts};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
 
 use crate::{
     ApiState,
@@ -22,7 +23,7 @@ use crate::{
         fields::{self, ReadBody},
     },
     problem::{Problem, ProblemKind},
-    state::BODY_ROOM,
+    shares::Share,
 };
 
 /// A JSON body, as the surface `S` reads it.
@@ -82,8 +83,9 @@ impl FromRequest<ApiState> for RawBody {
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         let limits = state.limits();
         let says_json = is_json(request.headers());
+        let owner = BodyOwner::of(request.extensions());
         let body = request.with_limited_body().into_body();
-        let room = room_for(body.size_hint().exact(), state).await?;
+        let room = room_for(owner, body.size_hint().exact(), state).await?;
         let bytes = tokio::time::timeout(limits.body_timeout, read(body, limits.body_bytes))
             .await
             .map_err(|_| {
@@ -109,17 +111,45 @@ const SMALL_BODY: u64 = 64 * 1024;
 /// How long a large body waits for room before it is refused.
 const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 
+/// An extension of a request that may have a large body: whose it is. Where nobody was authenticated, it is the nil
+/// organization's, which all such requests share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyOwner(OrganizationId);
+
+impl BodyOwner {
+    /// To be called once the request is authenticated, before its body is read.
+    pub(crate) fn tell(parts: &mut Parts, organization: OrganizationId) {
+        let declared = parts.headers.get(header::CONTENT_LENGTH);
+        let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if parts.method != Method::GET && !is_small(declared) {
+            parts.extensions.insert(Self(organization));
+        }
+    }
+
+    fn of(extensions: &Extensions) -> OrganizationId {
+        extensions
+            .get::<Self>()
+            .map_or(OrganizationId(Uuid::nil()), |owner| owner.0)
+    }
+}
+
+fn is_small(declared: Option<u64>) -> bool {
+    declared.is_some_and(|size| size <= SMALL_BODY)
+}
+
 /// Room among the bodies in memory for one of `declared` bytes, taken before it is read. `None` for a small one.
-async fn room_for(declared: Option<u64>, state: &ApiState) -> Result<Option<OwnedSemaphorePermit>, Problem> {
-    if declared.is_some_and(|size| size <= SMALL_BODY) {
+async fn room_for(
+    owner: OrganizationId,
+    declared: Option<u64>,
+    state: &ApiState,
+) -> Result<Option<Share>, Problem> {
+    if is_small(declared) {
         return Ok(None);
     }
-    let limit = state.limits().body_bytes.min(BODY_ROOM);
+    let limit = state.limits().body_bytes as u64;
     // Who does not declare a length may send as much as anybody.
-    let size = declared
-        .and_then(|size| usize::try_from(size).ok())
-        .map_or(limit, |size| size.min(limit));
-    let room = state.bodies().clone().acquire_many_owned(size as u32);
+    let size = declared.map_or(limit, |size| size.min(limit));
+    let room = state.bodies().take_many(owner, size);
     match tokio::time::timeout(ROOM_PATIENCE, room).await {
         Ok(Ok(room)) => Ok(Some(room)),
         _ => Err(Problem::unavailable(&NoRoom)),
@@ -133,7 +163,7 @@ struct NoRoom;
 /// A body and the room it takes, which is given back with the last of its handles.
 struct InRoom {
     bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    _room: Share,
 }
 
 impl AsRef<[u8]> for InRoom {
@@ -247,30 +277,34 @@ mod tests {
     use super::*;
     use crate::{
         Limits,
-        testing::{TestApi, TestStore},
+        state::BODY_ROOM,
+        testing::{TestApi, TestStore, request},
     };
+
+    fn organization(number: u128) -> OrganizationId {
+        OrganizationId(Uuid::from_u128(number))
+    }
 
     #[tokio::test]
     async fn a_large_body_is_read_once_there_is_room_for_it() {
         let api = TestApi::start(TestStore::Sqlite, Limits::default(), Vec::new()).await;
         let state = api.state();
-        let large = Some(100_000);
-        let all = state
-            .bodies()
-            .clone()
-            .acquire_many_owned(BODY_ROOM as u32)
-            .await
-            .unwrap();
+        let (large, half) = (Some(100_000), BODY_ROOM as u64 / 2);
+        let room = |of, declared| room_for(organization(of), declared, &state).now_or_never();
+        let held = state.bodies().try_take(organization(1), half).unwrap();
         // Who does not declare a length may send as much as anybody.
-        assert!(room_for(None, &state).now_or_never().is_none());
-        assert!(room_for(large, &state).now_or_never().is_none());
-        let small = room_for(Some(SMALL_BODY), &state).now_or_never();
-        assert!(matches!(small, Some(Ok(None))));
-        drop(all);
-        let Some(Ok(Some(room))) = room_for(large, &state).now_or_never() else {
+        assert!(room(1, None).is_none());
+        assert!(room(1, large).is_none());
+        assert!(matches!(room(1, Some(SMALL_BODY)), Some(Ok(None))));
+        assert!(
+            matches!(room(2, large), Some(Ok(Some(_)))),
+            "another organization has its part"
+        );
+        drop(held);
+        let Some(Ok(Some(room))) = room(1, large) else {
             panic!("there is room for it");
         };
-        assert_eq!(state.bodies().available_permits(), BODY_ROOM - 100_000);
+        assert_eq!(state.bodies().free(), BODY_ROOM - 100_000);
         // Given back with the body, wherever that is then.
         let body = Bytes::from_owner(InRoom {
             bytes: Bytes::from_static(b"x"),
@@ -278,8 +312,28 @@ mod tests {
         });
         let handle = body.clone();
         drop(body);
-        assert_eq!(state.bodies().available_permits(), BODY_ROOM - 100_000);
+        assert_eq!(state.bodies().free(), BODY_ROOM - 100_000);
         drop(handle);
-        assert_eq!(state.bodies().available_permits(), BODY_ROOM);
+        assert_eq!(state.bodies().free(), BODY_ROOM);
+    }
+
+    #[tokio::test]
+    async fn a_large_body_waits_for_bodies_of_its_own_organization_only() {
+        let api = TestApi::start(TestStore::Sqlite, Limits::default(), Vec::new()).await;
+        let state = api.state();
+        let _held = state.bodies().try_take(organization(1), BODY_ROOM as u64);
+        for declared in [Some(SMALL_BODY + 1), None] {
+            let room = |number| {
+                let mut request = request(Method::POST, "/", "token");
+                if let Some(declared) = declared {
+                    request = request.header(header::CONTENT_LENGTH, declared);
+                }
+                let (mut parts, ()) = request.body(()).unwrap().into_parts();
+                BodyOwner::tell(&mut parts, organization(number));
+                room_for(BodyOwner::of(&parts.extensions), declared, &state).now_or_never()
+            };
+            assert!(room(1).is_none());
+            assert!(matches!(room(2), Some(Ok(Some(_)))));
+        }
     }
 }

@@ -13,7 +13,8 @@
 //!   events whose sender named them.
 //! - A caller that goes away does not take its events back: what entered the queue will be written.
 //! - Nothing here waits for a batch to fill, and nothing is unbounded: the queue counts events and their bytes, and what does
-//!   not fit is refused at once.
+//!   not fit is refused at once. An organization has at most three quarters of the queue. While the queue is nearly empty nobody
+//!   counts whose events they are.
 //! - A value that the database refuses fails the call that brought it and no other: a commit that fails for a value is
 //!   tried again in halves.
 //! - A panic in a commit fails its calls; the next commit goes on.
@@ -21,7 +22,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use async_trait::async_trait;
-use demae_event::Event;
+use demae_event::{Event, OrganizationId};
 use demae_store::{Engine, StoreError, engine::Appended};
 use futures::FutureExt;
 use serde_json::value::RawValue;
@@ -30,10 +31,12 @@ use tokio::{
     task::JoinSet,
 };
 
+use crate::shares::{Share, Shares};
+
 /// Where an application's events go.
 #[async_trait]
 pub trait EventSink: Send + Sync + 'static {
-    /// Writes `events` durably; answers in their order. See the module's contract.
+    /// Writes `events` of one organization durably; answers in their order. See the module's contract.
     async fn publish(&self, events: Vec<Event>) -> Result<Vec<Appended>, IngestError>;
 }
 
@@ -63,9 +66,9 @@ pub enum IngestError {
 /// Bounds of [`GroupCommit`].
 #[derive(Debug, Clone, Copy)]
 pub struct GroupCommitOptions {
-    /// Events waiting or being written, at most.
+    /// Events waiting or being written, at most; three quarters of them are one organization's at most.
     pub queue: usize,
-    /// Bytes of events waiting or being written, at most.
+    /// Bytes of events waiting or being written, at most; three quarters of them are one organization's at most.
     pub queue_bytes: usize,
     /// Events in one call, at most. A commit takes no further call once it has so many, so it holds less than twice
     /// as many.
@@ -118,16 +121,61 @@ struct Waiting {
     events: usize,
     answer: oneshot::Sender<Result<Vec<Appended>, IngestError>>,
     /// Room in the queue, given back when the answer is out.
-    _room: [OwnedSemaphorePermit; 2],
+    _room: Room,
+}
+
+/// What a call holds of the queue.
+struct Room {
+    _of_all: [OwnedSemaphorePermit; 2],
+    /// Of its organization's, unless the queue was nearly empty.
+    _of_own: Option<Box<[Share; 2]>>,
+}
+
+/// As long as no more than one in so many places is taken, nobody counts whose they are.
+const UNCOUNTED: usize = 4;
+/// After that, an organization has one in so many places.
+const COUNTED: usize = 2;
+
+/// Places of one kind in the queue: for events, or for their bytes.
+#[derive(Debug)]
+struct Places {
+    all: Arc<Semaphore>,
+    size: usize,
+    shares: Shares,
+}
+
+impl Places {
+    fn new(size: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(size)),
+            size,
+            shares: Shares::new(size, size / COUNTED, usize::MAX),
+        }
+    }
+
+    /// Weights beyond the size are the size: a call that is larger than the whole queue goes alone.
+    fn take(&self, weight: usize) -> Result<OwnedSemaphorePermit, IngestError> {
+        let weight = weight.min(self.size) as u32;
+        let permits = self.all.clone().try_acquire_many_owned(weight);
+        permits.map_err(|_| IngestError::Full)
+    }
+
+    fn is_nearly_empty(&self) -> bool {
+        self.all.available_permits() >= self.size - self.size / UNCOUNTED
+    }
+
+    fn take_own(&self, organization: OrganizationId, weight: usize) -> Result<Share, IngestError> {
+        let share = self.shares.try_take(organization, weight as u64);
+        share.map_err(|_| IngestError::Full)
+    }
 }
 
 /// Many callers' events in one commit.
 #[derive(Debug)]
 pub struct GroupCommit {
     queue: mpsc::Sender<Submission>,
-    room: Arc<Semaphore>,
-    byte_room: Arc<Semaphore>,
-    queue_bytes: usize,
+    events: Places,
+    bytes: Places,
     batch: usize,
 }
 
@@ -167,12 +215,27 @@ impl GroupCommit {
         }
         let sink = Self {
             queue,
-            room: Arc::new(Semaphore::new(queue_length)),
-            byte_room: Arc::new(Semaphore::new(queue_bytes)),
-            queue_bytes,
+            events: Places::new(queue_length),
+            bytes: Places::new(queue_bytes),
             batch,
         };
         (sink, Committers(committers))
+    }
+
+    fn room(&self, organization: OrganizationId, count: usize, bytes: usize) -> Result<Room, IngestError> {
+        let of_all = [self.events.take(count)?, self.bytes.take(bytes)?];
+        let of_own = if self.events.is_nearly_empty() && self.bytes.is_nearly_empty() {
+            None
+        } else {
+            Some(Box::new([
+                self.events.take_own(organization, count)?,
+                self.bytes.take_own(organization, bytes)?,
+            ]))
+        };
+        Ok(Room {
+            _of_all: of_all,
+            _of_own: of_own,
+        })
     }
 }
 
@@ -187,13 +250,7 @@ impl EventSink for GroupCommit {
         }
         let bytes: usize = events.iter().map(size_of).sum();
         let count = events.len();
-        // A call that is larger than the whole queue goes alone.
-        let weight = bytes.min(self.queue_bytes);
-        let take = |room: &Arc<Semaphore>, count: usize| {
-            let permits = room.clone().try_acquire_many_owned(count as u32);
-            permits.map_err(|_| IngestError::Full)
-        };
-        let room = [take(&self.room, count)?, take(&self.byte_room, weight)?];
+        let room = self.room(events[0].organization_id, count, bytes)?;
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting {
             events: count,
@@ -325,7 +382,7 @@ async fn commit(store: &dyn Append, group: Group) {
 
 #[cfg(test)]
 mod tests {
-    use demae_event::{EventId, OrganizationId, Timestamp};
+    use demae_event::{EventId, Timestamp};
     use serde_json::value::RawValue;
     use tokio::sync::Notify;
 
@@ -423,11 +480,11 @@ mod tests {
         sink: &Arc<GroupCommit>,
         events: Vec<Event>,
     ) -> tokio::task::JoinHandle<Result<usize, IngestError>> {
-        let room = sink.room.available_permits();
+        let room = sink.events.all.available_permits();
         let publisher = sink.clone();
         let task =
             tokio::spawn(async move { publisher.publish(events).await.map(|outcomes| outcomes.len()) });
-        while sink.room.available_permits() == room {
+        while sink.events.all.available_permits() == room {
             tokio::task::yield_now().await;
         }
         task
@@ -550,6 +607,43 @@ mod tests {
             ));
         }
         assert_eq!(*store.batches.lock().unwrap(), [1, 1]);
+    }
+
+    #[tokio::test]
+    async fn an_organization_leaves_a_quarter_of_the_queue_to_another() {
+        let of = |number: u128, count: usize, size: usize| {
+            let mut events = events(count);
+            for event in &mut events {
+                event.organization_id = OrganizationId(uuid::Uuid::from_u128(number));
+                event.data = RawValue::from_string(format!("\"{}\"", "x".repeat(size))).unwrap();
+            }
+            events
+        };
+        let store = Gated::new(100, Fails::Never);
+        let (sink, _committers) = store.start_with(GroupCommitOptions {
+            queue: 40,
+            queue_bytes: 40_000,
+            batch: 10,
+            ..GroupCommitOptions::default()
+        });
+        // Many events, then few with many bytes. No commit begins before this test waits.
+        for size in [0, 4_000] {
+            let call = |number| sink.publish(of(number, 1, size));
+            let refused = loop {
+                if let Some(outcome) = call(1).now_or_never() {
+                    break outcome;
+                }
+            };
+            assert!(matches!(refused, Err(IngestError::Full)));
+            let free = |places: &Places| places.all.available_permits() as f64 / places.size as f64;
+            let (events, bytes) = (free(&sink.events), free(&sink.bytes));
+            assert!(events >= 0.25 && bytes >= 0.25, "{events} {bytes}");
+            assert!(events < 0.45 || bytes < 0.45, "{events} {bytes}");
+            assert_eq!(call(2).await.unwrap().len(), 1);
+            while free(&sink.events) < 1.0 {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     #[tokio::test]

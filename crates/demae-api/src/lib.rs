@@ -40,6 +40,7 @@ mod surface;
 mod surfaces;
 pub mod tokens;
 mod trace;
+mod turns;
 mod unread;
 pub mod write;
 

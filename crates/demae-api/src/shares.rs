@@ -1,4 +1,4 @@
-//! Shares permits out among organizations.
+//! Shares permits out among organizations, or among other users that must not take everything.
 //!
 //! # Guarantees
 //! An organization holds at most its share, so the others always find permits beside it. An organization beyond its share
@@ -10,6 +10,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,18 +18,24 @@ use demae_event::OrganizationId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Permits of one kind. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct Shares(Arc<Shared>);
+#[derive(Debug)]
+pub(crate) struct Shares<K: Copy + Eq + Hash = OrganizationId>(Arc<Shared<K>>);
+
+impl<K: Copy + Eq + Hash> Clone for Shares<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 #[derive(Debug)]
-struct Shared {
+struct Shared<K> {
     permits: Arc<Semaphore>,
     /// Permits that one organization may hold.
     share: usize,
     /// Users of one organization that hold permits or wait for them.
     most_users: usize,
     /// Organizations with users.
-    organizations: Mutex<HashMap<OrganizationId, Organization>>,
+    organizations: Mutex<HashMap<K, Organization>>,
 }
 
 #[derive(Debug)]
@@ -44,20 +51,20 @@ pub(crate) struct NoShare;
 
 /// Permits that are held; dropped, they are free again.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub(crate) struct Share<K: Copy + Eq + Hash = OrganizationId> {
     _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
-    _place: Place,
+    _place: Place<K>,
 }
 
 /// A user that holds permits or waits for them.
 #[derive(Debug)]
-struct Place {
-    shares: Shares,
-    organization: OrganizationId,
+struct Place<K: Copy + Eq + Hash> {
+    shares: Shares<K>,
+    organization: K,
     own: Arc<Semaphore>,
 }
 
-impl Shares {
+impl<K: Copy + Eq + Hash> Shares<K> {
     /// `permits` in all, `share` of them for one organization, which has `most_users` at most.
     pub(crate) fn new(permits: usize, share: usize, most_users: usize) -> Self {
         Self(Arc::new(Shared {
@@ -69,26 +76,32 @@ impl Shares {
     }
 
     /// Waits for one permit; how long is the caller's business. Refused at once if the organization has too many users.
-    pub(crate) async fn take(&self, organization: OrganizationId) -> Result<Share, NoShare> {
+    pub(crate) async fn take(&self, organization: K) -> Result<Share<K>, NoShare> {
+        self.take_many(organization, 1).await
+    }
+
+    /// Waits for `weight` permits, otherwise as [`Self::take`]. More than a share count as the share.
+    pub(crate) async fn take_many(&self, organization: K, weight: u64) -> Result<Share<K>, NoShare> {
         let place = self.enter(organization)?;
+        let weight = self.weight(weight);
         let own = Arc::clone(&place.own)
-            .acquire_owned()
+            .acquire_many_owned(weight)
             .await
             .map_err(|_| NoShare)?;
-        let permit = Arc::clone(&self.0.permits)
-            .acquire_owned()
+        let permits = Arc::clone(&self.0.permits)
+            .acquire_many_owned(weight)
             .await
             .map_err(|_| NoShare)?;
         Ok(Share {
-            _permits: (own, permit),
+            _permits: (own, permits),
             _place: place,
         })
     }
 
     /// Takes `weight` permits if they are free now. More than a share count as the share.
-    pub(crate) fn try_take(&self, organization: OrganizationId, weight: u64) -> Result<Share, NoShare> {
+    pub(crate) fn try_take(&self, organization: K, weight: u64) -> Result<Share<K>, NoShare> {
         let place = self.enter(organization)?;
-        let weight = usize::try_from(weight).unwrap_or(usize::MAX).min(self.0.share) as u32;
+        let weight = self.weight(weight);
         let own = Arc::clone(&place.own)
             .try_acquire_many_owned(weight)
             .map_err(|_| NoShare)?;
@@ -101,7 +114,26 @@ impl Shares {
         })
     }
 
-    fn enter(&self, organization: OrganizationId) -> Result<Place, NoShare> {
+    /// Permits that nobody holds.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> usize {
+        self.0.permits.available_permits()
+    }
+
+    /// Users of this organization that hold permits or wait for them.
+    #[cfg(test)]
+    pub(crate) fn users(&self, organization: &K) -> usize {
+        self.organizations()
+            .get(organization)
+            .map_or(0, |entry| entry.users)
+    }
+
+    fn weight(&self, weight: u64) -> u32 {
+        let weight = usize::try_from(weight).unwrap_or(usize::MAX);
+        u32::try_from(weight.min(self.0.share)).unwrap_or(u32::MAX)
+    }
+
+    fn enter(&self, organization: K) -> Result<Place<K>, NoShare> {
         let mut organizations = self.organizations();
         let entry = organizations.entry(organization).or_insert_with(|| Organization {
             own: Arc::new(Semaphore::new(self.0.share)),
@@ -118,7 +150,7 @@ impl Shares {
         })
     }
 
-    fn organizations(&self) -> MutexGuard<'_, HashMap<OrganizationId, Organization>> {
+    fn organizations(&self) -> MutexGuard<'_, HashMap<K, Organization>> {
         // A map of counts is whole at every moment, also after a panic.
         self.0
             .organizations
@@ -127,7 +159,7 @@ impl Shares {
     }
 }
 
-impl Drop for Place {
+impl<K: Copy + Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
         let mut organizations = self.shares.organizations();
         if let Some(entry) = organizations.get_mut(&self.organization) {

@@ -2,16 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::{
+    answers::Answers, compute::ComputePool, ingest::EventSink, shares::Shares, tokens::TokenLookup,
+    turns::WriteTurns,
+};
 use demae_control_plane::feature_flags::FlagCache;
 use demae_delivery::management::Management;
 use demae_event::{Clock, Timestamp};
 use demae_store::Store;
-use tokio::sync::Semaphore;
 
-use crate::{answers::Answers, compute::ComputePool, ingest::EventSink, tokens::TokenLookup};
-
-/// Bytes of large request bodies in memory at the same time.
+/// Bytes of large request bodies in memory at the same time; two bodies of the greatest length at least.
 pub(crate) const BODY_ROOM: usize = 16 * 1024 * 1024;
+/// Large request bodies of one organization, in memory or waiting for room.
+const BODY_USERS: usize = 8_192;
 
 /// The bounds of the HTTP surfaces.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +23,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// A body must have arrived by then.
     pub body_timeout: Duration,
-    /// Changes under way or waiting for the database at the same time; more are answered 503.
+    /// Changes of one organization under way or waiting for the database at the same time, and half of those of all; more
+    /// are answered 503.
     pub concurrent_writes: usize,
     /// Events in one request.
     pub events_per_request: usize,
@@ -52,10 +56,10 @@ struct Shared {
     limits: Limits,
     tokens: TokenLookup,
     flags: FlagCache,
-    writes: Arc<Semaphore>,
+    writes: WriteTurns,
     computations: ComputePool,
     answers: Answers,
-    bodies: Arc<Semaphore>,
+    bodies: Shares,
 }
 
 impl std::fmt::Debug for ApiState {
@@ -76,18 +80,19 @@ impl ApiState {
         events: Arc<dyn EventSink>,
         limits: Limits,
     ) -> Self {
+        let body_room = BODY_ROOM.max(limits.body_bytes.saturating_mul(2));
         Self(Arc::new(Shared {
             tokens: TokenLookup::new(&store),
+            writes: WriteTurns::new(limits.concurrent_writes, store.write_connections()),
+            answers: Answers::default(),
             store,
             management,
             clock,
             events,
             limits,
             flags: FlagCache::default(),
-            writes: Arc::new(Semaphore::new(limits.concurrent_writes)),
             computations: ComputePool::new(),
-            answers: Answers::default(),
-            bodies: Arc::new(Semaphore::new(BODY_ROOM)),
+            bodies: Shares::new(body_room, body_room / 2, BODY_USERS),
         }))
     }
 
@@ -131,11 +136,11 @@ impl ApiState {
     }
 
     /// Room for large bodies, in bytes.
-    pub(crate) fn bodies(&self) -> &Arc<Semaphore> {
+    pub(crate) fn bodies(&self) -> &Shares {
         &self.0.bodies
     }
 
-    pub(crate) fn writes(&self) -> &Arc<Semaphore> {
+    pub(crate) fn writes(&self) -> &WriteTurns {
         &self.0.writes
     }
 

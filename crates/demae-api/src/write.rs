@@ -10,9 +10,10 @@
 //!
 //! With an `Idempotency-Key`, the answer is stored in the change's own transaction, so there is an answer if and only if
 //! there is a change. The key belongs to the token and its present rights, the method and the path; the same key with
-//! another body is refused. Two requests with the same key at the same time: the second waits for the first one's
-//! transaction to end. Only successes are stored: a refusal changed nothing and may be asked again. Stored answers are
-//! sealed, and hold no secret that is shown once: a repetition gets the answer without it.
+//! another body is refused. Two requests with the same key at the same time: the second waits for the first one to end, in
+//! this process without a connection (see [`turns`](crate::turns)), between processes in the database. Only successes are
+//! stored: a refusal changed nothing and may be asked again. Stored answers are sealed, and hold no secret that is shown
+//! once: a repetition gets the answer without it.
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use crate::{
@@ -206,18 +208,32 @@ impl ApiState {
         W: for<'t> FnOnce(&'t mut Transaction, &'t Caller) -> BoxFuture<'t, Outcome> + Send + 'static,
         T: FnOnce() + Send + 'static,
     {
-        let permit = self.writes().clone().try_acquire_owned().map_err(|_| busy())?;
+        let place = self.writes().enter(caller.actor().organization_id)?;
         let request = operation.request(self, &caller);
         let state = self.clone();
+        let (mut answer, answered) = oneshot::channel();
         let change = async move {
-            let _permit = permit;
-            let outcome = tokio::time::timeout(TIMEOUT, write(&state, &caller, request, work)).await;
-            finally();
-            outcome.unwrap_or_else(|elapsed| Err(Problem::unavailable(&elapsed)))
+            let turn = tokio::select! {
+                biased;
+                // The client left before its turn came: nothing began.
+                () = answer.closed() => return,
+                turn = place.turn(request.map(|request| request.key_digest)) => turn,
+            };
+            let outcome = match turn {
+                Ok(_turn) => {
+                    let outcome = tokio::time::timeout(TIMEOUT, write(&state, &caller, request, work)).await;
+                    finally();
+                    outcome.unwrap_or_else(|elapsed| Err(Problem::unavailable(&elapsed)))
+                }
+                Err(refused) => Err(refused),
+            };
+            // The client may have left.
+            let _ = answer.send(outcome);
         };
-        tokio::spawn(change.instrument(tracing::Span::current()))
+        tokio::spawn(change.instrument(tracing::Span::current()));
+        answered
             .await
-            .unwrap_or_else(|panic| Err(Problem::internal(&panic)))
+            .unwrap_or_else(|_| Err(Problem::internal(&Panicked)))
     }
 }
 
@@ -263,13 +279,10 @@ fn owner(request: &Request) -> Vec<u8> {
     idempotency::owner(request.organization_id, &request.key_digest)
 }
 
-fn busy() -> Problem {
-    Problem::new(
-        ProblemKind::Unavailable,
-        "Busy",
-        "Too many changes are under way; try again.",
-    )
-}
+/// The panic's own message is in the log.
+#[derive(Debug, thiserror::Error)]
+#[error("the change panicked")]
+struct Panicked;
 
 /// The refusal of a key that came with another body before.
 pub fn key_reused() -> Problem {
@@ -282,12 +295,15 @@ pub fn key_reused() -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use demae_control_plane::{
         Actor,
         customers::{self, CreateCustomer},
     };
-    use futures::FutureExt;
-    use tokio::sync::oneshot;
+    use demae_event::OrganizationId;
+    use futures::{FutureExt, future::join_all};
+    use tokio::{sync::Semaphore, task::JoinHandle};
 
     use super::*;
     use crate::{
@@ -301,6 +317,159 @@ mod tests {
             method_and_path: "POST /test".to_owned(),
             body_digest: [0; 32],
         }
+    }
+
+    /// Changes that hold their transaction until they are let go, and how they ended.
+    struct Changes<'a> {
+        api: &'a TestApi,
+        gate: Arc<Semaphore>,
+        begun: Arc<Semaphore>,
+        /// By organization, in their order.
+        ended: Arc<Mutex<Vec<OrganizationId>>>,
+    }
+
+    impl<'a> Changes<'a> {
+        fn new(api: &'a TestApi) -> Self {
+            Self {
+                api,
+                gate: Arc::new(Semaphore::new(0)),
+                begun: Arc::new(Semaphore::new(0)),
+                ended: Arc::default(),
+            }
+        }
+
+        /// One that waits at the gate.
+        fn held(&self, organization: OrganizationId, key: Option<&str>) -> JoinHandle<Outcome> {
+            self.start(organization, key, self.gate.clone())
+        }
+
+        /// One that ends by itself.
+        fn quick(&self, organization: OrganizationId) -> JoinHandle<Outcome> {
+            self.start(organization, None, Arc::new(Semaphore::new(1)))
+        }
+
+        fn start(
+            &self,
+            organization: OrganizationId,
+            key: Option<&str>,
+            gate: Arc<Semaphore>,
+        ) -> JoinHandle<Outcome> {
+            let (state, begun, ended) = (self.api.state(), self.begun.clone(), self.ended.clone());
+            let operation = Operation {
+                key: key.map(str::to_owned),
+                ..operation()
+            };
+            let caller = Caller::somebody(Actor::operator(organization), START);
+            tokio::spawn(async move {
+                let change = state.write(caller, &operation, move |_, _| {
+                    async move {
+                        begun.add_permits(1);
+                        gate.acquire().await.unwrap().forget();
+                        ended.lock().unwrap().push(organization);
+                        Ok(Answer::no_content())
+                    }
+                    .boxed()
+                });
+                change.await
+            })
+        }
+
+        /// Waits until so many changes of the organization have a place, and have gone as far as they can.
+        async fn have_places(&self, organization: OrganizationId, count: usize) {
+            while self.api.state().writes().places_of(organization) < count {
+                tokio::task::yield_now().await;
+            }
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        async fn has_begun(&self) {
+            self.begun.acquire().await.unwrap().forget();
+        }
+    }
+
+    fn another() -> OrganizationId {
+        OrganizationId(uuid::Uuid::from_u128(7))
+    }
+
+    #[tokio::test]
+    async fn changes_with_one_key_wait_without_a_connection() {
+        let api = TestApi::start(
+            TestStore::Postgres { connections: Some(4) },
+            Limits::default(),
+            Vec::new(),
+        )
+        .await;
+        let changes = Changes::new(&api);
+        let first = changes.held(api.organization(), Some("key"));
+        changes.has_begun().await;
+        let same: Vec<_> = (0..8)
+            .map(|_| changes.held(api.organization(), Some("key")))
+            .collect();
+        changes.have_places(api.organization(), 9).await;
+        // Of the same organization, which may use two connections.
+        changes.quick(api.organization()).await.unwrap().unwrap();
+        changes.gate.add_permits(1);
+        assert!(!first.await.unwrap().unwrap().replayed);
+        for repetition in join_all(same).await {
+            assert!(repetition.unwrap().unwrap().replayed);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_organization_leaves_connections_to_the_changes_of_another() {
+        let api = TestApi::start(
+            TestStore::Postgres { connections: Some(4) },
+            Limits::default(),
+            Vec::new(),
+        )
+        .await;
+        let changes = Changes::new(&api);
+        let slow: Vec<_> = (0..20).map(|_| changes.held(api.organization(), None)).collect();
+        changes.has_begun().await;
+        changes.has_begun().await;
+        changes.have_places(api.organization(), 20).await;
+        changes.quick(another()).await.unwrap().unwrap();
+        assert_eq!(*changes.ended.lock().unwrap(), [another()]);
+        changes.gate.add_permits(20);
+        for change in join_all(slow).await {
+            change.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn on_one_connection_the_change_of_another_organization_is_the_next() {
+        let api = TestApi::start(TestStore::Sqlite, Limits::default(), Vec::new()).await;
+        let changes = Changes::new(&api);
+        let mut slow: Vec<_> = (0..20).map(|_| changes.held(api.organization(), None)).collect();
+        changes.has_begun().await;
+        changes.have_places(api.organization(), 20).await;
+        slow.push(changes.quick(another()));
+        changes.have_places(another(), 1).await;
+        changes.gate.add_permits(20);
+        for change in join_all(slow).await {
+            change.unwrap().unwrap();
+        }
+        let ended = changes.ended.lock().unwrap();
+        assert_eq!(ended.iter().position(|ended| *ended == another()), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_before_its_turn_changes_nothing() {
+        let api = TestApi::start(TestStore::Sqlite, Limits::default(), Vec::new()).await;
+        let changes = Changes::new(&api);
+        let first = changes.held(api.organization(), None);
+        changes.has_begun().await;
+        let second = changes.quick(api.organization());
+        changes.have_places(api.organization(), 2).await;
+        second.abort();
+        while api.state().writes().places_of(api.organization()) == 2 {
+            tokio::task::yield_now().await;
+        }
+        changes.gate.add_permits(1);
+        first.await.unwrap().unwrap();
+        assert_eq!(changes.ended.lock().unwrap().len(), 1);
     }
 
     #[tokio::test]
@@ -359,14 +528,14 @@ mod tests {
                     };
                     customers::create(&mut caller.change(transaction), input).await?;
                     assert!(!panics, "on purpose");
-                    Err(busy())
+                    Err(Problem::new(ProblemKind::Conflict, "Test.Refused", "On purpose."))
                 }
                 .boxed()
             });
             let expected = if panics {
                 ProblemKind::Internal
             } else {
-                ProblemKind::Unavailable
+                ProblemKind::Conflict
             };
             assert_eq!(outcome.await.unwrap_err().kind(), expected);
             assert!(customers::get(&api.store, &actor, "ghost").await.is_err());

@@ -39,6 +39,8 @@ const STATEMENT_TIMEOUT: &str = "15000";
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Connections to tell other processes something. (Listening has one of its own.)
 const SIGNAL_CONNECTIONS: u32 = 1;
+/// Write connections to SQLite, which has one writer at a time.
+const SQLITE_WRITERS: u32 = 1;
 /// Read connections to SQLite.
 const SQLITE_READERS: u32 = 4;
 /// Statements kept prepared per connection: the engine's multi-row statements come in about a dozen lengths each.
@@ -174,6 +176,14 @@ impl Store {
         self.read_connections
     }
 
+    /// How many connections [`Store::begin`] has for ordinary changes.
+    pub fn write_connections(&self) -> u32 {
+        match self.backend {
+            Backend::Sqlite => SQLITE_WRITERS,
+            Backend::Postgres => self.read_connections,
+        }
+    }
+
     /// The hot path.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
@@ -231,7 +241,7 @@ async fn open_sqlite(url: &str) -> Result<(SqlitePool, SqlitePool), StoreError> 
         .pragma("wal_autocheckpoint", "16000")
         .disable_statement_logging();
     let write = SqlitePoolOptions::new()
-        .max_connections(1)
+        .max_connections(SQLITE_WRITERS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .connect_with(options.clone())
