@@ -9,6 +9,7 @@ mod database;
 mod dialect;
 mod nodes;
 mod seed;
+mod tenant;
 
 use std::{collections::HashSet, time::Duration};
 
@@ -23,6 +24,7 @@ pub(crate) use self::{
     database::{StoreKind, postgres_version, sqlite_version, sync_micros},
     nodes::Nodes,
     seed::{Seed, Stage},
+    tenant::Tenant,
 };
 use self::{client::Client, database::Database};
 use crate::{
@@ -35,6 +37,8 @@ use crate::{
 
 /// The token that the measured server is given for its first organization. It guards nothing but that.
 const TOKEN: &str = "ksh_benchbenchbenchbenchbenchbenchbenchbench";
+/// One that all processes of a measurement share.
+const SECRET_KEY: &str = "one that all processes of a measurement share";
 /// How often readiness is asked when a start is timed.
 const READY_POLL: Duration = Duration::from_millis(1);
 /// How long a timed start may take.
@@ -149,10 +153,8 @@ impl Bed {
 
     /// Creates a webhook at any URL.
     pub(crate) async fn create_webhook(&self, url: String, name: &str) -> Result<Endpoint> {
-        let body = json!({ "url": url, "eventNames": [name] });
-        self.client
-            .post(&format!("{}/api/webhooks", self.command.base_url()), &body)
-            .await?;
+        let webhooks = format!("{}/api/webhooks", self.command.base_url());
+        self.client.post(&webhooks, &webhook(&url, name)).await?;
         Ok(Endpoint {
             url,
             name: name.to_owned(),
@@ -302,14 +304,16 @@ impl Bed {
     }
 }
 
+/// The input that makes a webhook.
+fn webhook(url: &str, name: &str) -> Value {
+    json!({ "url": url, "eventNames": [name] })
+}
+
 fn command_on(database: &Database) -> Result<DemaeCommand> {
     let command = DemaeCommand::new("serve")?
         .setting("DEMAE_ALLOW_PRIVATE_ENDPOINTS", "127.0.0.0/8")
         .setting("DEMAE_BOOTSTRAP_TOKEN", TOKEN)
-        .setting(
-            "DEMAE_SECRET_KEY",
-            "one that all processes of a measurement share",
-        )
+        .setting("DEMAE_SECRET_KEY", SECRET_KEY)
         .setting("DEMAE_ENDPOINTS_PER_ORGANIZATION", "2000");
     Ok(match database.url() {
         Some(url) => command.setting("DEMAE_DATABASE_URL", url),

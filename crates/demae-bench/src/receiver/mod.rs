@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `/ok/LANE` | 200, and the delivery is entered in the [`Ledger`]; LANE tells the copies of one event apart |
 //! | `/slow` | 200 after [`SLOW`] |
+//! | `/late` | 200 after [`LATE`] |
 //! | `/silent` | none, ever |
 //! | `/refuse` | 503 |
 //! | `/report` | the [`Report`] as JSON |
@@ -28,7 +29,9 @@ pub(crate) use self::ledger::Report;
 use crate::{clock, http1, mark::MarkFinder};
 
 /// How long a slow endpoint takes to answer.
-pub(crate) const SLOW: Duration = Duration::from_secs(5);
+const SLOW: Duration = Duration::from_secs(5);
+/// How long an endpoint takes that answers just in time for its delivery to succeed.
+const LATE: Duration = Duration::from_secs(20);
 
 const BUFFER: usize = 16 * 1024;
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -79,7 +82,7 @@ async fn accept(listener: &TcpListener, shared: &Rc<Shared>) -> Result<()> {
 /// What a request calls for.
 enum Reaction {
     Answer(&'static [u8]),
-    AnswerLate(&'static [u8]),
+    AnswerAfter(Duration),
     Document(String),
     Silence,
 }
@@ -100,9 +103,9 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> Result<()> {
         buffer.drain(..end);
         match reaction {
             Reaction::Answer(answer) => stream.write_all(answer).await?,
-            Reaction::AnswerLate(answer) => {
-                tokio::time::sleep(SLOW).await;
-                stream.write_all(answer).await?;
+            Reaction::AnswerAfter(time) => {
+                tokio::time::sleep(time).await;
+                stream.write_all(OK).await?;
             }
             Reaction::Document(text) => {
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", text.len());
@@ -126,7 +129,8 @@ fn react(request: &http1::Request<'_>, buffer: &[u8], shared: &Shared) -> Result
         return Ok(Reaction::Answer(OK));
     }
     Ok(match path {
-        "/slow" => Reaction::AnswerLate(OK),
+        "/slow" => Reaction::AnswerAfter(SLOW),
+        "/late" => Reaction::AnswerAfter(LATE),
         "/silent" => Reaction::Silence,
         "/refuse" => Reaction::Answer(REFUSED),
         "/report" => Reaction::Document(serde_json::to_string(&shared.ledger.borrow().report())?),
