@@ -146,10 +146,10 @@ fn payload(size: usize) -> Value {
 /// their way already.
 async fn everything_arrives(api: &Api, processes: Vec<DemaeProcess>, receivers: &Receivers, others: usize) {
     let mut processes = processes;
-    let reading = [
-        tokio::spawn(read_on(api.clone(), "/api/events?limit=200")),
-        tokio::spawn(read_on(api.clone(), "/api/webhooks/history?limit=200")),
-    ];
+    let reading = futures::future::join(
+        read_on(api.clone(), "/api/events?limit=200"),
+        read_on(api.clone(), "/api/webhooks/history?limit=200"),
+    );
     let arriving = async {
         publish(api).await;
         receivers.gate.open();
@@ -162,9 +162,7 @@ async fn everything_arrives(api: &Api, processes: Vec<DemaeProcess>, receivers: 
     tokio::select! {
         () = arriving => {}
         status = ending => panic!("a process ended: {status}"),
-    }
-    for reading in reading {
-        reading.abort();
+        _ = reading => unreachable!("lists are read again and again"),
     }
     for process in processes {
         println!("peak: {} MiB", process.peak_memory().unwrap() >> 20);
@@ -204,17 +202,29 @@ async fn send(api: Api, body: Value) {
     }
 }
 
-/// Goes through a list from its beginning to its end, again and again.
+/// Goes through a list from its beginning to its end, again and again. Ends only by a panic.
 async fn read_on(api: Api, list: &'static str) {
     loop {
         let mut path = list.to_owned();
         loop {
-            let page = api.get(&path).await;
+            let page = read(&api, &path).await;
             let Some(cursor) = page["nextCursor"].as_str() else {
                 break;
             };
             assert!(!page["items"].as_array().unwrap().is_empty(), "{path}");
             path = format!("{list}&cursor={cursor}");
+        }
+    }
+}
+
+/// A page; asked for again while there is no room for it.
+async fn read(api: &Api, path: &str) -> Value {
+    loop {
+        let answer = api.send(http::Method::GET, path, None, None).await.unwrap();
+        match answer.status.as_u16() {
+            200 => return serde_json::from_str(&answer.text).unwrap(),
+            429 | 503 => tokio::task::yield_now().await,
+            status => panic!("{path}: {status}: {}", answer.text),
         }
     }
 }
