@@ -1,5 +1,5 @@
 //! What processes tell each other, so that nobody has to look for it: "an event was committed", "deliveries to these
-//! endpoints wait".
+//! endpoints wait", "a timer was set for this time".
 //!
 //! A signal is a hint and nothing more. It is sent after the commit that it tells of, may be lost (a connection that
 //! breaks, a process that dies in between) and may come without a reason; whoever acts on signals also looks from time
@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use demae_event::EndpointId;
+use demae_event::{EndpointId, Timestamp};
 use sea_orm::sqlx::{
     self, PgPool,
     postgres::{PgListener, PgPoolOptions},
@@ -43,12 +43,15 @@ const ENDPOINTS_PER_NOTE: usize = 200;
 
 const OUTBOX: &str = "outbox";
 const WAITING: &str = "waiting";
+const TIMER: &str = "timer";
 
-/// Endpoints of which something is to be told.
+/// What other processes are to be told.
 #[derive(Debug, Default)]
 struct Pending {
     endpoints: HashSet<EndpointId>,
     outbox: bool,
+    /// The earliest time for which a timer was set.
+    timer: Option<Timestamp>,
 }
 
 impl Pending {
@@ -60,6 +63,15 @@ impl Pending {
             self.endpoints.insert(endpoint);
         }
     }
+
+    fn add_timer(&mut self, at: Timestamp) {
+        self.timer = earlier(self.timer, at);
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it is the next value of an option")]
+fn earlier(known: Option<Timestamp>, at: Timestamp) -> Option<Timestamp> {
+    Some(known.map_or(at, |known| known.min(at)))
 }
 
 /// The signals of one process: those that its parts wait for, and those that others are to hear.
@@ -68,6 +80,9 @@ pub(crate) struct Board {
     outbox: Notify,
     waiting: Mutex<HashSet<EndpointId>>,
     waiting_changed: Notify,
+    /// The earliest time for which a timer was set since somebody asked.
+    timer: Mutex<Option<Timestamp>>,
+    timer_changed: Notify,
     outgoing: Mutex<Pending>,
     outgoing_changed: Notify,
 }
@@ -111,6 +126,31 @@ impl Board {
             }
             self.waiting_changed.notified().await;
         }
+    }
+
+    /// A timer that wakes at `at` was committed here.
+    pub(crate) fn timer_set(&self, at: Timestamp) {
+        self.timer_heard(at);
+        self.outgoing().add_timer(at);
+        self.outgoing_changed.notify_one();
+    }
+
+    /// Waits for a timer that was set here or elsewhere. Returns the earliest time since the last call.
+    pub(crate) async fn timers_changed(&self) -> Timestamp {
+        loop {
+            let at = self.timer.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(at) = at {
+                return at;
+            }
+            self.timer_changed.notified().await;
+        }
+    }
+
+    fn timer_heard(&self, at: Timestamp) {
+        let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
+        *timer = earlier(*timer, at);
+        drop(timer);
+        self.timer_changed.notify_one();
     }
 
     fn heard(&self, endpoints: impl Iterator<Item = EndpointId>) {
@@ -229,6 +269,7 @@ async fn hear(board: &Board, pool: &PgPool, process: Uuid) -> Result<(), StoreEr
             Some((from, _)) if from == process => {}
             Some((_, Note::Outbox)) => board.outbox.notify_one(),
             Some((_, Note::Waiting(endpoints))) => board.heard(endpoints.into_iter()),
+            Some((_, Note::Timer(at))) => board.timer_heard(at),
             // Of a later version.
             None => {}
         }
@@ -240,6 +281,7 @@ async fn hear(board: &Board, pool: &PgPool, process: Uuid) -> Result<(), StoreEr
 enum Note {
     Outbox,
     Waiting(Vec<EndpointId>),
+    Timer(Timestamp),
 }
 
 fn notes(pending: &Pending, process: Uuid) -> Vec<String> {
@@ -250,6 +292,9 @@ fn notes(pending: &Pending, process: Uuid) -> Vec<String> {
     let endpoints: Vec<String> = pending.endpoints.iter().map(|id| id.0.to_string()).collect();
     for some in endpoints.chunks(ENDPOINTS_PER_NOTE) {
         notes.push(format!("{process} {WAITING} {}", some.join(",")));
+    }
+    if let Some(at) = pending.timer {
+        notes.push(format!("{process} {TIMER} {}", at.as_micros()));
     }
     notes
 }
@@ -263,6 +308,7 @@ fn read(note: &str) -> Option<(Uuid, Note)> {
             let endpoints = list.split(',').map(|id| id.parse().map(EndpointId));
             Note::Waiting(endpoints.collect::<Result<_, _>>().ok()?)
         }
+        (TIMER, Some(at)) => Note::Timer(Timestamp::from_micros(at.parse().ok()?)),
         _ => return None,
     };
     Some((process, note))
@@ -278,11 +324,15 @@ mod tests {
         let mut pending = Pending::default();
         pending.add((0..=ENDPOINTS_PER_NOTE).map(|_| EndpointId(Uuid::new_v4())));
         pending.outbox = true;
+        let [early, late] = [1, 2].map(Timestamp::from_secs);
+        pending.add_timer(late);
+        pending.add_timer(early);
         let notes = notes(&pending, process);
-        assert_eq!(notes.len(), 3);
+        assert_eq!(notes.len(), 4);
+        assert_eq!(read(&notes[3]), Some((process, Note::Timer(early))));
         assert!(notes.iter().all(|note| note.len() < 8_000));
         let mut found = HashSet::new();
-        for note in &notes[1..] {
+        for note in &notes[1..3] {
             let Some((from, Note::Waiting(endpoints))) = read(note) else {
                 panic!("{note}");
             };
@@ -302,6 +352,7 @@ mod tests {
             "waiting",
             &format!("{id} waiting x"),
             &format!("{id} later"),
+            &format!("{id} timer soon"),
         ] {
             assert_eq!(read(note), None, "{note}");
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use demae_event::EndpointId;
+use demae_event::{EndpointId, Timestamp};
 use sea_orm::DatabaseTransaction;
 
 use crate::{StoreError, signals::Board};
@@ -17,6 +17,7 @@ pub struct Transaction {
     board: Arc<Board>,
     wrote_event: bool,
     waiting: Vec<EndpointId>,
+    timer: Option<Timestamp>,
 }
 
 impl Transaction {
@@ -26,6 +27,7 @@ impl Transaction {
             board,
             wrote_event: false,
             waiting: Vec::new(),
+            timer: None,
         }
     }
 
@@ -45,6 +47,11 @@ impl Transaction {
         }
     }
 
+    /// A timer will wake at `at`, before the workers look at the table by themselves.
+    pub(crate) fn note_timer(&mut self, at: Timestamp) {
+        self.timer = Some(self.timer.map_or(at, |earlier| earlier.min(at)));
+    }
+
     /// Makes everything written durable, then wakes those who wait for what was written, here and in other processes.
     ///
     /// After an error the outcome is unknown, as with any commit: the answer may have been lost after the fact.
@@ -54,6 +61,9 @@ impl Transaction {
             self.board.event_committed();
         }
         self.board.deliveries_wait(&self.waiting);
+        if let Some(at) = self.timer {
+            self.board.timer_set(at);
+        }
         Ok(())
     }
 

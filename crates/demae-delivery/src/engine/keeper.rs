@@ -1,15 +1,20 @@
-//! What has to be done from time to time: signs of life, lapsed leases, figures, retention, jobs.
+//! Looks after this process's part in the whole: signs of life, lapsed leases, figures, the database's upkeep.
+//!
+//! What must happen at a time whichever process does it, is a timer: see [`super::timers`].
 
 use std::{sync::Arc, time::Duration};
 
 use demae_event::{Clock, Timestamp};
-use demae_store::{Store, StoreError, silence::answer_within};
+use demae_store::{
+    Store, StoreError,
+    repository::{retention, timers},
+    silence::answer_within,
+};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{grants::Grants, life::Life, metric, supervise::caught};
-use crate::management::{self, Retention};
 
 /// How often a worker says that it lives.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
@@ -28,10 +33,6 @@ pub(super) const RECOVER_BATCH: u32 = 2_000;
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the backlog is measured.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(10);
-/// How often old rows are looked for.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(15);
-/// How often jobs are looked for.
-const JOB_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Keeper {
     pub(super) store: Store,
@@ -40,7 +41,6 @@ pub(super) struct Keeper {
     pub(super) grants: Arc<Grants>,
     pub(super) alone: bool,
     pub(super) life: Arc<Life>,
-    pub(super) retention: Retention,
 }
 
 impl Keeper {
@@ -49,7 +49,13 @@ impl Keeper {
         let now = self.clock.now();
         self.sign(now).await?;
         let dead_before = if self.alone { now } else { now - DEAD_AFTER };
-        self.recover(now, dead_before).await
+        self.recover(now, dead_before).await?;
+        if self.alone {
+            let mut transaction = self.store.begin().await?;
+            retention::workers(&mut transaction, now).await?;
+            transaction.commit().await?;
+        }
+        Ok(())
     }
 
     /// Runs until `stopping`. Each part has its own pace: nothing must keep the signs of life waiting, or the other workers
@@ -71,12 +77,6 @@ impl Keeper {
                 .upkeep()),
             repeat("backlog", BACKLOG_INTERVAL, TURN_LIMIT, &stopping, || self
                 .measure()),
-            repeat("jobs", JOB_INTERVAL, TURN_LIMIT, &stopping, || {
-                management::run_due_jobs(&self.store, self.clock.now())
-            }),
-            repeat("retention", RETENTION_INTERVAL, TURN_LIMIT, &stopping, || {
-                management::delete_expired(&self.store, &self.retention, self.clock.now())
-            }),
         );
     }
 
@@ -118,9 +118,16 @@ impl Keeper {
                 .await?;
             count_recovered(recovered, "recovered the leases of a worker that is gone");
             if recovered < u64::from(RECOVER_BATCH) {
-                return Ok(());
+                break;
             }
         }
+        if timers::is_any_abandoned(self.store.reader(), now, dead_before).await? {
+            let mut transaction = self.store.begin().await?;
+            let recovered = timers::recover(&mut transaction, now, dead_before).await?;
+            transaction.commit().await?;
+            count_recovered(recovered, "recovered the timers of a worker that is gone");
+        }
+        Ok(())
     }
 
     async fn measure(&self) -> Result<(), StoreError> {

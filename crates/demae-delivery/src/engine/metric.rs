@@ -34,3 +34,5 @@ pub const STORE_FAILURES: &str = "demae_store_failures_total";
 pub const PANICS: &str = "demae_panics_total";
 /// Counter: failures of sources other than Demae's own database.
 pub const SOURCE_FAILURES: &str = "demae_source_failures_total";
+/// Counter, labels `kind` and `outcome` (done, failed, lost): runs of timers.
+pub const TIMER_RUNS: &str = "demae_timer_runs_total";

@@ -42,6 +42,7 @@ mod sender;
 mod shares;
 pub mod source;
 mod supervise;
+pub mod timers;
 mod worker;
 
 pub use health::HealthPolicy;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use demae_event::{Clock, Timestamp};
-use demae_store::{Backend, Store, StoreError};
+use demae_store::{Backend, Store, StoreError, repository::timers};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -20,8 +20,14 @@ use super::{
     router::{HandOver, Router},
     scheduler::{DueNotes, Scheduler},
     sender::Sender,
+    timers::{Runner, TimerKind},
 };
-use crate::{client::DeliveryClient, directory::Directory, management::Retention, policy::RetrySchedule};
+use crate::{
+    client::DeliveryClient,
+    directory::Directory,
+    management::{Retention, recovery, retention},
+    policy::RetrySchedule,
+};
 
 /// The shortest usable lease: the longest exchange, the time to record it, and as much again for waiting in the lane.
 pub const MIN_LEASE: Duration = Duration::from_mins(1);
@@ -45,6 +51,8 @@ pub struct Settings {
     pub health: HealthPolicy,
     /// What is deleted when.
     pub retention: Retention,
+    /// Timers that domains add to the engine's own.
+    pub timers: Vec<TimerKind>,
 }
 
 impl Default for Settings {
@@ -58,6 +66,7 @@ impl Default for Settings {
             exchanges: 1_024,
             health: HealthPolicy::default(),
             retention: Retention::default(),
+            timers: Vec::new(),
         }
     }
 }
@@ -75,6 +84,7 @@ pub struct Worker {
     /// Ends the parts that bring new work in the middle of what they do.
     cutting: CancellationToken,
     keeper: tokio::task::JoinHandle<()>,
+    timers: tokio::task::JoinHandle<()>,
     recorder: tokio::task::JoinHandle<()>,
 }
 
@@ -119,9 +129,15 @@ impl Worker {
             grants: grants.clone(),
             alone,
             life: life.clone(),
-            retention: settings.retention,
         };
         keeper.take_over().await?;
+        retention::ensure_timers(&store, clock.now()).await?;
+        let mut kinds = vec![
+            recovery::timer_kind(store.clone()),
+            retention::timer_kind(store.clone(), settings.retention, clock.clone()),
+        ];
+        kinds.extend(settings.timers);
+        let timers = Runner::of_worker(store.clone(), clock.clone(), id, life.clone(), kinds);
 
         let notes = Arc::new(DueNotes::default());
         let (outcomes, finished) = outcomes::channel();
@@ -185,6 +201,7 @@ impl Worker {
             stopping,
             intake,
             keeper: tokio::spawn(keeper.run(keeping.clone())),
+            timers: tokio::spawn(timers.run(keeping.clone())),
             keeping,
             cutting,
             recorder: tokio::spawn(recorder.run(finished)),
@@ -195,7 +212,7 @@ impl Worker {
     /// recorded and all leases released. Returns by `end`, whatever the database does.
     pub async fn drain(self, cut_off: Instant, end: Instant) -> Result<(), DrainError> {
         let cutting = self.cutting.clone();
-        let aborts = [self.keeper.abort_handle(), self.recorder.abort_handle()];
+        let aborts = [&self.keeper, &self.timers, &self.recorder].map(tokio::task::JoinHandle::abort_handle);
         let drained = tokio::time::timeout_at(end, self.drain_in_order(cut_off, end)).await;
         drained.unwrap_or_else(|_| {
             // Tasks of lanes end with the recorder's end of their channel.
@@ -223,8 +240,8 @@ impl Worker {
             );
         }
         self.keeping.cancel();
-        // It ends at the next await; a panic in it has been logged by the runtime.
-        let _ = self.keeper.await;
+        // They end at the next await; a panic in them has been logged by the runtime.
+        let _ = tokio::join!(self.keeper, self.timers);
         Ok(hand_back(self.id, &self.store, self.clock.now()).await?)
     }
 }
@@ -232,6 +249,9 @@ impl Worker {
 /// Gives back what exchanges that were cut off still lease.
 async fn hand_back(worker: Uuid, store: &Store, now: Timestamp) -> Result<(), StoreError> {
     let engine = store.engine();
+    let mut transaction = store.begin().await?;
+    timers::release(&mut transaction, worker, now).await?;
+    transaction.commit().await?;
     engine.retire(worker).await?;
     // Nobody is declared dead here: only leases of workers that are not registered come back.
     while engine

@@ -37,8 +37,7 @@ pub use endpoint::{EndpointInput, EndpointPatch};
 pub use error::ManagementError;
 pub use event_types::EventType;
 pub use load::{EndpointChanges, load_changes, load_endpoints};
-pub use recovery::run_due_jobs;
-pub use retention::{Retention, delete_expired};
+pub use retention::Retention;
 
 /// What an operator decides about endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

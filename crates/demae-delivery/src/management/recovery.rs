@@ -1,11 +1,13 @@
 //! Sending again what failed or never arrived.
 //!
-//! A recovery is a job. It walks the organization's messages of a window, oldest first, a chunk per step; each step's
-//! effects, its progress and its place share a transaction, so that a worker that dies loses nothing and repeats nothing.
-//! A delivery that is planned anyway keeps its plan: the attempt made now comes in addition.
+//! A recovery is a job that a timer runs ([`crate::engine::timers`]). It walks the organization's messages of a window,
+//! oldest first, a chunk per step; each step's effects, its progress and its place share a transaction that holds the
+//! timer, so that a worker that dies loses nothing and repeats nothing. A delivery that is planned anyway keeps its plan:
+//! the attempt made now comes in addition.
 
-use std::{collections::HashSet, fmt, str::FromStr, time::Duration};
+use std::{collections::HashSet, fmt, str::FromStr, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use demae_event::{
     EndpointId, EventId, Faults, JobId, OrganizationId, Subscription, SubscriptionSet, Timestamp,
 };
@@ -16,22 +18,26 @@ use demae_store::{
         Listing, Page,
         deliveries::{self, DeliveryProgress, Planned},
         endpoints::{self, Endpoint},
-        jobs::{self, Job, NewJob, NextStep, Step},
+        jobs::{self, Job, JobStatus, NewJob, NextStep, Step},
         messages::{self, MessageCursor, MessageHead},
+        timers::{self, NewTimer, Timer},
     },
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Management, ManagementError, error::Operation};
+use crate::engine::timers::{Outcome, TimerError, TimerHandler, TimerKind};
 
-/// The kind of these jobs.
+/// The kind of these jobs and of their timers; a timer's subject is the ID of its job.
 const KIND: &str = "endpoint.recover";
 /// Messages looked at per step.
 const CHUNK: u64 = 200;
-/// Steps of all jobs together per call of [`run_due_jobs`], which shares its task with heartbeats.
-const STEPS_PER_CALL: usize = 10;
-/// How long a worker may take for a step.
-const LEASE: Duration = Duration::from_secs(30);
+/// Steps of a job per run of its timer; then the recoveries of other organizations have their turn.
+const STEPS_PER_RUN: usize = 10;
+/// Recoveries in flight in a process.
+const CONCURRENCY: u32 = 2;
+/// The longest run.
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// What a recovery sends again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -111,7 +117,7 @@ struct Place {
 }
 
 impl Management {
-    /// Begins a recovery; the workers do it. Ask for its progress with [`Management::job`].
+    /// Begins a recovery, which the workers run. Ask for its progress with [`Management::job`].
     pub async fn recover_endpoint(
         &self,
         transaction: &mut Transaction,
@@ -156,6 +162,14 @@ impl Management {
             endpoint_id: id,
             parameters: json(&parameters),
         };
+        let timer = NewTimer {
+            kind: KIND,
+            subject: job.id.to_string(),
+            organization_id: organization,
+            due_at: now,
+            data: None,
+        };
+        timers::set(transaction, timer, now).await?;
         Ok(jobs::create(transaction, job, now).await?)
     }
 
@@ -176,46 +190,64 @@ impl Management {
     }
 }
 
-/// Does bounded steps of due jobs. Called by every worker from time to time; they share the work by leases.
-pub async fn run_due_jobs(store: &Store, now: Timestamp) -> Result<(), StoreError> {
-    let mut steps = 0;
-    while steps < STEPS_PER_CALL && jobs::is_any_due(store.reader(), KIND, now).await? {
-        let mut transaction = store.begin().await?;
-        let leased = jobs::lease(&mut transaction, KIND, now, now + LEASE).await?;
-        transaction.commit().await?;
-        let Some(mut job) = leased else { return Ok(()) };
-        loop {
-            steps += 1;
-            let last = steps >= STEPS_PER_CALL;
-            if !run_recover_step(store, &mut job, last, now).await? {
-                break;
-            }
-        }
+/// Runs the recoveries of a process.
+pub fn timer_kind(store: Store) -> TimerKind {
+    TimerKind {
+        name: KIND,
+        handler: Arc::new(Recoveries { store }),
+        concurrency: CONCURRENCY,
+        deadline: DEADLINE,
     }
-    Ok(())
 }
 
-/// Does one step of a leased job and notes it; gives the lease back after the `last`. Answers whether the caller should
-/// go on with the next step.
-async fn run_recover_step(
-    store: &Store,
-    job: &mut Job,
-    last: bool,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let mut transaction = store.begin().await?;
-    let mut step = recover_chunk(store, &mut transaction, job, now).await?;
-    if last && matches!(step.next, NextStep::Continue(_)) {
-        step.next = NextStep::Yield;
+struct Recoveries {
+    store: Store,
+}
+
+#[async_trait]
+impl TimerHandler for Recoveries {
+    async fn run(&self, timer: &Timer, now: Timestamp) -> Result<Outcome, TimerError> {
+        let Ok(id) = timer.subject.parse() else {
+            return Ok(Outcome::Done);
+        };
+        let job = jobs::find(self.store.reader(), timer.organization_id, id).await?;
+        // A deleted job has nothing left to do.
+        let Some(mut job) = job else {
+            return Ok(Outcome::Done);
+        };
+        for _ in 0..STEPS_PER_RUN {
+            if !self.step(timer, &mut job, now).await? {
+                return Ok(Outcome::Settled);
+            }
+        }
+        Ok(Outcome::Again { at: now, data: None })
     }
-    let goes_on = matches!(step.next, NextStep::Continue(_));
-    if jobs::advance(&mut transaction, job, step, now).await? {
+}
+
+impl Recoveries {
+    /// Does one step of a job, in one transaction with its progress. Returns whether another step follows; otherwise the
+    /// transaction has completed the timer too.
+    async fn step(&self, timer: &Timer, job: &mut Job, now: Timestamp) -> Result<bool, TimerError> {
+        let mut transaction = self.store.begin().await?;
+        if !timers::hold(&mut transaction, timer).await? {
+            return Err(TimerError::LeaseLost);
+        }
+        // Another run may have moved the job on since it was read, and lost the lease before it could say so.
+        let current = jobs::find(transaction.connection(), job.organization_id, job.id).await?;
+        if let Some(current) = current {
+            *job = current;
+        }
+        let mut goes_on = false;
+        if job.status == JobStatus::Running {
+            let step = recover_chunk(&self.store, &mut transaction, job, now).await?;
+            goes_on = step.next == NextStep::Continue;
+            jobs::advance(&mut transaction, job, step, now).await?;
+        }
+        if !goes_on {
+            timers::complete(&mut transaction, timer).await?;
+        }
         transaction.commit().await?;
         Ok(goes_on)
-    } else {
-        // Somebody else has it: what this step did, they do.
-        transaction.rollback().await?;
-        Ok(false)
     }
 }
 
@@ -263,7 +295,7 @@ async fn recover_chunk(
         next: if complete {
             NextStep::Finish
         } else {
-            NextStep::Continue(now + LEASE)
+            NextStep::Continue
         },
     })
 }

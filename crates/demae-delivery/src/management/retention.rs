@@ -1,21 +1,40 @@
-//! Forgetting what is old.
+//! Deletes what is old.
 //!
-//! One call does a bounded amount of work, in transactions that are short, and is repeated from time to time: it goes
-//! through the organizations and removes chunk by chunk until its budget is spent. One process at a time does it.
+//! # Guarantees
+//! - Each table has a timer ([`crate::engine::timers`]), so one process at a time deletes from a table: two that delete the
+//!   same rows in different order would wait for each other.
+//! - A pass goes through the organizations and removes chunk by chunk, in short transactions. No organization gets more
+//!   than [`CHUNKS`] of them before the next one has its turn.
+//! - A pass is cut into runs of at most [`RUN_LIMIT`]; the timer's data says where the next run continues.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use demae_event::{OrganizationId, Timestamp};
+use async_trait::async_trait;
+use demae_event::{Clock, OrganizationId, Timestamp};
 use demae_store::{
-    Store, StoreError, Transaction,
-    repository::{Page, organizations, rejected, retention},
+    Backend, Store, StoreError, Transaction,
+    repository::{
+        Page, organizations, rejected, retention,
+        timers::{self, INSTALLATION, NewTimer, Timer},
+    },
 };
 use futures::{FutureExt as _, future::BoxFuture};
+use serde::{Deserialize, Serialize};
 
+use crate::engine::timers::{Outcome, TimerError, TimerHandler, TimerKind};
+
+/// The kind of the timers; a timer's subject is the name of its table.
+const KIND: &str = "retention";
+/// From the end of a pass to the next one.
+const PERIOD: Duration = Duration::from_mins(1);
+/// After that time a run ends, and the next one continues, so that other tables have their turn.
+const RUN_LIMIT: Duration = Duration::from_mins(1);
+/// The longest run: beyond its limit, the longest chunk.
+const DEADLINE: Duration = Duration::from_mins(5);
 /// Rows removed per transaction.
 const CHUNK: u64 = 500;
-/// Chunks per organization, kind and call: at most 100,000 rows of each kind go at once. A backlog takes several calls.
-const CHUNKS_PER_CALL: usize = 200;
+/// Chunks per organization and pass: at most 100,000 rows of a table. A larger backlog takes several passes.
+const CHUNKS: usize = 200;
 /// Organizations read at once.
 const ORGANIZATIONS: u32 = 200;
 /// A worker that has been silent for so long is forgotten; its leases were recovered long before.
@@ -51,105 +70,277 @@ impl Default for Retention {
     }
 }
 
-/// Deletes what is older than `retention` allows, in bounded chunks. Expired idempotency keys go as well. Ends at once
-/// while another process does it.
-pub async fn delete_expired(store: &Store, retention: &Retention, now: Timestamp) -> Result<(), StoreError> {
-    match sweep(store, retention, now).await {
-        Ok(()) | Err(Interruption::Elsewhere) => Ok(()),
-        Err(Interruption::Store(error)) => Err(error),
-    }
+/// What is cleaned: a table each, except that messages go with their deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Table {
+    Attempts,
+    AuditEntries,
+    Endpoints,
+    IdempotencyKeys,
+    Jobs,
+    Messages,
+    RejectedEvents,
+    Workers,
 }
 
-/// Why a sweep ends early.
-enum Interruption {
-    /// Another process deletes at this moment.
-    Elsewhere,
-    Store(StoreError),
-}
+impl Table {
+    const ALL: [Self; 8] = [
+        Self::Attempts,
+        Self::AuditEntries,
+        Self::Endpoints,
+        Self::IdempotencyKeys,
+        Self::Jobs,
+        Self::Messages,
+        Self::RejectedEvents,
+        Self::Workers,
+    ];
 
-impl From<StoreError> for Interruption {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-async fn sweep(store: &Store, retention: &Retention, now: Timestamp) -> Result<(), Interruption> {
-    let mut page = Page::<OrganizationId>::first(ORGANIZATIONS);
-    loop {
-        let organizations = organizations::list(store.reader(), page).await?;
-        for organization in organizations.items {
-            of_organization(store, retention, OrganizationId(organization.id), now).await?;
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Attempts => "attempts",
+            Self::AuditEntries => "audit_entries",
+            Self::Endpoints => "endpoints",
+            Self::IdempotencyKeys => "idempotency_keys",
+            Self::Jobs => "jobs",
+            Self::Messages => "messages",
+            Self::RejectedEvents => "rejected_events",
+            Self::Workers => "workers",
         }
-        match organizations.next {
-            Some(after) => page.after = Some(after),
-            None => break,
-        }
     }
-    in_chunks(store, |transaction| {
-        retention::idempotency_keys(transaction, now, CHUNK).boxed()
-    })
-    .await?;
-    let before = now - retention.rejected;
-    in_chunks(store, |transaction| {
-        retention::rejected(transaction, before, rejected::KEPT, CHUNK).boxed()
-    })
-    .await?;
-    let mut transaction = begin(store).await?;
-    retention::workers(&mut transaction, now - WORKERS).await?;
-    Ok(transaction.commit().await?)
+
+    /// Whether a pass goes through the organizations one by one.
+    const fn is_by_organization(self) -> bool {
+        !matches!(self, Self::IdempotencyKeys | Self::RejectedEvents | Self::Workers)
+    }
 }
 
-async fn of_organization(
-    store: &Store,
-    retention: &Retention,
-    organization: OrganizationId,
+/// Runs the retention of a process.
+pub fn timer_kind(store: Store, retention: Retention, clock: Arc<dyn Clock>) -> TimerKind {
+    TimerKind {
+        name: KIND,
+        handler: Arc::new(Sweeper {
+            store,
+            retention,
+            clock,
+        }),
+        concurrency: 1,
+        deadline: DEADLINE,
+    }
+}
+
+/// Sets the timer of each table unless it exists.
+pub async fn ensure_timers(store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    let mut transaction = store.begin().await?;
+    for table in Table::ALL {
+        let timer = NewTimer {
+            kind: KIND,
+            subject: table.name().to_owned(),
+            organization_id: INSTALLATION,
+            due_at: now,
+            data: None,
+        };
+        timers::ensure(&mut transaction, timer, now).await?;
+    }
+    transaction.commit().await
+}
+
+/// How far a pass is, as the timer's data.
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
+struct Progress {
+    /// The last organization that is done.
+    after: Option<OrganizationId>,
+    /// An organization had more than one pass removes.
+    more: bool,
+}
+
+/// How a part of a pass ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Swept {
+    /// Nothing old is left.
+    All,
+    /// So much was removed that something may be left.
+    Part,
+    /// The run has used up its time.
+    OutOfTime,
+}
+
+struct Sweeper {
+    store: Store,
+    retention: Retention,
+    clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl TimerHandler for Sweeper {
+    async fn run(&self, timer: &Timer, now: Timestamp) -> Result<Outcome, TimerError> {
+        let table = Table::ALL.into_iter().find(|table| table.name() == timer.subject);
+        let Some(table) = table else {
+            // Of another version.
+            return Ok(Outcome::Done);
+        };
+        let progress = timer.data.as_deref().map(serde_json::from_str);
+        let progress = progress.and_then(Result::ok).unwrap_or_default();
+        let run = Run {
+            sweeper: self,
+            timer,
+            table,
+            now,
+        };
+        run.pass(progress).await
+    }
+}
+
+/// One run of a table's timer.
+struct Run<'a> {
+    sweeper: &'a Sweeper,
+    timer: &'a Timer,
+    table: Table,
     now: Timestamp,
-) -> Result<(), Interruption> {
-    let before = now - retention.attempts;
-    in_chunks(store, |transaction| {
-        retention::attempts(transaction, organization, before, CHUNK).boxed()
-    })
-    .await?;
-    let before = now - retention.audit;
-    in_chunks(store, |transaction| {
-        retention::audit_entries(transaction, organization, before, CHUNK).boxed()
-    })
-    .await?;
-    let before = now - retention.messages;
-    let mut after = None;
-    for _ in 0..CHUNKS_PER_CALL {
-        let mut transaction = begin(store).await?;
-        let swept = retention::messages(&mut transaction, organization, before, after, CHUNK).await?;
-        transaction.commit().await?;
-        after = swept.next;
-        if after.is_none() {
-            break;
-        }
-    }
-    let before = now - retention.jobs;
-    let mut transaction = begin(store).await?;
-    retention::jobs(&mut transaction, organization, before, CHUNK).await?;
-    retention::endpoints(&mut transaction, organization, before, CHUNK).await?;
-    Ok(transaction.commit().await?)
 }
 
-/// Repeats `piece`, which answers how many rows of at most [`CHUNK`] it removed, until there are no more or this call has
-/// done its share.
-async fn in_chunks(
-    store: &Store,
-    piece: impl for<'t> Fn(&'t mut Transaction) -> BoxFuture<'t, Result<u64, StoreError>> + Send + Sync,
-) -> Result<(), Interruption> {
-    for _ in 0..CHUNKS_PER_CALL {
-        let mut transaction = begin(store).await?;
-        let removed = piece(&mut transaction).await?;
-        transaction.commit().await?;
-        if removed < CHUNK {
-            break;
+impl Run<'_> {
+    async fn pass(&self, mut progress: Progress) -> Result<Outcome, TimerError> {
+        if !self.table.is_by_organization() {
+            let more = self.of_installation().await? != Swept::All;
+            return Ok(self.again(more));
+        }
+        let reader = self.sweeper.store.reader();
+        loop {
+            let page = Page {
+                limit: ORGANIZATIONS,
+                after: progress.after,
+            };
+            let organizations = organizations::list(reader, page).await?;
+            for organization in organizations.items {
+                let organization = OrganizationId(organization.id);
+                match self.of_organization(organization).await? {
+                    Swept::All => {}
+                    Swept::Part => progress.more = true,
+                    Swept::OutOfTime => {
+                        return Ok(Outcome::Again {
+                            at: self.now,
+                            data: serde_json::to_string(&progress).ok(),
+                        });
+                    }
+                }
+                progress.after = Some(organization);
+            }
+            if organizations.next.is_none() {
+                return Ok(self.again(progress.more));
+            }
         }
     }
-    Ok(())
-}
 
-async fn begin(store: &Store) -> Result<Transaction, Interruption> {
-    retention::begin(store).await?.ok_or(Interruption::Elsewhere)
+    /// The next pass.
+    fn again(&self, more: bool) -> Outcome {
+        let now = self.sweeper.clock.now();
+        Outcome::Again {
+            at: if more { now } else { now + PERIOD },
+            data: None,
+        }
+    }
+
+    async fn of_organization(&self, organization: OrganizationId) -> Result<Swept, TimerError> {
+        let (retention, now) = (self.sweeper.retention, self.now);
+        match self.table {
+            Table::Attempts => {
+                let before = now - retention.attempts;
+                self.in_chunks(|t| retention::attempts(t, organization, before, CHUNK).boxed())
+                    .await
+            }
+            Table::AuditEntries => {
+                let before = now - retention.audit;
+                self.in_chunks(|t| retention::audit_entries(t, organization, before, CHUNK).boxed())
+                    .await
+            }
+            Table::Jobs => {
+                let before = now - retention.jobs;
+                self.in_chunks(|t| retention::jobs(t, organization, before, CHUNK).boxed())
+                    .await
+            }
+            Table::Endpoints => {
+                let before = now - retention.jobs;
+                self.in_chunks(|t| retention::endpoints(t, organization, before, CHUNK).boxed())
+                    .await
+            }
+            Table::Messages => self.messages(organization, now - retention.messages).await,
+            Table::IdempotencyKeys | Table::RejectedEvents | Table::Workers => Ok(Swept::All),
+        }
+    }
+
+    async fn of_installation(&self) -> Result<Swept, TimerError> {
+        let now = self.now;
+        match self.table {
+            Table::IdempotencyKeys => {
+                self.in_chunks(|t| retention::idempotency_keys(t, now, CHUNK).boxed())
+                    .await
+            }
+            Table::RejectedEvents => {
+                let before = now - self.sweeper.retention.rejected;
+                self.in_chunks(|t| retention::rejected(t, before, rejected::KEPT, CHUNK).boxed())
+                    .await
+            }
+            // The one process of an SQLite file gives no heartbeats; its start removes the rows of earlier ones.
+            Table::Workers if self.sweeper.store.backend() == Backend::Sqlite => Ok(Swept::All),
+            Table::Workers => {
+                let mut transaction = self.begin().await?;
+                retention::workers(&mut transaction, now - WORKERS).await?;
+                transaction.commit().await?;
+                Ok(Swept::All)
+            }
+            _ => Ok(Swept::All),
+        }
+    }
+
+    async fn messages(&self, organization: OrganizationId, before: Timestamp) -> Result<Swept, TimerError> {
+        let (mut after, mut removed) = (None, 0);
+        for _ in 0..CHUNKS {
+            if self.is_out_of_time() {
+                return Ok(Swept::OutOfTime);
+            }
+            let mut transaction = self.begin().await?;
+            let swept = retention::messages(&mut transaction, organization, before, after, CHUNK).await?;
+            transaction.commit().await?;
+            (after, removed) = (swept.next, removed + swept.removed);
+            if after.is_none() {
+                return Ok(Swept::All);
+            }
+        }
+        // Messages with open deliveries stay, so a pass that removed nothing would not remove more at once.
+        Ok(if removed > 0 { Swept::Part } else { Swept::All })
+    }
+
+    /// Repeats `piece`, which returns how many rows of at most [`CHUNK`] it removed, until there are no more, the
+    /// organization has had its share or the run its time.
+    async fn in_chunks(
+        &self,
+        piece: impl for<'t> Fn(&'t mut Transaction) -> BoxFuture<'t, Result<u64, StoreError>> + Send + Sync,
+    ) -> Result<Swept, TimerError> {
+        for _ in 0..CHUNKS {
+            if self.is_out_of_time() {
+                return Ok(Swept::OutOfTime);
+            }
+            let mut transaction = self.begin().await?;
+            let removed = piece(&mut transaction).await?;
+            transaction.commit().await?;
+            if removed < CHUNK {
+                return Ok(Swept::All);
+            }
+        }
+        Ok(Swept::Part)
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.sweeper.clock.now().since(self.now) >= RUN_LIMIT
+    }
+
+    /// Begins the transaction of a piece. Fails if another process has the table now.
+    async fn begin(&self) -> Result<Transaction, TimerError> {
+        let mut transaction = self.sweeper.store.begin().await?;
+        if timers::hold(&mut transaction, self.timer).await? {
+            Ok(transaction)
+        } else {
+            Err(TimerError::LeaseLost)
+        }
+    }
 }

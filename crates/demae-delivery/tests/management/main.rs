@@ -29,3 +29,4 @@ mod health;
 mod history;
 mod recovery;
 mod support;
+mod timers;

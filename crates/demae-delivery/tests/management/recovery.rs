@@ -1,11 +1,10 @@
 //! Sending again, and forgetting.
 
 use demae_delivery::management::{
-    EndpointPatch, ManagementError, Page, Retention, delete_expired,
+    EndpointPatch, ManagementError, Page, Retention,
     events::EventFilter,
     history::HistoryFilter,
     recovery::{RecoverInput, RecoverState},
-    run_due_jobs,
 };
 use demae_event::{EndpointId, EventId, OrganizationId};
 use demae_store::{
@@ -96,7 +95,7 @@ async fn mixed(world: &World, endpoint: EndpointId) -> Mixed {
 
 /// Which of these events are due now at the endpoint though nobody planned them before.
 async fn resent(world: &World, endpoint: EndpointId, mixed: &Mixed) -> Vec<EventId> {
-    let leased = world.claim(endpoint).await;
+    let leased = world.claim_at(endpoint, later()).await;
     let mut events: Vec<_> = leased.iter().map(|lease| lease.message.event_id).collect();
     events.retain(|event| *event != mixed.fine[2]);
     events.sort_unstable();
@@ -115,7 +114,7 @@ async fn what_failed_or_never_arrived_is_sent_again(world: &World) {
         .await
         .unwrap();
     assert_eq!(job.status, JobStatus::Running);
-    run_due_jobs(&world.store, NOW).await.unwrap();
+    world.run_timers(Retention::default(), later()).await;
     let job = world.management.job(world.mine, job.id).await.unwrap();
     assert_eq!(
         (job.status, job.examined, job.resent),
@@ -163,7 +162,7 @@ async fn only_the_chosen_states_are_sent_again(world: &World) {
     )
     .await
     .unwrap();
-    run_due_jobs(&world.store, NOW).await.unwrap();
+    world.run_timers(Retention::default(), later()).await;
     // The missing one is of an event that the endpoint does not subscribe to.
     assert_eq!(resent(world, endpoint, &mixed).await, [mixed.failed]);
     assert!(world.delivery(endpoint, mixed.missing).await.is_none());
@@ -185,14 +184,18 @@ async fn a_long_recovery_goes_on_where_it_stopped(world: &World) {
     let job = recover(world, world.mine, endpoint, since_yesterday())
         .await
         .unwrap();
-    // A call is bounded, so it takes more than one; each may be made by another process.
-    run_due_jobs(&world.store, NOW).await.unwrap();
+    // A run is bounded, so it takes more than one; each may be made by another process.
+    let first = world.runner(Retention::default(), later()).await;
+    assert_eq!(first.run_due().await.unwrap(), 1);
     let halfway = world.management.job(world.mine, job.id).await.unwrap();
+    assert_eq!((halfway.status, halfway.examined), (JobStatus::Running, 2_000));
+    let second = world.runner(Retention::default(), later()).await;
+    assert_eq!(second.run_due().await.unwrap(), 1);
     assert_eq!(
-        (halfway.status, halfway.examined, halfway.lease_until),
-        (JobStatus::Running, 2_000, None)
+        second.run_due().await.unwrap(),
+        0,
+        "nothing follows a finished job"
     );
-    run_due_jobs(&world.store, NOW).await.unwrap();
     let done = world.management.job(world.mine, job.id).await.unwrap();
     assert_eq!(
         (done.status, done.examined, done.resent),
@@ -212,7 +215,7 @@ async fn a_recovery_ends_when_its_endpoint_does(world: &World) {
         .await
         .unwrap();
     transaction.commit().await.unwrap();
-    run_due_jobs(&world.store, NOW).await.unwrap();
+    world.run_timers(Retention::default(), later()).await;
     let job = world.management.job(world.mine, job.id).await.unwrap();
     assert_eq!(
         (job.status, job.error.as_deref()),
@@ -245,7 +248,7 @@ async fn what_cannot_be_recovered_is_refused(world: &World) {
         .unwrap();
     let second = recover(world, world.mine, endpoint, since_yesterday()).await;
     assert_eq!(code(second), "RecoverWebhook.AlreadyRunning");
-    run_due_jobs(&world.store, NOW).await.unwrap();
+    world.run_timers(Retention::default(), later()).await;
     recover(world, world.mine, endpoint, since_yesterday())
         .await
         .unwrap();
@@ -273,9 +276,7 @@ async fn what_is_old_and_finished_is_forgotten(world: &World) {
         jobs: seconds(60),
         ..Retention::default()
     };
-    delete_expired(&world.store, &retention, NOW + seconds(59))
-        .await
-        .unwrap();
+    world.run_timers(retention, NOW + seconds(59)).await;
     assert_eq!(
         world
             .management
@@ -287,9 +288,7 @@ async fn what_is_old_and_finished_is_forgotten(world: &World) {
         5
     );
 
-    delete_expired(&world.store, &retention, NOW + seconds(3_600))
-        .await
-        .unwrap();
+    world.run_timers(retention, NOW + seconds(3_600)).await;
     let left = world
         .management
         .events(world.mine, &EventFilter::default(), Page::first(9))

@@ -1,9 +1,14 @@
 //! A database with two organizations, and short words for what tests do in it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use demae_delivery::management::{Endpoint, EndpointInput, Management, ManagementError, Rules};
-use demae_event::{AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp};
+use demae_delivery::{
+    engine::timers::Runner,
+    management::{
+        Endpoint, EndpointInput, Management, ManagementError, Retention, Rules, recovery, retention,
+    },
+};
+use demae_event::{AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp, clock::ManualClock};
 use demae_store::{
     Store, StoreOptions, Transaction, Vault,
     engine::{
@@ -32,28 +37,27 @@ pub(crate) struct World {
     pub(crate) mine: OrganizationId,
     pub(crate) theirs: OrganizationId,
     // Dropped last.
-    _home: Home,
+    home: Home,
 }
 
 enum Home {
-    Sqlite { _file: SqliteFile },
-    Postgres { _database: TestDatabase },
+    Sqlite { file: SqliteFile },
+    Postgres { database: TestDatabase },
 }
 
 impl World {
     pub(crate) async fn sqlite() -> Self {
         let file = SqliteFile::create().unwrap();
-        Self::open(file.url(), Home::Sqlite { _file: file }).await
+        Self::open(file.url(), Home::Sqlite { file }).await
     }
 
     pub(crate) async fn postgres() -> Self {
         let database = TestDatabase::create().await.unwrap();
-        Self::open(database.url(), Home::Postgres { _database: database }).await
+        Self::open(database.url(), Home::Postgres { database }).await
     }
 
     async fn open(url: String, home: Home) -> Self {
-        let vault = Vault::from_text("a key of at least thirty-two characters").unwrap();
-        let store = Store::connect(StoreOptions::new(url, vault)).await.unwrap();
+        let store = connect(url).await;
         store.migrate().await.unwrap();
         let (mine, theirs) = (
             organization(&store, "Mine").await,
@@ -65,8 +69,36 @@ impl World {
             management,
             mine,
             theirs,
-            _home: home,
+            home,
         }
+    }
+
+    /// The same database, opened again as another process would.
+    pub(crate) async fn open_again(&self) -> Store {
+        connect(match &self.home {
+            Home::Sqlite { file } => file.url(),
+            Home::Postgres { database } => database.url(),
+        })
+        .await
+    }
+
+    /// Runs the engine's own timers, until nothing is due at `now`.
+    pub(crate) async fn run_timers(&self, retention: Retention, now: Timestamp) {
+        let runner = self.runner(retention, now).await;
+        retention::ensure_timers(&self.store, now).await.unwrap();
+        while runner.run_due().await.unwrap() > 0 {}
+    }
+
+    /// A runner of the engine's own timers, whose clock stands still.
+    pub(crate) async fn runner(&self, retention: Retention, now: Timestamp) -> Runner {
+        let worker = Uuid::new_v4();
+        self.store.engine().heartbeat(worker, now).await.unwrap();
+        let clock = Arc::new(ManualClock::new(now));
+        let kinds = vec![
+            recovery::timer_kind(self.store.clone()),
+            retention::timer_kind(self.store.clone(), retention, clock.clone()),
+        ];
+        Runner::new(self.store.clone(), clock, worker, kinds)
     }
 
     pub(crate) async fn begin(&self) -> Transaction {
@@ -133,10 +165,15 @@ impl World {
 
     /// Leases what is due of an endpoint.
     pub(crate) async fn claim(&self, endpoint: EndpointId) -> Vec<LeasedDelivery> {
+        self.claim_at(endpoint, NOW).await
+    }
+
+    /// Leases what is due of an endpoint at that time.
+    pub(crate) async fn claim_at(&self, endpoint: EndpointId, now: Timestamp) -> Vec<LeasedDelivery> {
         let grant = LeaseGrant {
             worker: Uuid::nil(),
-            now: NOW,
-            until: NOW + seconds(30),
+            now,
+            until: now + seconds(30),
         };
         self.store
             .engine()
@@ -205,6 +242,11 @@ impl World {
     pub(crate) async fn outbox(&self) -> Vec<Event> {
         self.store.engine().read_outbox(100).await.unwrap()
     }
+}
+
+async fn connect(url: String) -> Store {
+    let vault = Vault::from_text("a key of at least thirty-two characters").unwrap();
+    Store::connect(StoreOptions::new(url, vault)).await.unwrap()
 }
 
 async fn organization(store: &Store, name: &str) -> OrganizationId {

@@ -364,6 +364,10 @@ pub trait Engine: Send + Sync + 'static {
     /// without a reason: a reader must also look from time to time. One reader at a time; cancel-safe.
     async fn deliveries_changed(&self) -> HashSet<EndpointId>;
 
+    /// Waits until a timer was set, here or in another process, that wakes before the next regular look at the table.
+    /// Returns the earliest such time. May miss some. One reader at a time; cancel-safe.
+    async fn timers_changed(&self) -> Timestamp;
+
     /// The oldest committed events that are not routed, in the order in which they were inserted: at most `limit`, and
     /// no more after [`READ_LIMIT`] bytes.
     ///

@@ -217,6 +217,11 @@ impl Engine for PostgresEngine {
         self.board.deliveries_changed().await
     }
 
+    async fn timers_changed(&self) -> Timestamp {
+        self.herald.listen();
+        self.board.timers_changed().await
+    }
+
     async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError> {
         loop {
             let floor = self

@@ -163,6 +163,10 @@ impl Engine for SqliteEngine {
         self.board.deliveries_changed().await
     }
 
+    async fn timers_changed(&self) -> Timestamp {
+        self.board.timers_changed().await
+    }
+
     async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError> {
         loop {
             let page = self.outbox_page(limit).await?;

@@ -25,7 +25,6 @@ pub struct Model {
     pub resent: i64,
     #[sea_orm(column_type = "Text", nullable)]
     pub error: Option<String>,
-    pub lease_until: Option<i64>,
     pub created_at: i64,
     pub updated_at: i64,
 }

@@ -27,3 +27,4 @@ pub mod rejected_event;
 pub mod release;
 pub mod release_component;
 pub mod service_account;
+pub mod timer;

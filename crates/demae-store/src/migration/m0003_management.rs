@@ -25,7 +25,6 @@ fn owned_by_organization() -> ForeignKeyCreateStatement {
         .to_owned()
 }
 
-#[expect(clippy::too_many_lines, reason = "a list of columns")]
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
@@ -136,8 +135,6 @@ impl MigrationTrait for Migration {
                     .col(big("examined"))
                     .col(big("resent"))
                     .col(optional(text("error")))
-                    // Who works on it, until when.
-                    .col(optional(micros("lease_until")))
                     .col(micros("created_at"))
                     .col(micros("updated_at"))
                     .foreign_key(&mut owned_by_organization())
@@ -147,7 +144,7 @@ impl MigrationTrait for Migration {
         manager
             .create_index(index("jobs_page", "jobs", &["organization_id", "id"]))
             .await?;
-        // Workers look for running jobs all the time, and finished ones are kept for a while.
+        // A recovery is refused while another of its endpoint runs; finished ones are kept for a while.
         manager
             .create_index(index("jobs_running", "jobs", &["status", "kind", "id"]))
             .await

@@ -8,6 +8,7 @@ mod m0002_engine;
 mod m0003_management;
 mod m0004_domains;
 mod m0005_rejected;
+mod m0006_timers;
 mod table;
 
 use sea_orm::{
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_management::Migration),
             Box::new(m0004_domains::Migration),
             Box::new(m0005_rejected::Migration),
+            Box::new(m0006_timers::Migration),
         ]
     }
 }

@@ -1,14 +1,13 @@
-//! Jobs: work that goes on after its request was answered, in steps, by whichever process takes it.
+//! Stores jobs: work that continues after its request was answered, in bounded steps.
 //!
-//! A process leases a job, does a bounded step, and notes its progress in the transaction of the step's effects, each
-//! time on the condition that the lease is still its own. A process that dies loses nothing but its lease: the next one
-//! goes on from the cursor.
+//! The row holds what was asked and how far the job is; a timer ([`super::timers`]) decides when and in which process its
+//! steps run. A step's effects and its progress share a transaction. If a worker stops, the next one continues from the
+//! cursor.
 
 use demae_event::{EndpointId, JobId, OrganizationId, Timestamp};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
-    UpdateMany,
-    sea_query::{Expr, ExprTrait as _, LockBehavior, LockType},
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Expr, ExprTrait as _},
 };
 use uuid::Uuid;
 
@@ -70,8 +69,6 @@ pub struct Job {
     pub resent: u64,
     /// Why it failed.
     pub error: Option<String>,
-    /// Until when somebody works on it; the lease by which progress is noted.
-    pub lease_until: Option<Timestamp>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When it last moved.
@@ -93,7 +90,7 @@ pub struct NewJob {
     pub parameters: String,
 }
 
-/// Writes a new job, for anybody to take.
+/// Writes a new job. Its caller sets the timer that runs it, in the same transaction.
 pub async fn create(transaction: &mut Transaction, job: NewJob, now: Timestamp) -> Result<Job, StoreError> {
     let model = Model {
         id: job.id.0,
@@ -106,7 +103,6 @@ pub async fn create(transaction: &mut Transaction, job: NewJob, now: Timestamp) 
         examined: 0,
         resent: 0,
         error: None,
-        lease_until: None,
         created_at: now.as_micros(),
         updated_at: now.as_micros(),
     };
@@ -166,43 +162,6 @@ pub async fn count_running(
     Ok(running.len() as u64)
 }
 
-/// Whether there is a job of a kind that nobody works on.
-pub async fn is_any_due(
-    connection: &impl ConnectionTrait,
-    kind: &str,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let found = due(kind, now)
-        .select_only()
-        .column(Column::Id)
-        .into_tuple::<Uuid>()
-        .one(connection)
-        .await?;
-    Ok(found.is_some())
-}
-
-/// Takes the oldest job of a kind that nobody works on, until `until`.
-pub async fn lease(
-    transaction: &mut Transaction,
-    kind: &str,
-    now: Timestamp,
-    until: Timestamp,
-) -> Result<Option<Job>, StoreError> {
-    // Locked, so that the cursor is not one that somebody else is moving on.
-    let found = due(kind, now)
-        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
-        .one(transaction.connection())
-        .await?;
-    let Some(mut row) = found else { return Ok(None) };
-    Entity::update_many()
-        .col_expr(Column::LeaseUntil, Expr::value(until.as_micros()))
-        .filter(Column::Id.eq(row.id))
-        .exec(transaction.connection())
-        .await?;
-    row.lease_until = Some(until.as_micros());
-    read(row).map(Some)
-}
-
 /// What a step of a job did.
 #[derive(Debug, Clone)]
 pub struct Step {
@@ -219,35 +178,31 @@ pub struct Step {
 /// What becomes of a job after a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextStep {
-    /// The same process goes on; its lease now ends then.
-    Continue(Timestamp),
-    /// Anybody may go on.
-    Yield,
-    /// It is done.
+    /// Another step follows.
+    Continue,
+    /// The job is done.
     Finish,
-    /// It is given up, for this reason.
+    /// The job failed, for this reason.
     Fail(String),
 }
 
-/// Notes a step; `false` if the lease was lost, and then the step must be rolled back with this.
+/// Records a step in the transaction of its effects. Returns `false` if the job does not run (any more); then the
+/// transaction must be rolled back.
+///
+/// Whoever calls this holds the job's timer ([`super::timers::hold`]), so no other worker takes a step at the same time.
 pub async fn advance(
     transaction: &mut Transaction,
     job: &mut Job,
     step: Step,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let (status, lease_until, error) = match step.next {
-        NextStep::Continue(until) => (JobStatus::Running, Some(until), None),
-        NextStep::Yield => (JobStatus::Running, None, None),
-        NextStep::Finish => (JobStatus::Finished, None, None),
-        NextStep::Fail(reason) => (JobStatus::Failed, None, Some(reason)),
+    let (status, error) = match step.next {
+        NextStep::Continue => (JobStatus::Running, None),
+        NextStep::Finish => (JobStatus::Finished, None),
+        NextStep::Fail(reason) => (JobStatus::Failed, Some(reason)),
     };
-    let result = held(job)
+    let result = Entity::update_many()
         .col_expr(Column::Status, Expr::value(status.as_str()))
-        .col_expr(
-            Column::LeaseUntil,
-            Expr::value(lease_until.map(Timestamp::as_micros)),
-        )
         .col_expr(Column::Cursor, Expr::value(step.cursor.clone()))
         .col_expr(Column::Error, Expr::value(error.clone()))
         .col_expr(
@@ -256,40 +211,20 @@ pub async fn advance(
         )
         .col_expr(Column::Resent, Expr::col(Column::Resent).add(step.resent as i64))
         .col_expr(Column::UpdatedAt, Expr::value(now.as_micros()))
+        .filter(Column::Id.eq(job.id.0))
+        .filter(Column::Status.eq(JobStatus::Running.as_str()))
         .exec(transaction.connection())
         .await?;
     if result.rows_affected == 0 {
         return Ok(false);
     }
     job.status = status;
-    job.lease_until = lease_until;
     job.cursor = step.cursor;
     job.error = error;
     job.examined += step.examined;
     job.resent += step.resent;
     job.updated_at = now;
     Ok(true)
-}
-
-fn due(kind: &str, now: Timestamp) -> Select<Entity> {
-    Entity::find()
-        .filter(Column::Status.eq(JobStatus::Running.as_str()))
-        .filter(Column::Kind.eq(kind))
-        .filter(
-            Condition::any()
-                .add(Column::LeaseUntil.is_null())
-                .add(Column::LeaseUntil.lt(now.as_micros())),
-        )
-        .order_by_asc(Column::Id)
-        .limit(1)
-}
-
-/// The job's row, if its lease is the one that `job` knows.
-fn held(job: &Job) -> UpdateMany<Entity> {
-    Entity::update_many()
-        .filter(Column::Id.eq(job.id.0))
-        .filter(Column::Status.eq(JobStatus::Running.as_str()))
-        .filter(Column::LeaseUntil.eq(job.lease_until.map(Timestamp::as_micros)))
 }
 
 fn read(row: Model) -> Result<Job, StoreError> {
@@ -304,7 +239,6 @@ fn read(row: Model) -> Result<Job, StoreError> {
         examined: row.examined.unsigned_abs(),
         resent: row.resent.unsigned_abs(),
         error: row.error,
-        lease_until: row.lease_until.map(Timestamp::from_micros),
         created_at: Timestamp::from_micros(row.created_at),
         updated_at: Timestamp::from_micros(row.updated_at),
     })

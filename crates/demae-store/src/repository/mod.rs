@@ -35,6 +35,7 @@ pub mod retention;
 pub mod sealed;
 pub mod service_accounts;
 pub mod stats;
+pub mod timers;
 pub mod usages;
 
 pub use page::{Listing, MAX_PAGE, PAGE_BYTES, Page};

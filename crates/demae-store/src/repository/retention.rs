@@ -1,8 +1,9 @@
 //! Forgetting what is old, in small transactions.
 //!
 //! Each function does one bounded piece and says whether there is more. Its caller repeats it, one organization after the
-//! other, in a transaction of [`begin`] for each piece, so that no request waits for a long delete. One process at a time
-//! has such a transaction: two that delete the same rows in different order would wait for each other.
+//! other, in a transaction for each piece, so that no request waits for a long delete. One process at a time does the
+//! pieces of a table, because it holds the table's timer ([`super::timers::hold`]): two that delete the same rows in
+//! different order would wait for each other.
 
 use demae_event::{OrganizationId, Timestamp};
 use sea_orm::{
@@ -13,36 +14,13 @@ use uuid::Uuid;
 
 use super::{history::first_id_at, messages::MessageCursor, page::within};
 use crate::{
-    Backend, Store, StoreError, Transaction,
+    StoreError, Transaction,
     engine::DeliveryState,
     entity::{attempt, audit_entry, delivery, endpoint, idempotency_key, job, message, rejected_event},
 };
 
-/// The advisory lock of [`begin`]: "demae-rt" in ASCII.
-const LOCK: i64 = 0x6465_6d61_652d_7274;
 /// Bytes of payloads that one piece removes; at least one message always goes.
 const PIECE_BYTES: u64 = 32 * 1024 * 1024;
-
-/// Begins a transaction for a piece; `None` while another process has one.
-pub async fn begin(store: &Store) -> Result<Option<Transaction>, StoreError> {
-    let transaction = store.begin().await?;
-    if store.backend() == Backend::Sqlite {
-        // One process, and one writer.
-        return Ok(Some(transaction));
-    }
-    let connection = transaction.connection();
-    let sql = "SELECT pg_try_advisory_xact_lock($1)";
-    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, [LOCK.into()]);
-    let held = match connection.query_one_raw(statement).await? {
-        Some(row) => row.try_get_by_index(0)?,
-        None => false,
-    };
-    if held {
-        return Ok(Some(transaction));
-    }
-    transaction.rollback().await?;
-    Ok(None)
-}
 
 /// Removes up to `limit` of an organization's attempts begun before `before`; answers how many.
 pub async fn attempts(

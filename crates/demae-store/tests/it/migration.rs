@@ -4,12 +4,13 @@ use futures::future::join_all;
 
 use crate::support::TestStore;
 
-const ALL: [&str; 5] = [
+const ALL: [&str; 6] = [
     "m0001_tenants",
     "m0002_engine",
     "m0003_management",
     "m0004_domains",
     "m0005_rejected",
+    "m0006_timers",
 ];
 
 #[tokio::test]

@@ -5,7 +5,14 @@ use std::time::Duration;
 
 use demae_broker::Broker as _;
 use demae_cdc::{CdcError, Reader, SourceConfig};
-use demae_store::{Store, StoreError, inspect, repository::rejected};
+use demae_event::{Clock as _, SystemClock, Timestamp};
+use demae_store::{
+    Store, StoreError, inspect,
+    repository::{
+        rejected,
+        timers::{self, TroubledTimer},
+    },
+};
 
 use super::Finding;
 use crate::{
@@ -18,6 +25,13 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Rows of the outbox that are tried.
 const OUTBOX_ROWS: u32 = 512;
+
+/// Failed runs in a row after which a timer is reported.
+const TIMER_FAILURES: u32 = 3;
+/// A timer that should have run so long ago is reported.
+const TIMER_DELAY: Duration = Duration::from_mins(5);
+/// Timers that are named.
+const TIMERS_NAMED: u64 = 5;
 
 const OUTBOX: &str = "outbox";
 
@@ -81,6 +95,7 @@ pub(super) async fn within(settings: &Settings, store: &Store) -> Result<Vec<Fin
     let mut findings = Vec::new();
     findings.extend(slot(settings, store).await?);
     findings.extend(unreadable(store).await?);
+    findings.push(troubled_timers(store, SystemClock.now()).await?);
     let count = rejected::count(store.reader()).await?;
     if count > 0 {
         findings.push(Finding::warning(
@@ -105,6 +120,40 @@ async fn unreadable(store: &Store) -> Result<Option<Finding>, StoreError> {
             "start a server: it moves them to the rejected events; then `demae dead-letters list`",
         )
     }))
+}
+
+/// Timers that fail again and again, and timers that no process runs.
+async fn troubled_timers(store: &Store, now: Timestamp) -> Result<Finding, StoreError> {
+    const CHECK: &str = "timers";
+    let failing = timers::failing(store.reader(), TIMER_FAILURES, TIMERS_NAMED).await?;
+    let overdue = timers::overdue(store.reader(), now - TIMER_DELAY).await?;
+    let named = |timer: &TroubledTimer| format!("{} {}", timer.kind, timer.subject);
+    let mut troubles: Vec<String> = failing
+        .iter()
+        .map(|timer| {
+            let error = timer.last_error.as_deref().unwrap_or_default();
+            format!("{} failed {} times: {error}", named(timer), timer.failures)
+        })
+        .collect();
+    troubles.extend(
+        overdue
+            .iter()
+            .filter(|timer| !failing.contains(timer))
+            .map(|timer| {
+                let late = now.since(timer.due_at).as_secs() / 60;
+                format!("{} is overdue by {late} min", named(timer))
+            }),
+    );
+    Ok(if troubles.is_empty() {
+        Finding::good(CHECK, "none fails or is overdue")
+    } else {
+        let remedy = if overdue.is_empty() {
+            "correct what the error names; the timer runs again by itself"
+        } else {
+            "run a server with the role worker (`demae serve --roles worker`); correct what an error names"
+        };
+        Finding::warning(CHECK, troubles.join("; "), remedy)
+    })
 }
 
 /// The slot of Demae's own outbox: whether it is read, and how much the server keeps for it.
@@ -141,4 +190,64 @@ async fn slot(settings: &Settings, store: &Store) -> Result<Option<Finding>, Sto
     } else {
         Finding::good(CHECK, detail)
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use demae_store::{
+        StoreOptions, Vault,
+        engine::LeaseGrant,
+        repository::timers::{INSTALLATION, NewTimer},
+    };
+    use demae_testkit::sqlite::SqliteFile;
+
+    use super::{super::Health, *};
+
+    #[tokio::test]
+    async fn a_timer_that_fails_again_and_again_or_that_nothing_runs_is_reported() {
+        let file = SqliteFile::create().unwrap();
+        let vault = Vault::from_text("a key of at least thirty-two characters").unwrap();
+        let store = Store::connect(StoreOptions::new(file.url(), vault))
+            .await
+            .unwrap();
+        store.migrate().await.unwrap();
+        let now = Timestamp::from_secs(1_790_000_000);
+        assert_eq!(troubled_timers(&store, now).await.unwrap().health, Health::Good);
+        for (kind, subject) in [("retention", "messages"), ("of.another.version", "one")] {
+            let timer = NewTimer {
+                kind,
+                subject: subject.to_owned(),
+                organization_id: INSTALLATION,
+                due_at: now,
+                data: None,
+            };
+            let mut transaction = store.begin().await.unwrap();
+            timers::set(&mut transaction, timer, now).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+        for run in 0..3_u64 {
+            let at = now + Duration::from_secs(run);
+            let grant = LeaseGrant {
+                worker: uuid::Uuid::nil(),
+                now: at,
+                until: at + Duration::from_secs(30),
+            };
+            let mut transaction = store.begin().await.unwrap();
+            let subjects = ["messages".to_owned()];
+            let claimed = timers::claim(&mut transaction, "retention", &subjects, grant).await;
+            let claimed = claimed.unwrap();
+            let next = at + Duration::from_secs(1);
+            let failed = timers::fail(&mut transaction, &claimed[0], "disk full", next).await;
+            assert!(failed.unwrap());
+            transaction.commit().await.unwrap();
+        }
+        let finding = troubled_timers(&store, now + Duration::from_mins(7))
+            .await
+            .unwrap();
+        assert_eq!(finding.health, Health::Warning);
+        assert_eq!(
+            finding.detail,
+            "retention messages failed 3 times: disk full; of.another.version one is overdue by 7 min"
+        );
+    }
 }

@@ -105,6 +105,7 @@ fn engine_settings(settings: &Settings) -> anyhow::Result<EngineSettings> {
             audit: settings.retention.audit,
             ..Retention::default()
         },
+        timers: Vec::new(),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Jobs: leases, progress, and who may note it.
+//! Jobs and their progress.
 
 use demae_event::{EndpointId, JobId, OrganizationId};
 use demae_store::repository::{
@@ -11,10 +11,8 @@ use crate::support::{NOW, TestStore, new_endpoint, seconds};
 
 on_both_databases!(
     jobs_stay_in_their_organization,
-    a_job_is_leased_by_one_until_its_lease_ends,
-    progress_is_kept_and_handed_over,
-    whoever_lost_the_lease_notes_nothing,
-    a_finished_job_is_not_leased,
+    progress_is_kept,
+    a_job_that_has_ended_takes_no_step,
 );
 
 const KIND: &str = "test.kind";
@@ -29,16 +27,6 @@ async fn create(store: &TestStore, organization: OrganizationId, endpoint: Endpo
         parameters: "{}".to_owned(),
     };
     let job = jobs::create(&mut transaction, new, NOW).await.unwrap();
-    transaction.commit().await.unwrap();
-    job
-}
-
-async fn lease(store: &TestStore, after: u64) -> Option<Job> {
-    let now = NOW + seconds(after);
-    let mut transaction = store.begin().await;
-    let job = jobs::lease(&mut transaction, KIND, now, now + seconds(30))
-        .await
-        .unwrap();
     transaction.commit().await.unwrap();
     job
 }
@@ -99,74 +87,33 @@ async fn jobs_stay_in_their_organization(store: &TestStore) {
     );
 }
 
-async fn a_job_is_leased_by_one_until_its_lease_ends(store: &TestStore) {
+async fn progress_is_kept(store: &TestStore) {
     let two = Two::organizations(store).await;
-    let job = create(store, two.mine, new_endpoint()).await;
-    assert!(jobs::is_any_due(store.store.reader(), KIND, NOW).await.unwrap());
-    let leased = futures::future::join_all((0..4).map(|_| lease(store, 0))).await;
-    assert_eq!(leased.iter().flatten().count(), 1);
-    assert!(
-        !jobs::is_any_due(store.store.reader(), KIND, NOW + seconds(30))
-            .await
-            .unwrap()
-    );
-    assert_eq!(lease(store, 30).await, None);
-    assert_eq!(lease(store, 31).await.unwrap().id, job.id);
+    let mut job = create(store, two.mine, new_endpoint()).await;
+    assert!(advance(store, &mut job, NextStep::Continue).await);
+    assert!(advance(store, &mut job, NextStep::Continue).await);
+    let found = found(store, &job).await;
+    assert_eq!((found.examined, found.resent), (20, 6));
+    assert_eq!(found.cursor.as_deref(), Some(r#"{"at":1}"#));
+    assert_eq!(found.updated_at, NOW + seconds(1));
+    assert_eq!(found, job);
 }
 
-async fn progress_is_kept_and_handed_over(store: &TestStore) {
+async fn a_job_that_has_ended_takes_no_step(store: &TestStore) {
     let two = Two::organizations(store).await;
-    create(store, two.mine, new_endpoint()).await;
-    let mut job = lease(store, 0).await.unwrap();
-    assert!(advance(store, &mut job, NextStep::Continue(NOW + seconds(40))).await);
-    assert!(advance(store, &mut job, NextStep::Yield).await);
-    let other = lease(store, 0).await.unwrap();
-    assert_eq!((other.examined, other.resent), (20, 6));
-    assert_eq!(other.cursor.as_deref(), Some(r#"{"at":1}"#));
-    assert_eq!(other.updated_at, NOW + seconds(1));
+    let mut job = create(store, two.mine, new_endpoint()).await;
+    let mut known_before = job.clone();
+    let reason = "the webhook was deleted".to_owned();
+    assert!(advance(store, &mut job, NextStep::Fail(reason.clone())).await);
+    assert!(!advance(store, &mut known_before, NextStep::Finish).await);
+    assert_eq!(known_before.status, JobStatus::Running);
+    let found = found(store, &job).await;
+    assert_eq!((found.status, found.error), (JobStatus::Failed, Some(reason)));
+    let running = jobs::count_running(store.store.reader(), job.endpoint_id, KIND, 5).await;
+    assert_eq!(running.unwrap(), 0);
 }
 
-async fn whoever_lost_the_lease_notes_nothing(store: &TestStore) {
-    let two = Two::organizations(store).await;
-    create(store, two.mine, new_endpoint()).await;
-    let mut slow = lease(store, 0).await.unwrap();
-    let mut quick = lease(store, 31).await.unwrap();
-    assert!(!advance(store, &mut slow, NextStep::Finish).await);
-    assert_eq!(slow.status, JobStatus::Running);
-    assert!(advance(store, &mut quick, NextStep::Finish).await);
-    let found = jobs::find(store.store.reader(), two.mine, quick.id)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(found, quick);
-    assert_eq!((found.status, found.examined), (JobStatus::Finished, 10));
-}
-
-async fn a_finished_job_is_not_leased(store: &TestStore) {
-    let two = Two::organizations(store).await;
-    create(store, two.mine, new_endpoint()).await;
-    let mut job = lease(store, 0).await.unwrap();
-    assert!(
-        advance(
-            store,
-            &mut job,
-            NextStep::Fail("the webhook was deleted".to_owned())
-        )
-        .await
-    );
-    assert_eq!(lease(store, 100).await, None);
-    let found = jobs::find(store.store.reader(), two.mine, job.id)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (found.status, found.error.as_deref()),
-        (JobStatus::Failed, Some("the webhook was deleted"))
-    );
-    assert_eq!(
-        jobs::count_running(store.store.reader(), job.endpoint_id, KIND, 5)
-            .await
-            .unwrap(),
-        0
-    );
+async fn found(store: &TestStore, job: &Job) -> Job {
+    let found = jobs::find(store.store.reader(), job.organization_id, job.id).await;
+    found.unwrap().unwrap()
 }

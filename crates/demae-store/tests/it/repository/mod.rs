@@ -11,6 +11,7 @@ mod rejected;
 mod retention;
 mod sealed;
 mod tenants;
+mod timers;
 
 use std::collections::BTreeMap;
 

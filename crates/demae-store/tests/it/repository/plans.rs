@@ -20,7 +20,7 @@ use demae_store::{
         history::{self, HistoryFilter, HistoryStatus},
         instances, jobs, license_entitlements, licenses,
         messages::{self, MessageCursor, MessageFilter},
-        organizations, rejected, releases, service_accounts, stats, usages,
+        organizations, rejected, releases, service_accounts, stats, timers, usages,
     },
 };
 use sea_orm::{
@@ -41,6 +41,7 @@ on_both_databases!(
     events_and_history_are_listed_along_their_indices,
     who_uses_something_is_found_by_index,
     single_things_are_found_by_index,
+    timers_are_found_by_index,
 );
 
 /// The ways that a plan on Postgres takes only where there is no index.
@@ -54,7 +55,15 @@ const DEAR: [&str; 6] = [
 ];
 
 /// Lines of plans on SQLite for rows that were read along an index up to a limit, and are counted then by status.
-const COUNTED: [&str; 3] = ["SCAN CONSTANT ROW", "SCAN newest", "SCAN some"];
+const COUNTED: [&str; 6] = [
+    "SCAN CONSTANT ROW",
+    "SCAN newest",
+    "SCAN some",
+    // One row per kind, or per organization that has its turn.
+    "SCAN kinds",
+    "SCAN turns",
+    "SCAN first",
+];
 const BY_STATUS: &str = "USE TEMP B-TREE FOR GROUP BY";
 
 /// A connection that remembers what was asked.
@@ -544,4 +553,41 @@ async fn single_things_are_found_by_index(store: &TestStore) {
             assert_eq!(plan.indices, indices.iter().map(ToString::to_string).collect());
         }
     }
+}
+
+async fn timers_are_found_by_index(store: &TestStore) {
+    let earliest = store.plan(async |c| timers::earliest(c).await).await;
+    assert_eq!(earliest.dear, [""; 0]);
+    // Kinds are found by either of the two that begin with them.
+    for index in &earliest.indices {
+        assert!(
+            ["timers_waiting", "timers_organization"].contains(&index.as_str()),
+            "{index}"
+        );
+    }
+    store
+        .assert_indices(&["timers_waiting"], async |c| {
+            timers::due(c, "kind", NOW, 64).await
+        })
+        .await;
+    for after in [None, Some(OrganizationId(SOME))] {
+        store
+            .assert_indices(&["timers_organization"], async |c| {
+                timers::due_by_organization(c, "kind", NOW, after, 64).await
+            })
+            .await;
+    }
+    store
+        .assert_indices(&["timers_leased", "workers_pkey"], async |c| {
+            timers::is_any_abandoned(c, NOW, NOW).await
+        })
+        .await;
+    store
+        .assert_indices(&["timers_failing"], async |c| timers::failing(c, 3, 5).await)
+        .await;
+    store
+        .assert_indices(&["timers_pkey"], async |c| {
+            timers::find(c, "kind", "subject").await
+        })
+        .await;
 }

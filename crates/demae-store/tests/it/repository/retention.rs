@@ -26,7 +26,6 @@ on_both_databases!(
     a_step_removes_a_bounded_number_of_bytes,
     a_delivery_that_is_being_written_keeps_its_message,
     a_message_that_is_being_removed_gets_no_delivery,
-    one_process_at_a_time_removes,
     a_message_that_stays_does_not_hold_up_the_others,
     expired_keys_go,
     finished_jobs_go,
@@ -238,22 +237,6 @@ async fn plan(
     assert_eq!(inserted.unwrap(), written);
 }
 
-async fn one_process_at_a_time_removes(store: &TestStore) {
-    let first = retention::begin(&store.store)
-        .await
-        .unwrap()
-        .expect("nobody else removes");
-    if store.is_postgres() {
-        let other = store.open_again().await;
-        assert!(retention::begin(&other).await.unwrap().is_none());
-        first.commit().await.unwrap();
-        assert!(retention::begin(&other).await.unwrap().is_some());
-    } else {
-        first.commit().await.unwrap();
-        assert!(retention::begin(&store.store).await.unwrap().is_some());
-    }
-}
-
 async fn a_message_that_stays_does_not_hold_up_the_others(store: &TestStore) {
     let two = Two::organizations(store).await;
     let endpoint = store.endpoint(two.mine).await;
@@ -315,7 +298,7 @@ async fn expired_keys_go(store: &TestStore) {
 async fn finished_jobs_go(store: &TestStore) {
     let two = Two::organizations(store).await;
     let mut transaction = store.begin().await;
-    let mut ids = Vec::new();
+    let mut created = Vec::new();
     for organization in [two.mine, two.mine, two.theirs] {
         let new = NewJob {
             id: JobId::new(NOW),
@@ -324,12 +307,9 @@ async fn finished_jobs_go(store: &TestStore) {
             endpoint_id: new_endpoint(),
             parameters: "{}".to_owned(),
         };
-        ids.push(jobs::create(&mut transaction, new, NOW).await.unwrap().id);
+        created.push(jobs::create(&mut transaction, new, NOW).await.unwrap());
     }
-    let mut job = jobs::lease(&mut transaction, "test", NOW, NOW + seconds(1))
-        .await
-        .unwrap()
-        .unwrap();
+    let mut job = created[0].clone();
     let step = Step {
         cursor: None,
         examined: 0,
@@ -364,7 +344,7 @@ async fn finished_jobs_go(store: &TestStore) {
         None
     );
     assert!(
-        jobs::find(store.store.reader(), two.mine, ids[1])
+        jobs::find(store.store.reader(), two.mine, created[1].id)
             .await
             .unwrap()
             .is_some()
