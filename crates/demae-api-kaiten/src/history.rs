@@ -119,7 +119,7 @@ struct AttemptDetailBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = Object, required = false)]
     request_headers: Option<Box<RawValue>>,
-    /// The body that was sent; absent once the event is no longer kept.
+    /// The body that was sent; absent once the event is no longer kept, or if it cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     request_body: Option<String>,
@@ -257,6 +257,7 @@ async fn list(
         .management()
         .history(organization, &query.filter, query.page)
         .await?;
+    // The headers are JSON: the store sees to that.
     let listing = listing.try_map(attempt_body)?;
     Ok(Json(PageBody::from_listing(listing, |(attempt, _)| attempt)))
 }

@@ -4,11 +4,14 @@
 
 use demae_event::Timestamp;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Statement,
+    ConnectionTrait, Statement,
     sea_query::{Expr, ExprTrait as _, Query},
 };
 
-use crate::{Backend, Store, StoreError, entity::endpoint, repository};
+use crate::{
+    Backend, Store, StoreError,
+    repository::{endpoints, messages, rejected},
+};
 
 /// What the database says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +27,27 @@ pub struct Server {
 pub enum Secrets {
     /// There is none to try.
     None,
-    /// The newest endpoint's could be opened.
+    /// Those of an endpoint could be opened.
     Readable,
-    /// It could not: sealed with another key.
+    /// None could: sealed with another key.
     Unreadable,
 }
+
+/// A row that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableRow {
+    /// Its table.
+    pub table: &'static str,
+    /// Its ID.
+    pub row: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Rows of a table that are tried.
+const ROWS: u64 = 512;
+/// Bytes of payloads that are read for it.
+const BYTES: u64 = 16 * 1024 * 1024;
 
 /// A replication slot of a Postgres server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,25 +122,36 @@ pub async fn try_permissions(store: &Store) -> Result<Option<String>, StoreError
     Ok(None)
 }
 
-/// Tries to open the secret of an endpoint.
+/// Tries to open the secrets of endpoints.
 pub async fn try_secrets(store: &Store) -> Result<Secrets, StoreError> {
-    let row = endpoint::Entity::find()
-        .filter(endpoint::Column::DeletedAt.is_null())
-        .one(store.reader())
-        .await?;
-    let Some(row) = row else { return Ok(Secrets::None) };
-    match repository::endpoints::find(
-        store.reader(),
-        store.vault(),
-        demae_event::OrganizationId(row.organization_id),
-        demae_event::EndpointId(row.id),
-    )
-    .await
-    {
-        Ok(_) => Ok(Secrets::Readable),
-        Err(StoreError::Unreadable(_)) => Ok(Secrets::Unreadable),
-        Err(error) => Err(error),
+    let tried = endpoints::try_to_open(store.reader(), store.vault(), ROWS).await?;
+    Ok(match tried {
+        (0, closed) if closed.is_empty() => Secrets::None,
+        (0, _) => Secrets::Unreadable,
+        _ => Secrets::Readable,
+    })
+}
+
+/// Looks for rows that cannot be read: among the endpoints, the newest messages and the newest rejected events, 512 of each
+/// and 16 MiB of payloads at most. (The engine looks for those of the outbox.)
+pub async fn unreadable(store: &Store) -> Result<Vec<UnreadableRow>, StoreError> {
+    let reader = store.reader();
+    let mut found = Vec::new();
+    let mut add = |table, row: String, reason| found.push(UnreadableRow { table, row, reason });
+    let (opened, closed) = endpoints::try_to_open(reader, store.vault(), ROWS).await?;
+    // None of them: then it is the key.
+    if opened > 0 {
+        for (id, reason) in closed {
+            add("endpoints", id.to_string(), reason);
+        }
     }
+    for (id, reason) in messages::unreadable(reader, ROWS, BYTES).await? {
+        add("messages", id.to_string(), reason);
+    }
+    for (id, reason) in rejected::unreadable(reader, ROWS).await? {
+        add("rejected_events", id.to_string(), reason);
+    }
+    Ok(found)
 }
 
 /// Workers that gave a heartbeat at `since` or later.

@@ -30,6 +30,10 @@ pub(crate) struct EventBody {
     /// Its payload.
     #[schema(value_type = Object)]
     data: Box<RawValue>,
+    /// Why some of it cannot be read, its payload for example; that is empty then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    unreadable: Option<String>,
     /// Its producer's own headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object, nullable = false, required = false)]
@@ -56,6 +60,7 @@ impl From<EventView> for EventBody {
             name: message.event_name,
             r#type: message.event_type,
             data: message.data,
+            unreadable: view.unreadable,
             headers: message.headers,
             traceparent: message.traceparent,
             created_at: message.created_at,

@@ -83,7 +83,8 @@ impl Repeatable {
 
     async fn find(&self, state: &ApiState, id: EventId) -> Result<Option<Message>, Problem> {
         match state.management().event(self.organization, id).await {
-            Ok(view) => Ok(Some(view.message)),
+            // One that cannot be read is not the same as anything.
+            Ok(view) => Ok(Some(view.message).filter(|_| view.unreadable.is_none())),
             Err(ManagementError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use demae_delivery::{
     dialect::Dialect,
-    management::{Endpoint, validation::DEFAULT_TIMEOUT},
+    management::{Endpoint, Loaded, validation::DEFAULT_TIMEOUT},
     own_headers::is_public,
 };
 use demae_event::Timestamp;
@@ -80,6 +80,19 @@ pub(crate) struct WebhookBody {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(required = false)]
     metadata: BTreeMap<String, String>,
+    /// `true` if the server cannot read its secrets and own headers, so that its deliveries wait; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    unreadable: Option<bool>,
+}
+
+impl From<Loaded> for WebhookBody {
+    fn from(loaded: Loaded) -> Self {
+        Self {
+            unreadable: (!loaded.opened).then_some(true),
+            ..loaded.endpoint.into()
+        }
+    }
 }
 
 impl From<Endpoint> for WebhookBody {
@@ -107,6 +120,7 @@ impl From<Endpoint> for WebhookBody {
             failing_since: endpoint.failing_since,
             dialect: Some(endpoint.dialect).filter(|dialect| dialect != Dialect::Standard.as_str()),
             metadata: endpoint.metadata,
+            unreadable: None,
         }
     }
 }

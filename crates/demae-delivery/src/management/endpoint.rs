@@ -11,7 +11,7 @@ use demae_store::{
     StoreError, Transaction,
     repository::{
         Listing, Page,
-        endpoints::{self, Endpoint, PreviousSecret},
+        endpoints::{self, Endpoint, Loaded, PreviousSecret},
         event_types,
         stats::{self, EndpointStats},
     },
@@ -156,12 +156,12 @@ impl Management {
         Ok(endpoints::find_for_update(transaction, self.store.vault(), organization, id).await?)
     }
 
-    /// The endpoints of an organization, oldest first.
+    /// The endpoints of an organization, oldest first. One whose secrets cannot be opened is there without them.
     pub async fn endpoints(
         &self,
         organization: OrganizationId,
         page: Page<EndpointId>,
-    ) -> Result<Listing<Endpoint, EndpointId>, ManagementError> {
+    ) -> Result<Listing<Loaded, EndpointId>, ManagementError> {
         Ok(endpoints::list(self.store.reader(), self.store.vault(), organization, page).await?)
     }
 

@@ -11,7 +11,7 @@ use demae_store::{
     engine::Message,
     repository::{
         Listing, Page, event_types,
-        messages::{self, MessageCursor, MessageDelivery},
+        messages::{self, MessageCursor, MessageDelivery, StoredMessage},
     },
 };
 use serde_json::value::RawValue;
@@ -54,10 +54,23 @@ pub struct EventFilter {
 pub struct EventView {
     /// The event.
     pub message: Message,
+    /// Why some of it cannot be read; that is empty then.
+    pub unreadable: Option<String>,
     /// Whether it was given to its endpoints already; if not, `deliveries` is empty.
     pub routed: bool,
     /// Where it is going, or went.
     pub deliveries: Vec<MessageDelivery>,
+}
+
+impl EventView {
+    fn routed(stored: StoredMessage, deliveries: Vec<MessageDelivery>) -> Self {
+        Self {
+            message: stored.message,
+            unreadable: stored.unreadable,
+            routed: true,
+            deliveries,
+        }
+    }
 }
 
 impl Management {
@@ -114,19 +127,16 @@ impl Management {
             if let Some(message) = messages::find_unrouted(connection, organization, id).await? {
                 return Ok(EventView {
                     message,
+                    unreadable: None,
                     routed: false,
                     deliveries: Vec::new(),
                 });
             }
             routed = messages::find(connection, organization, id).await?;
         }
-        let message = routed.ok_or(Operation("GetEvent").not_found("event"))?;
+        let stored = routed.ok_or(Operation("GetEvent").not_found("event"))?;
         let deliveries = messages::deliveries(connection, organization, &[id]).await?;
-        Ok(EventView {
-            message,
-            routed: true,
-            deliveries,
-        })
+        Ok(EventView::routed(stored, deliveries))
     }
 
     /// The routed events of an organization, newest first, with where they are going.
@@ -144,17 +154,16 @@ impl Management {
             until: filter.until,
         };
         let listing = messages::list(connection, organization, &stored, page).await?;
-        let ids: Vec<EventId> = listing.items.iter().map(|message| message.event_id).collect();
+        let ids: Vec<EventId> = listing
+            .items
+            .iter()
+            .map(|stored| stored.message.event_id)
+            .collect();
         let mut deliveries = messages::deliveries(connection, organization, &ids).await?;
-        Ok(listing.map(|message| {
-            let own = deliveries
-                .extract_if(.., |delivery| delivery.event_id == message.event_id)
-                .collect();
-            EventView {
-                message,
-                routed: true,
-                deliveries: own,
-            }
+        Ok(listing.map(|stored| {
+            let own = deliveries.extract_if(.., |delivery| delivery.event_id == stored.message.event_id);
+            let own = own.collect();
+            EventView::routed(stored, own)
         }))
     }
 }

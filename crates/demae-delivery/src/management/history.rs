@@ -125,9 +125,9 @@ pub struct HistoryFilter {
 pub struct AttemptDetail {
     /// The attempt.
     pub entry: HistoryEntry,
-    /// What it carried; `None` once the message is gone.
+    /// What it carried; `None` once the message is gone, or if it cannot be read.
     pub message: Option<Message>,
-    /// The body that was sent, byte for byte; `None` once the message is gone.
+    /// The body that was sent, byte for byte; `None` once the message is gone, or if it cannot be read.
     pub request_body: Option<Bytes>,
 }
 
@@ -173,6 +173,10 @@ impl Management {
             .await?
             .ok_or(Operation("GetWebhookAttempt").not_found(RESOURCE))?;
         let message = messages::find(connection, organization, entry.event_id).await?;
+        // Of one that cannot be read nobody knows what was sent.
+        let message = message
+            .filter(|stored| stored.unreadable.is_none())
+            .map(|stored| stored.message);
         let delivered =
             deliveries::states(connection, organization, entry.endpoint_id, &[entry.event_id]).await?;
         let request_body = message

@@ -32,7 +32,10 @@ pub mod validation;
 use demae_store::Store;
 
 pub use demae_event::Code;
-pub use demae_store::repository::{Listing, Page, endpoints::Endpoint};
+pub use demae_store::repository::{
+    Listing, Page,
+    endpoints::{Endpoint, Loaded},
+};
 pub use endpoint::{EndpointInput, EndpointPatch};
 pub use error::ManagementError;
 pub use event_types::EventType;

@@ -13,14 +13,19 @@ use std::{collections::BTreeMap, fmt};
 
 use demae_event::{EndpointId, OrganizationId, Timestamp};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
+    QueryResult, QuerySelect, Select,
     sea_query::{Expr, ExprTrait as _},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Listing, Page, from_json, to_json};
+use super::{
+    Listing, Page,
+    columns::{Columns, leave_out, readable, rows},
+    from_json, to_json,
+};
 use crate::{
     StoreError, Transaction, Vault,
     entity::{
@@ -28,6 +33,8 @@ use crate::{
         endpoint::{ActiveModel, Column, Entity, Model},
     },
 };
+
+const TABLE: &str = "endpoints";
 
 /// How many endpoints [`load`] reads per query.
 const LOAD_CHUNK: u64 = 1_000;
@@ -79,8 +86,8 @@ pub struct Endpoint {
     pub updated_at: Timestamp,
 }
 
-/// An endpoint as it was loaded for delivering to it.
-#[derive(Debug)]
+/// An endpoint as it was loaded, for delivering to it or for a list.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Loaded {
     /// The endpoint; without its secrets and own headers if they cannot be opened.
     pub endpoint: Endpoint,
@@ -238,19 +245,31 @@ pub async fn find_for_update(
         .transpose()
 }
 
-/// The endpoints of an organization, oldest first.
+/// The endpoints of an organization, oldest first. One whose secrets cannot be opened is there without them.
 pub async fn list(
     connection: &impl ConnectionTrait,
     vault: &Vault,
     organization: OrganizationId,
     page: Page<EndpointId>,
-) -> Result<Listing<Endpoint, EndpointId>, StoreError> {
+) -> Result<Listing<Loaded, EndpointId>, StoreError> {
     let mut query = live(organization).order_by_asc(Column::Id).limit(page.rows());
     if let Some(after) = page.after {
         query = query.filter(Column::Id.gt(after.0));
     }
-    let rows = query.all(connection).await?;
-    Listing::cut(rows, &page, |row| EndpointId(row.id)).try_map(|row| open(vault, row))
+    let rows = rows(connection, query).await?;
+    let last = rows.iter().rev().find_map(|row| Columns::of(row, TABLE, "id"));
+    let last = last.map(|(id, _)| EndpointId(id));
+    let models: Vec<Model> = readable(TABLE, &rows);
+    let listing = Listing::cut(models, &page, |row| EndpointId(row.id)).or_after(&page, rows.len(), last);
+    let mut changes = Changes::default();
+    for row in listing.items {
+        // Logged.
+        let _ = take_in(vault, row, &mut changes);
+    }
+    Ok(Listing {
+        items: changes.endpoints,
+        next: listing.next,
+    })
 }
 
 /// How many endpoints an organization has, deleted ones aside.
@@ -282,15 +301,20 @@ pub async fn load(
         if let Some(last) = last {
             query = query.filter(Column::Id.gt(last));
         }
-        let rows = query.all(connection).await?;
-        last = rows.last().map(|row| row.id);
-        let complete = (rows.len() as u64) < LOAD_CHUNK;
-        for row in rows {
-            if let Err(error) = take_in(vault, row, &mut changes) {
+        let rows = rows(connection, query).await?;
+        let ids: Vec<Option<Uuid>> = rows
+            .iter()
+            .map(|row| Some(Columns::of(row, TABLE, "id")?.0))
+            .collect();
+        for (row, id) in rows.iter().zip(&ids) {
+            let Some(id) = id else { continue };
+            if let Err(error) = take_in_row(vault, row, EndpointId(*id), &mut changes) {
                 fault = Some(error);
             }
         }
-        if complete {
+        let before = last;
+        last = ids.into_iter().flatten().next_back().or(last);
+        if (rows.len() as u64) < LOAD_CHUNK || last == before {
             break;
         }
     }
@@ -299,6 +323,47 @@ pub async fn load(
         Some(error) if none_opened => Err(error),
         _ => Ok(changes),
     }
+}
+
+/// The same as [`take_in`], of a row as the database gives it.
+fn take_in_row(
+    vault: &Vault,
+    row: &QueryResult,
+    id: EndpointId,
+    changes: &mut Changes,
+) -> Result<(), StoreError> {
+    match Model::from_query_result(row, "").map_err(StoreError::from) {
+        Ok(row) => take_in(vault, row, changes),
+        Err(error) => {
+            leave_out(TABLE, &error);
+            changes.gone.push(id);
+            Err(error)
+        }
+    }
+}
+
+/// How many of the first `limit` endpoints can be opened, and which cannot and why.
+pub(crate) async fn try_to_open(
+    connection: &impl ConnectionTrait,
+    vault: &Vault,
+    limit: u64,
+) -> Result<(u64, Vec<(EndpointId, String)>), StoreError> {
+    let query = Entity::find()
+        .filter(Column::DeletedAt.is_null())
+        .order_by_asc(Column::Id)
+        .limit(limit);
+    let (mut opened, mut closed) = (0, Vec::new());
+    for row in &rows(connection, query).await? {
+        let Some((id, _)) = Columns::of(row, TABLE, "id") else {
+            continue;
+        };
+        let endpoint = Model::from_query_result(row, "").map_err(StoreError::from);
+        match endpoint.and_then(|row| open(vault, row)) {
+            Ok(_) => opened += 1,
+            Err(error) => closed.push((EndpointId(id), error.reason())),
+        }
+    }
+    Ok((opened, closed))
 }
 
 /// Adds a row to `changes`. Fails, in addition, if its secrets cannot be opened.

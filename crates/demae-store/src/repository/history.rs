@@ -9,20 +9,25 @@ use std::{collections::HashMap, time::Duration};
 
 use demae_event::{AttemptId, EndpointId, EventId, OrganizationId, Timestamp};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, Select,
     sea_query::{Expr, ExprTrait as _, Func},
 };
 use uuid::Uuid;
 
-use super::{Listing, Page};
+use super::{
+    Listing, Page,
+    columns::{Columns, readable, rows},
+};
 use crate::{
     StoreError,
     engine::{AttemptStatus, DeliveryState},
     entity::{
-        attempt::{Column, Entity, Model},
+        attempt::{Column, Entity},
         delivery, endpoint, message,
     },
 };
+
+const HEADERS: &str = "an attempt's headers are not JSON";
 
 /// How many rows a page of a filtered history looks at before it stops with what it has.
 pub const SCAN_LIMIT: u64 = 10_000;
@@ -147,15 +152,16 @@ pub async fn find(
     organization: OrganizationId,
     id: AttemptId,
 ) -> Result<Option<HistoryEntry>, StoreError> {
-    let finished = Entity::find_by_id((organization.0, id.0)).one(connection).await?;
-    let mut found = if let Some(row) = finished {
-        vec![entry(row)?]
-    } else {
+    let finished = rows(connection, Entity::find_by_id((organization.0, id.0))).await?;
+    let finished: Vec<_> = finished.iter().filter_map(entry).collect();
+    let mut found = if finished.is_empty() {
         // Only the leased deliveries are looked through; their index holds no others.
         let query = leased(organization)
             .filter(delivery::Column::Lease.eq(id.0))
             .limit(1);
-        under_way(connection, organization, query.all(connection).await?).await?
+        under_way(connection, organization, query).await?
+    } else {
+        finished
     };
     add_messages(connection, organization, &mut found).await?;
     Ok(found.pop())
@@ -214,13 +220,11 @@ async fn attempts(
             next,
         });
     }
-    let rows = Entity::find()
+    let query = Entity::find()
         .filter(Column::OrganizationId.eq(organization.0))
         .filter(Column::Id.is_in(listing.items.iter().map(|(id, _)| *id)))
-        .order_by_desc(Column::Id)
-        .all(connection)
-        .await?;
-    let items = rows.into_iter().map(entry).collect::<Result<_, _>>()?;
+        .order_by_desc(Column::Id);
+    let items = rows(connection, query).await?.iter().filter_map(entry).collect();
     Ok(Listing { items, next })
 }
 
@@ -315,7 +319,7 @@ async fn sending(
     if let Some(event) = filter.event_id {
         query = query.filter(delivery::Column::EventId.eq(event.0));
     }
-    let mut found = under_way(connection, organization, query.all(connection).await?).await?;
+    let mut found = under_way(connection, organization, query).await?;
     found.retain(|entry| {
         filter
             .event_names
@@ -332,34 +336,41 @@ async fn sending(
 async fn under_way(
     connection: &impl ConnectionTrait,
     organization: OrganizationId,
-    rows: Vec<delivery::Model>,
+    leased: Select<delivery::Entity>,
 ) -> Result<Vec<HistoryEntry>, StoreError> {
-    if rows.is_empty() {
+    let leased: Vec<delivery::Model> = readable("deliveries", &rows(connection, leased).await?);
+    if leased.is_empty() {
         return Ok(Vec::new());
     }
-    let urls: HashMap<Uuid, String> = endpoint::Entity::find()
+    let query = endpoint::Entity::find()
         .select_only()
         .column(endpoint::Column::Id)
         .column(endpoint::Column::Url)
-        .filter(endpoint::Column::Id.is_in(rows.iter().map(|row| row.endpoint_id)))
-        .filter(endpoint::Column::OrganizationId.eq(organization.0))
-        .into_tuple::<(Uuid, String)>()
-        .all(connection)
+        .filter(endpoint::Column::Id.is_in(leased.iter().map(|row| row.endpoint_id)))
+        .filter(endpoint::Column::OrganizationId.eq(organization.0));
+    let urls: HashMap<Uuid, String> = rows(connection, query)
         .await?
-        .into_iter()
+        .iter()
+        .filter_map(|row| {
+            let (id, mut columns) = Columns::of(row, "endpoints", "id")?;
+            Some((id, columns.get("url")))
+        })
         .collect();
-    let names: HashMap<Uuid, String> = message::Entity::find()
+    let query = message::Entity::find()
         .select_only()
         .column(message::Column::EventId)
         .column(message::Column::EventName)
-        .filter(message::Column::EventId.is_in(rows.iter().map(|row| row.event_id)))
-        .filter(message::Column::OrganizationId.eq(organization.0))
-        .into_tuple::<(Uuid, String)>()
-        .all(connection)
+        .filter(message::Column::EventId.is_in(leased.iter().map(|row| row.event_id)))
+        .filter(message::Column::OrganizationId.eq(organization.0));
+    let names: HashMap<Uuid, String> = rows(connection, query)
         .await?
-        .into_iter()
+        .iter()
+        .filter_map(|row| {
+            let (id, mut columns) = Columns::of(row, "messages", "event_id")?;
+            Some((id, columns.get("event_name")))
+        })
         .collect();
-    let entries = rows.into_iter().filter_map(|row| {
+    let entries = leased.into_iter().filter_map(|row| {
         let lease = row.lease?;
         Some(HistoryEntry {
             id: AttemptId(lease),
@@ -389,18 +400,20 @@ async fn add_messages(
     if entries.is_empty() {
         return Ok(());
     }
-    let messages: HashMap<Uuid, (String, i64)> = message::Entity::find()
+    let query = message::Entity::find()
         .select_only()
         .column(message::Column::EventId)
         .column(message::Column::EventType)
         .column(message::Column::CreatedAt)
         .filter(message::Column::EventId.is_in(entries.iter().map(|entry| entry.event_id.0)))
-        .filter(message::Column::OrganizationId.eq(organization.0))
-        .into_tuple::<(Uuid, String, i64)>()
-        .all(connection)
+        .filter(message::Column::OrganizationId.eq(organization.0));
+    let messages: HashMap<Uuid, (String, i64)> = rows(connection, query)
         .await?
-        .into_iter()
-        .map(|(id, event_type, created_at)| (id, (event_type, created_at)))
+        .iter()
+        .filter_map(|row| {
+            let (id, mut columns) = Columns::of(row, "messages", "event_id")?;
+            Some((id, (columns.get("event_type"), columns.get("created_at"))))
+        })
         .collect();
     for entry in entries {
         if let Some((event_type, created_at)) = messages.get(&entry.event_id.0) {
@@ -411,30 +424,47 @@ async fn add_messages(
     Ok(())
 }
 
-fn entry(row: Model) -> Result<HistoryEntry, StoreError> {
-    Ok(HistoryEntry {
-        id: AttemptId(row.id),
-        endpoint_id: EndpointId(row.endpoint_id),
-        event_id: EventId(row.event_id),
-        event_name: row.event_name,
+/// A finished attempt. One that cannot be read is shown as far as it can be, as a failure of the kind `unreadable`.
+fn entry(row: &QueryResult) -> Option<HistoryEntry> {
+    let (id, mut columns) = Columns::of(row, "attempts", "id")?;
+    let status = AttemptStatus::from_number(columns.get("status"));
+    if let Err(error) = &status {
+        columns.blame(error);
+    }
+    let mut entry = HistoryEntry {
+        id: AttemptId(id),
+        endpoint_id: EndpointId(columns.get("endpoint_id")),
+        event_id: EventId(columns.get("event_id")),
+        event_name: columns.get("event_name"),
         event_type: None,
         event_created_at: None,
-        status: HistoryStatus::Finished(AttemptStatus::from_number(row.status)?),
-        number: row.number.unsigned_abs(),
-        manual: row.manual,
-        url: row.url,
-        next_attempt_at: row.next_attempt_at.map(Timestamp::from_micros),
-        started_at: Timestamp::from_micros(row.started_at),
-        outcome: Some(Outcome {
-            http_status: row.http_status.and_then(|status| u16::try_from(status).ok()),
-            error_kind: row.error_kind,
-            error_detail: row.error_detail,
-            request_headers: row.request_headers,
-            response_headers: row.response_headers,
-            response_body: row.response_body,
-            duration_ms: row.duration_ms.unsigned_abs(),
-        }),
-    })
+        status: HistoryStatus::Finished(status.unwrap_or(AttemptStatus::Failed)),
+        number: columns.get::<i32>("number").unsigned_abs(),
+        manual: columns.get("manual"),
+        url: columns.get("url"),
+        next_attempt_at: columns
+            .get::<Option<i64>>("next_attempt_at")
+            .map(Timestamp::from_micros),
+        started_at: Timestamp::from_micros(columns.get("started_at")),
+        outcome: None,
+    };
+    let mut outcome = Outcome {
+        http_status: columns
+            .get::<Option<i32>>("http_status")
+            .and_then(|status| u16::try_from(status).ok()),
+        error_kind: columns.get("error_kind"),
+        error_detail: columns.get("error_detail"),
+        request_headers: columns.json("request_headers", HEADERS).get().to_owned(),
+        response_headers: columns.json("response_headers", HEADERS).get().to_owned(),
+        response_body: columns.get("response_body"),
+        duration_ms: columns.get::<i32>("duration_ms").unsigned_abs(),
+    };
+    if let Some(fault) = columns.fault() {
+        outcome.error_kind = Some("unreadable".to_owned());
+        outcome.error_detail = Some(fault.to_owned());
+    }
+    entry.outcome = Some(outcome);
+    Some(entry)
 }
 
 /// The smallest version 7 UUID of a moment (RFC 9562, section 5.7: milliseconds in the first 48 bits).

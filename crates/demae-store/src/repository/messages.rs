@@ -5,13 +5,17 @@ use std::collections::{HashMap, HashSet};
 use demae_event::{EndpointId, Event, EventId, OrganizationId, Timestamp};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait, Select, Statement,
+    QueryResult, QuerySelect, QueryTrait, Select, Statement,
     sea_query::{Expr, ExprTrait as _, Func, LockBehavior, LockType, OnConflict},
 };
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Listing, PAGE_BYTES, Page, page::within};
+use super::{
+    Listing, PAGE_BYTES, Page,
+    columns::{Columns, leave_out, readable, rows},
+    page::within,
+};
 use crate::{
     StoreError, Transaction,
     engine::{DeliveryState, Message, PAYLOAD_LIMIT},
@@ -20,6 +24,8 @@ use crate::{
         message::{ActiveModel, Column, Entity, Model},
     },
 };
+
+const TABLE: &str = "messages";
 
 /// What a delivery adds to the size of its message in a page, in bytes.
 const DELIVERY_SIZE: u64 = 256;
@@ -33,6 +39,15 @@ pub struct MessageCursor {
     pub created_at: Timestamp,
     /// The event.
     pub event_id: EventId,
+}
+
+/// A message as it is found.
+#[derive(Debug)]
+pub struct StoredMessage {
+    /// The message.
+    pub message: Message,
+    /// Why some of it cannot be read. That is empty then, and the payload an empty object.
+    pub unreadable: Option<String>,
 }
 
 /// A message without its payload.
@@ -120,12 +135,8 @@ pub async fn find(
     connection: &impl ConnectionTrait,
     organization: OrganizationId,
     event: EventId,
-) -> Result<Option<Message>, StoreError> {
-    let row = Entity::find_by_id(event.0)
-        .filter(Column::OrganizationId.eq(organization.0))
-        .one(connection)
-        .await?;
-    row.map(message).transpose()
+) -> Result<Option<StoredMessage>, StoreError> {
+    Ok(find_many(connection, organization, &[event]).await?.pop())
 }
 
 /// Those of `events` that are messages, in no order.
@@ -133,16 +144,15 @@ pub async fn find_many(
     connection: &impl ConnectionTrait,
     organization: OrganizationId,
     events: &[EventId],
-) -> Result<Vec<Message>, StoreError> {
+) -> Result<Vec<StoredMessage>, StoreError> {
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = Entity::find()
+    let query = Entity::find()
         .filter(Column::EventId.is_in(events.iter().map(|event| event.0)))
-        .filter(Column::OrganizationId.eq(organization.0))
-        .all(connection)
-        .await?;
-    rows.into_iter().map(message).collect()
+        .filter(Column::OrganizationId.eq(organization.0));
+    let rows = rows(connection, query).await?;
+    Ok(rows.iter().filter_map(stored).collect())
 }
 
 /// An event that is written but not routed yet. (A moment later it is a message; ask for that once more.)
@@ -194,7 +204,7 @@ pub async fn list(
     organization: OrganizationId,
     filter: &MessageFilter,
     page: Page<MessageCursor>,
-) -> Result<Listing<Message, MessageCursor>, StoreError> {
+) -> Result<Listing<StoredMessage, MessageCursor>, StoreError> {
     let range = range(organization, filter, page.after);
     let floor = if filter.is_selective() {
         nth(connection, &range, SCAN_LIMIT).await?
@@ -216,11 +226,36 @@ pub async fn list(
     let listing = cut_by_deliveries(connection, organization, listing).await?;
     let ids: Vec<EventId> = listing.items.iter().map(|head| head.event_id).collect();
     let mut items = find_many(connection, organization, &ids).await?;
-    items.sort_unstable_by_key(|message| std::cmp::Reverse((message.created_at, message.event_id)));
+    items.sort_unstable_by_key(|StoredMessage { message, .. }| {
+        std::cmp::Reverse((message.created_at, message.event_id))
+    });
     Ok(Listing {
         items,
         next: listing.next.or(floor),
     })
+}
+
+/// Those of the newest messages of all organizations that cannot be read, and why. Looks at `rows` messages with `bytes` of
+/// text at most.
+pub(crate) async fn unreadable(
+    connection: &impl ConnectionTrait,
+    rows: u64,
+    bytes: u64,
+) -> Result<Vec<(EventId, String)>, StoreError> {
+    let newest = Entity::find().order_by_desc(Column::EventId).limit(rows);
+    let mut heads = heads(newest, connection).await?;
+    heads.truncate(within(bytes, heads.iter().map(|head| head.size)));
+    let mut found = Vec::new();
+    let mut rest = heads.as_slice();
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(within(PAGE_BYTES, rest.iter().map(|head| head.size)));
+        rest = behind;
+        let query = Entity::find().filter(Column::EventId.is_in(part.iter().map(|head| head.event_id.0)));
+        let rows = self::rows(connection, query).await?;
+        let stored = rows.iter().filter_map(stored);
+        found.extend(stored.filter_map(|stored| Some((stored.message.event_id, stored.unreadable?))));
+    }
+    Ok(found)
 }
 
 /// Ends the page earlier where its messages have many deliveries.
@@ -327,7 +362,7 @@ async fn heads(
     connection: &impl ConnectionTrait,
 ) -> Result<Vec<MessageHead>, StoreError> {
     let length = |column: Column| Func::cust("octet_length").arg(Expr::col(column));
-    let rows: Vec<(Uuid, String, String, i64, i32, Option<i32>)> = query
+    let query = query
         .select_only()
         .columns([
             Column::EventId,
@@ -336,19 +371,28 @@ async fn heads(
             Column::CreatedAt,
         ])
         .expr_as(length(Column::Payload), "payload_size")
-        .expr_as(length(Column::Headers), "headers_size")
-        .into_tuple()
-        .all(connection)
-        .await?;
-    let heads = rows.into_iter().map(
-        |(event_id, event_name, event_type, created_at, payload, headers)| MessageHead {
-            event_id: EventId(event_id),
-            event_name,
-            event_type,
-            created_at: Timestamp::from_micros(created_at),
-            size: u64::from(payload.unsigned_abs()) + u64::from(headers.unwrap_or_default().unsigned_abs()),
-        },
-    );
+        .expr_as(length(Column::Headers), "headers_size");
+    let rows = rows(connection, query).await?;
+    let heads = rows.iter().filter_map(|row| {
+        // What cannot be read of it is told with the whole message.
+        let (id, mut columns) = Columns::of(row, TABLE, "event_id")?;
+        let mut size = |name| {
+            u64::from(
+                columns
+                    .get::<Option<i32>>(name)
+                    .unwrap_or_default()
+                    .unsigned_abs(),
+            )
+        };
+        let size = size("payload_size") + size("headers_size");
+        Some(MessageHead {
+            event_id: EventId(id),
+            event_name: columns.get("event_name"),
+            event_type: columns.get("event_type"),
+            created_at: Timestamp::from_micros(columns.get("created_at")),
+            size,
+        })
+    });
     Ok(heads.collect())
 }
 
@@ -361,23 +405,27 @@ pub async fn deliveries(
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = deliveries_of(organization, events.iter().copied())
+    let query = deliveries_of(organization, events.iter().copied())
         .order_by_asc(delivery::Column::EventId)
-        .order_by_asc(delivery::Column::EndpointId)
-        .all(connection)
-        .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(MessageDelivery {
+        .order_by_asc(delivery::Column::EndpointId);
+    let rows: Vec<delivery::Model> = readable("deliveries", &rows(connection, query).await?);
+    let deliveries = rows
+        .into_iter()
+        .filter_map(|row| match DeliveryState::from_number(row.state) {
+            Ok(state) => Some(MessageDelivery {
                 event_id: EventId(row.event_id),
                 endpoint_id: EndpointId(row.endpoint_id),
-                state: DeliveryState::from_number(row.state)?,
+                state,
                 attempts: row.attempts.unsigned_abs(),
                 due_at: Timestamp::from_micros(row.due_at),
                 delivered_name: row.delivered_name,
-            })
-        })
-        .collect()
+            }),
+            Err(error) => {
+                leave_out("deliveries", &error);
+                None
+            }
+        });
+    Ok(deliveries.collect())
 }
 
 /// Deliveries are found by endpoint and event, and an organization's endpoints are few.
@@ -447,6 +495,26 @@ fn tuple(cursor: MessageCursor) -> Expr {
         Expr::value(cursor.created_at.as_micros()),
         Expr::value(cursor.event_id.0),
     ])
+}
+
+/// A message; `None`, and in the log, if not even its id can be read.
+fn stored(row: &QueryResult) -> Option<StoredMessage> {
+    let (id, mut columns) = Columns::of(row, TABLE, "event_id")?;
+    let has_headers = !matches!(row.try_get::<Option<String>>("", "headers"), Ok(None));
+    let message = Message {
+        event_id: EventId(id),
+        organization_id: OrganizationId(columns.get("organization_id")),
+        event_name: columns.get("event_name"),
+        event_type: columns.get("event_type"),
+        data: columns.json("payload", "the payload is not JSON"),
+        headers: has_headers.then(|| columns.json("headers", "the headers are not JSON")),
+        traceparent: columns.get("traceparent"),
+        created_at: Timestamp::from_micros(columns.get("created_at")),
+    };
+    Some(StoredMessage {
+        message,
+        unreadable: columns.fault().map(str::to_owned),
+    })
 }
 
 fn message(row: Model) -> Result<Message, StoreError> {

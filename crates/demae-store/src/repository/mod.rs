@@ -11,6 +11,7 @@
 
 pub mod api_tokens;
 pub mod audit;
+mod columns;
 pub mod components;
 pub mod customers;
 pub mod deliveries;

@@ -62,6 +62,15 @@ impl<T, C> Listing<T, C> {
         Self { items, next }
     }
 
+    /// Of a page that was cut from `rows` rows up to the row `last`, some of which cannot be shown: what is behind them is
+    /// on a next page all the same.
+    pub(super) fn or_after(mut self, page: &Page<C>, rows: usize, last: Option<C>) -> Self {
+        if rows > page.bounded() {
+            self.next = self.next.or(last);
+        }
+        self
+    }
+
     /// The same page of other items.
     pub fn map<U>(self, convert: impl FnMut(T) -> U) -> Listing<U, C> {
         Listing {
@@ -109,6 +118,20 @@ mod tests {
         assert_eq!(cut(&[1, PAGE_BYTES - 1, 1]), (2, Some(1)));
         assert_eq!(cut(&[0; 11]), (10, Some(9)));
         assert_eq!(cut(&[]), (0, None));
+    }
+
+    #[test]
+    fn rows_that_cannot_be_shown_do_not_end_the_list() {
+        let page = Page::<usize>::first(2);
+        let cut = |shown: &[usize], rows: usize| {
+            let listing = Listing::cut(shown.to_vec(), &page, |item| *item);
+            let listing = listing.or_after(&page, rows, Some(rows));
+            (listing.items, listing.next)
+        };
+        assert_eq!(cut(&[1, 2, 3], 3), (vec![1, 2], Some(2)));
+        assert_eq!(cut(&[1, 3], 3), (vec![1, 3], Some(3)));
+        assert_eq!(cut(&[], 3), (vec![], Some(3)));
+        assert_eq!(cut(&[2], 2), (vec![2], None));
     }
 
     #[test]

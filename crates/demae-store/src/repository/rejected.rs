@@ -6,12 +6,15 @@
 
 use demae_event::{Timestamp, id::new_uuid};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::Expr,
+    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QueryResult,
+    QuerySelect, Select, sea_query::Expr,
 };
 use uuid::Uuid;
 
-use super::{Listing, Page};
+use super::{
+    Listing, Page,
+    columns::{Columns, rows},
+};
 use crate::{
     StoreError, Transaction,
     entity::rejected_event::{ActiveModel, Column, Entity, Model},
@@ -138,7 +141,18 @@ pub async fn list(
     connection: &impl ConnectionTrait,
     page: Page<Uuid>,
 ) -> Result<Listing<Rejected, Uuid>, StoreError> {
-    let mut query = Entity::find()
+    let mut query = without_bodies().limit(page.rows());
+    if let Some(after) = page.after {
+        query = query.filter(Column::Id.lt(after));
+    }
+    let rows = rows(connection, query).await?;
+    let items: Vec<_> = rows.iter().filter_map(|row| Some(read(row)?.0)).collect();
+    let last = items.last().map(|rejected| rejected.id);
+    Ok(Listing::cut(items, &page, |rejected| rejected.id).or_after(&page, rows.len(), last))
+}
+
+fn without_bodies() -> Select<Entity> {
+    Entity::find()
         .select_only()
         .columns([
             Column::Id,
@@ -148,22 +162,6 @@ pub async fn list(
             Column::ReceivedAt,
         ])
         .order_by_desc(Column::Id)
-        .limit(page.rows());
-    if let Some(after) = page.after {
-        query = query.filter(Column::Id.lt(after));
-    }
-    let rows: Vec<(Uuid, String, String, i64, i64)> = query.into_tuple().all(connection).await?;
-    let items = rows
-        .into_iter()
-        .map(|(id, source, reason, body_size, received_at)| Rejected {
-            id,
-            source,
-            reason,
-            body_size: body_size.unsigned_abs(),
-            received_at: Timestamp::from_micros(received_at),
-        })
-        .collect();
-    Ok(Listing::cut(items, &page, |rejected| rejected.id))
 }
 
 /// One, with what was kept of its body.
@@ -171,17 +169,40 @@ pub async fn find(
     connection: &impl ConnectionTrait,
     id: Uuid,
 ) -> Result<Option<(Rejected, Vec<u8>)>, StoreError> {
-    let row = Entity::find_by_id(id).one(connection).await?;
-    Ok(row.map(|row| {
-        let rejected = Rejected {
-            id: row.id,
-            source: row.source,
-            reason: row.reason,
-            body_size: row.body_size.unsigned_abs(),
-            received_at: Timestamp::from_micros(row.received_at),
-        };
-        (rejected, row.body)
+    let rows = rows(connection, Entity::find_by_id(id)).await?;
+    Ok(rows.first().and_then(|row| {
+        let (rejected, mut columns) = read(row)?;
+        Some((rejected, columns.get("body")))
     }))
+}
+
+/// All but the body. What cannot be read is empty.
+fn read(row: &QueryResult) -> Option<(Rejected, Columns<'_>)> {
+    let (id, mut columns) = Columns::of(row, "rejected_events", "id")?;
+    let mut rejected = Rejected {
+        id,
+        source: columns.get("source"),
+        reason: columns.get("reason"),
+        body_size: columns.get::<i64>("body_size").unsigned_abs(),
+        received_at: Timestamp::from_micros(columns.get("received_at")),
+    };
+    if let Some(fault) = columns.fault() {
+        rejected.reason = format!("{} ({fault})", rejected.reason);
+    }
+    Some((rejected, columns))
+}
+
+/// Those of the last `limit` that cannot be read, and why. Bodies are bytes, which always can.
+pub(crate) async fn unreadable(
+    connection: &impl ConnectionTrait,
+    limit: u64,
+) -> Result<Vec<(Uuid, String)>, StoreError> {
+    let rows = rows(connection, without_bodies().limit(limit)).await?;
+    let faults = rows.iter().filter_map(|row| {
+        let (rejected, columns) = read(row)?;
+        Some((rejected.id, columns.fault()?.to_owned()))
+    });
+    Ok(faults.collect())
 }
 
 /// How many there are.

@@ -7,7 +7,8 @@ use demae_broker::Broker as _;
 use demae_cdc::{CdcError, Reader, SourceConfig};
 use demae_event::{Clock as _, SystemClock, Timestamp};
 use demae_store::{
-    Store, StoreError, inspect,
+    Store, StoreError,
+    inspect::{self, UnreadableRow},
     repository::{
         rejected,
         timers::{self, TroubledTimer},
@@ -94,7 +95,8 @@ async fn reach_broker(settings: &Settings) -> Finding {
 pub(super) async fn within(settings: &Settings, store: &Store) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Vec::new();
     findings.extend(slot(settings, store).await?);
-    findings.extend(unreadable(store).await?);
+    findings.extend(unreadable_outbox(store).await?);
+    findings.extend(unreadable(&inspect::unreadable(store).await?));
     findings.push(troubled_timers(store, SystemClock.now()).await?);
     let count = rejected::count(store.reader()).await?;
     if count > 0 {
@@ -107,8 +109,33 @@ pub(super) async fn within(settings: &Settings, store: &Store) -> Result<Vec<Fin
     Ok(findings)
 }
 
+/// One finding for each table with rows that cannot be read.
+fn unreadable(rows: &[UnreadableRow]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for rows in rows.chunk_by(|a, b| a.table == b.table) {
+        let [first, ..] = rows else { continue };
+        let remedy = match first.table {
+            "endpoints" => "their deliveries wait; delete each and create it anew: `demae endpoint`",
+            "messages" => "their deliveries fail; if the events matter, publish them anew",
+            _ => "look at them: `demae dead-letters list`; then discard them",
+        };
+        findings.push(Finding::warning(
+            "stored rows",
+            format!(
+                "{} rows of {} cannot be read; {}: {}",
+                rows.len(),
+                first.table,
+                first.row,
+                first.reason
+            ),
+            remedy,
+        ));
+    }
+    findings
+}
+
 /// Rows at the beginning of the outbox that cannot become events.
-async fn unreadable(store: &Store) -> Result<Option<Finding>, StoreError> {
+async fn unreadable_outbox(store: &Store) -> Result<Option<Finding>, StoreError> {
     let rows = store.engine().unreadable_rows(OUTBOX_ROWS).await?;
     Ok(rows.first().map(|(position, reason)| {
         Finding::warning(

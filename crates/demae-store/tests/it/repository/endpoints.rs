@@ -236,7 +236,7 @@ async fn deleted_endpoints_are_gone_from_every_list(store: &TestStore) {
         listed
             .items
             .iter()
-            .map(|endpoint| endpoint.id)
+            .map(|loaded| loaded.endpoint.id)
             .collect::<Vec<_>>(),
         [ids[1]]
     );

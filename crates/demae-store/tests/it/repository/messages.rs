@@ -34,7 +34,11 @@ async fn list(
         .await
         .unwrap();
     (
-        listing.items.iter().map(|message| message.event_id).collect(),
+        listing
+            .items
+            .iter()
+            .map(|stored| stored.message.event_id)
+            .collect(),
         listing.next,
     )
 }
@@ -56,6 +60,8 @@ async fn a_message_is_read_back_as_it_was(store: &TestStore) {
         .await
         .unwrap()
         .unwrap();
+    assert_eq!(found.unreadable, None);
+    let found = found.message;
     assert_eq!(found.data.get(), written.data.get());
     assert_eq!(found.headers.unwrap().get(), r#"{"k":"v"}"#);
     assert_eq!((found.traceparent, found.created_at), (written.traceparent, NOW));

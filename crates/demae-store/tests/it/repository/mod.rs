@@ -1,5 +1,6 @@
 //! The queries that are not hot. Every case has two organizations, and asks for one's rows in the name of the other.
 
+mod damaged;
 mod deliveries;
 mod endpoints;
 mod history;
