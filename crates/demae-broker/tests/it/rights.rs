@@ -1,6 +1,6 @@
 //! Exchanges and queues that an administrator made, and rights that are missing.
 
-use demae_broker::{Broker as _, BrokerError, rabbitmq::QueueKind};
+use demae_broker::{Broker as _, BrokerError, DeadLetter, Rejection, Verdict, rabbitmq::QueueKind};
 use demae_testkit::rabbitmq::TestBroker;
 
 use crate::support::{PREFETCH, ids, messages, publish_at_last, rabbitmq, take};
@@ -72,6 +72,49 @@ async fn a_missing_right_names_what_it_is_needed_for() {
         matches!(&error, BrokerError::Declaration { what, .. } if what == "the exchange kaiten.events"),
         "{error:?}"
     );
+}
+
+/// The permissions in `docs/security.md`.
+#[tokio::test]
+async fn the_documented_permissions_suffice_and_a_reader_cannot_publish() {
+    let server = TestBroker::create().await.unwrap();
+    let own = r"^(demae|kaiten)\.";
+    let written = r"^((demae|kaiten)\.|amq\.default$)";
+    let user = server
+        .administration()
+        .create_user(own, written, own)
+        .await
+        .unwrap();
+    let broker = rabbitmq(&as_user(&server.url(), &user), QueueKind::Quorum);
+    publish_at_last(&mut broker.publisher(), &messages(0..1)).await;
+    let mut consumer = broker.consumer(PREFETCH);
+    let tags: Vec<_> = take(&mut consumer, 1)
+        .await
+        .iter()
+        .map(|taken| taken.tag)
+        .collect();
+    consumer.reject(&tags, Rejection::DeadLetter).await.unwrap();
+    let mut redriven = 0;
+    while redriven == 0 {
+        // A broker moves dead letters in its own time.
+        let judge = &mut |_: &DeadLetter| {
+            redriven += 1;
+            Verdict::Redrive
+        };
+        broker.dead_letters().examine(10, judge).await.unwrap();
+    }
+    let taken = take(&mut consumer, 1).await;
+    assert_eq!(ids(&taken), ["0"]);
+
+    let reader = r"^reader\.";
+    let user = server
+        .administration()
+        .create_user(reader, reader, r"^(reader\.|kaiten\.events$)")
+        .await
+        .unwrap();
+    let reader = rabbitmq(&as_user(&server.url(), &user), QueueKind::Quorum);
+    let refused = reader.publisher().publish(&messages(1..2)).await;
+    assert!(refused.is_err(), "a reader has published");
 }
 
 #[tokio::test]

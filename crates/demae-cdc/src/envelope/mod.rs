@@ -8,13 +8,18 @@
 //! Pure. Any bytes are an [`Envelope`] or an [`EnvelopeError`], which never repeats their content.
 
 mod read;
+mod signature;
 #[cfg(test)]
 mod tests;
 mod write;
 
 use demae_event::Event;
 
-pub use self::{read::decode, write::encode};
+pub use self::{
+    read::decode,
+    signature::{EnvelopeKey, MIN_KEY, ShortKey},
+    write::encode,
+};
 
 /// What the bytes say.
 #[derive(Debug, Clone)]

@@ -169,6 +169,9 @@ fn all_faults_are_told_at_once_with_name_origin_and_remedy() {
 /// A key that nothing replaces: `secret_key` is not set.
 const PREVIOUS: &str = "0123456789abcdef0123456789abcdef";
 
+/// Needs a `broker_key`.
+const ORGANIZATION: &str = "0199e1a0-7f3c-7a51-9d0e-4b1f6c2d8e90";
+
 #[test]
 fn relations_between_settings_are_checked() {
     let cases = [
@@ -185,6 +188,8 @@ fn relations_between_settings_are_checked() {
         (("DEMAE_PREVIOUS_SECRET_KEYS", PREVIOUS), "previous_secret_keys"),
         (("DEMAE_DELIVERY_MODE", "external"), "delivery_mode"),
         (("DEMAE_DAPR_APP_TOKEN", "too short"), "dapr_app_token"),
+        (("DEMAE_BROKER_KEY", "too short"), "broker_key"),
+        (("DEMAE_BROKER_ORGANIZATION", ORGANIZATION), "broker_organization"),
     ];
     for (variable, setting) in cases {
         let found = faults(&variables(&[variable]));
@@ -228,6 +233,7 @@ fn secrets_are_neither_printed_nor_repeated_in_faults() {
         "DEMAE_BOOTSTRAP_TOKEN",
         "DEMAE_JWT_SECRET",
         "DEMAE_BROKER_URL",
+        "DEMAE_BROKER_KEY",
         "DEMAE_DAPR_APP_TOKEN",
     ] {
         let error = Settings::load(&variables(&[(variable, "hunter2")]), Mode::Serve)

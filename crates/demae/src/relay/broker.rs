@@ -7,9 +7,12 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use demae_broker::{Broker, Consumer, Delivery, Message, Publisher, Rejection, Tag, rabbitmq::RabbitMq};
-use demae_cdc::envelope::{self, Envelope};
+use demae_cdc::{
+    envelope::{self, Envelope, EnvelopeKey},
+    mapping,
+};
 use demae_delivery::engine::{EventSource, SourceError};
-use demae_event::{Event, EventId};
+use demae_event::{Event, EventId, OrganizationId, catalogue};
 
 use super::forwarder::{Destination, NotTaken};
 use crate::config::BrokerSettings;
@@ -25,12 +28,22 @@ pub(crate) fn rabbitmq(settings: &BrokerSettings) -> RabbitMq {
 /// The broker as the keeper of events.
 pub(super) struct ToBroker {
     publisher: Box<dyn Publisher>,
+    key: Option<EnvelopeKey>,
 }
 
 impl ToBroker {
-    pub(super) fn new(broker: &dyn Broker) -> Self {
+    pub(super) fn new(broker: &dyn Broker, settings: &BrokerSettings) -> Self {
         Self {
             publisher: broker.publisher(),
+            key: settings.key.clone(),
+        }
+    }
+
+    fn encode(&self, event: &Event) -> Bytes {
+        let document = envelope::encode(event);
+        match &self.key {
+            None => document,
+            Some(key) => key.sign(&document),
         }
     }
 }
@@ -45,7 +58,7 @@ impl Destination for ToBroker {
         for part in parts(events) {
             let messages = part
                 .iter()
-                .map(|event| Message::new(event.id.to_string(), envelope::encode(event)))
+                .map(|event| Message::new(event.id.to_string(), self.encode(event)))
                 .collect::<Result<Vec<_>, _>>()?;
             self.publisher.publish(&messages).await?;
         }
@@ -73,7 +86,7 @@ fn parts(events: &[Event]) -> impl Iterator<Item = &[Event]> {
 
 /// The broker's queue as a source of events.
 ///
-/// What can never become an event becomes a dead letter of the broker. Everything else that is no event (heartbeats,
+/// What can never become an event, or may not be believed, becomes a dead letter of the broker. Everything else that is no event (heartbeats,
 /// deletions) is acknowledged at once.
 pub(super) struct FromBroker {
     consumer: Box<dyn Consumer>,
@@ -82,6 +95,59 @@ pub(super) struct FromBroker {
     /// Nothing to be done about these but to say so to the broker.
     forgotten: Vec<Tag>,
     unusable: Vec<Tag>,
+    trust: Trust,
+}
+
+/// What publishers may say.
+enum Trust {
+    /// Anything: who may publish is the broker's permission alone.
+    Everybody,
+    /// Anything, if a relay with this key signed it. Others may speak for the organization only, if there is one.
+    Signed(EnvelopeKey, Option<OrganizationId>),
+}
+
+impl Trust {
+    fn new(settings: &BrokerSettings) -> Self {
+        match settings.key.clone() {
+            None => Self::Everybody,
+            Some(key) => Self::Signed(key, settings.organization),
+        }
+    }
+
+    /// What a message holds, or why it cannot be believed. The same for the same bytes.
+    fn read(&self, body: &[u8]) -> Result<Envelope, String> {
+        let envelope = envelope::decode(body).map_err(|error| error.to_string())?;
+        let (Self::Signed(key, organization), Envelope::Event(event)) = (self, &envelope) else {
+            return Ok(envelope);
+        };
+        if key.has_signed(body) {
+            return Ok(envelope);
+        }
+        match organization {
+            None => Err("no relay with this broker_key signed it".to_owned()),
+            Some(organization) => of_others(event.clone(), *organization).map(Envelope::Event),
+        }
+    }
+}
+
+/// An event of somebody else who may speak for this organization.
+fn of_others(event: Event, organization: OrganizationId) -> Result<Event, String> {
+    if event.organization_id != organization {
+        return Err(format!(
+            "it is not signed and of the organization {}, not of {organization} (broker_organization)",
+            event.organization_id
+        ));
+    }
+    let reserved = [&event.name, &event.event_type]
+        .into_iter()
+        .find(|text| catalogue::is_reserved(text));
+    if let Some(text) = reserved {
+        return Err(mapping::reserved(text));
+    }
+    Ok(Event {
+        id: EventId::of_source(organization, "broker", &event.id.to_string()),
+        ..event
+    })
 }
 
 struct Offered {
@@ -97,13 +163,14 @@ impl FromBroker {
             offered: Vec::new(),
             forgotten: Vec::new(),
             unusable: Vec::new(),
+            trust: Trust::new(settings),
         }
     }
 
     /// Reads a delivery; nothing is lost if the caller is dropped afterwards.
     fn read(&mut self, delivery: Delivery) -> Option<Event> {
         let Delivery { tag, message, .. } = delivery;
-        match envelope::decode(message.body()) {
+        match self.trust.read(message.body()) {
             Ok(Envelope::Event(event)) => {
                 self.offered.push(Offered {
                     id: event.id,
@@ -116,8 +183,12 @@ impl FromBroker {
                 self.forgotten.push(tag);
                 None
             }
-            Err(error) => {
-                tracing::warn!(%error, message = message.id(), "a message from the broker is no event: now a dead letter");
+            Err(reason) => {
+                tracing::warn!(
+                    reason,
+                    message = message.id(),
+                    "a message from the broker cannot be taken: now a dead letter"
+                );
                 self.unusable.push(tag);
                 None
             }
@@ -145,7 +216,7 @@ impl FromBroker {
         self.offered
             .iter()
             .take(limit)
-            .filter_map(|offered| match envelope::decode(&offered.body) {
+            .filter_map(|offered| match self.trust.read(&offered.body) {
                 Ok(Envelope::Event(event)) => Some(event),
                 _ => None,
             })
@@ -194,7 +265,7 @@ mod tests {
     use std::time::Duration;
 
     use demae_broker::{DeadLetter, Verdict, in_process::InProcess};
-    use demae_event::{OrganizationId, Timestamp, id::new_uuid};
+    use demae_event::{Timestamp, id::new_uuid};
     use serde_json::value::RawValue;
     use tokio::time::timeout;
 
@@ -215,14 +286,31 @@ mod tests {
         }
     }
 
+    fn settings() -> BrokerSettings {
+        BrokerSettings {
+            url: "amqp://unused".parse().unwrap(),
+            prefetch: 100,
+            key: None,
+            organization: None,
+        }
+    }
+
     fn source(broker: &InProcess) -> FromBroker {
-        FromBroker::new(
-            broker,
-            &BrokerSettings {
-                url: "amqp://unused".parse().unwrap(),
-                prefetch: 100,
-            },
-        )
+        FromBroker::new(broker, &settings())
+    }
+
+    fn relay(broker: &InProcess) -> ToBroker {
+        ToBroker::new(broker, &settings())
+    }
+
+    async fn dead_letters(broker: &InProcess) -> Vec<Bytes> {
+        let mut letters = Vec::new();
+        let look = &mut |letter: &DeadLetter| {
+            letters.push(letter.message.body().clone());
+            Verdict::Keep
+        };
+        broker.dead_letters().examine(10, look).await.unwrap();
+        letters
     }
 
     fn names(events: &[Event]) -> Vec<&str> {
@@ -241,7 +329,7 @@ mod tests {
     async fn events_go_through_and_stay_until_they_are_acknowledged() {
         let broker = InProcess::new(1_000, 3);
         let events: Vec<Event> = (0..5).map(event).collect();
-        assert!(ToBroker::new(&broker).send(&events).await.is_ok());
+        assert!(relay(&broker).send(&events).await.is_ok());
         let mut worker = source(&broker);
         let offered = worker.next(3).await.unwrap();
         assert_eq!(names(&offered), ["EVENT_0", "EVENT_1", "EVENT_2"]);
@@ -288,17 +376,68 @@ mod tests {
             &[r#"{"type":"cloud.kaiten.cdc.heartbeat","data":{}}"#, "poison"],
         )
         .await;
-        assert!(ToBroker::new(&broker).send(&[event(0)]).await.is_ok());
+        assert!(relay(&broker).send(&[event(0)]).await.is_ok());
         let mut worker = source(&broker);
         let offered = worker.next(10).await.unwrap();
         assert_eq!(names(&offered), ["EVENT_0"]);
         worker.acknowledge(&[offered[0].id]).await.unwrap();
-        let mut letters = Vec::new();
-        let look = &mut |letter: &DeadLetter| {
-            letters.push(letter.message.body().clone());
-            Verdict::Keep
+        assert_eq!(dead_letters(&broker).await, ["poison"]);
+    }
+
+    #[tokio::test]
+    async fn with_a_key_only_what_a_relay_signed_is_believed() {
+        let broker = InProcess::new(1_000, 3);
+        let key = |text: &str| Some(EnvelopeKey::new(&text.repeat(32)).unwrap());
+        let keyed = BrokerSettings {
+            key: key("a"),
+            ..settings()
         };
-        broker.dead_letters().examine(10, look).await.unwrap();
-        assert_eq!(letters, ["poison"]);
+        let another = BrokerSettings {
+            key: key("b"),
+            ..settings()
+        };
+        assert!(relay(&broker).send(&[event(0)]).await.is_ok());
+        assert!(ToBroker::new(&broker, &another).send(&[event(1)]).await.is_ok());
+        let engines_own = Event {
+            event_type: format!("{}disabled", catalogue::OPERATIONAL_TYPE_PREFIX),
+            ..event(2)
+        };
+        let signed = [engines_own];
+        assert!(ToBroker::new(&broker, &keyed).send(&signed).await.is_ok());
+        let mut worker = FromBroker::new(&broker, &keyed);
+        let offered = worker.next(10).await.unwrap();
+        assert_eq!(names(&offered), ["EVENT_2"]);
+        assert_eq!(names(&worker.next(10).await.unwrap()), ["EVENT_2"]);
+        worker.acknowledge(&[signed[0].id]).await.unwrap();
+        assert_eq!(dead_letters(&broker).await.len(), 2);
+        // Without a key the signature is passed over.
+        assert!(ToBroker::new(&broker, &keyed).send(&signed).await.is_ok());
+        drop(worker);
+        assert_eq!(names(&source(&broker).next(10).await.unwrap()), ["EVENT_2"]);
+    }
+
+    #[tokio::test]
+    async fn others_may_speak_for_their_organization_and_not_as_the_engine() {
+        let broker = InProcess::new(1_000, 3);
+        let (theirs, not_theirs) = (event(0), event(1));
+        let engines_own = Event {
+            organization_id: theirs.organization_id,
+            event_type: format!("{}disabled", catalogue::OPERATIONAL_TYPE_PREFIX),
+            ..event(2)
+        };
+        let pinned = BrokerSettings {
+            key: Some(EnvelopeKey::new(&"a".repeat(32)).unwrap()),
+            organization: Some(theirs.organization_id),
+            ..settings()
+        };
+        let all = [theirs.clone(), not_theirs, engines_own];
+        assert!(relay(&broker).send(&all).await.is_ok());
+        let mut worker = FromBroker::new(&broker, &pinned);
+        let offered = worker.next(10).await.unwrap();
+        assert_eq!(names(&offered), ["EVENT_0"]);
+        let id = EventId::of_source(theirs.organization_id, "broker", &theirs.id.to_string());
+        assert_eq!(offered[0].id, id, "an ID counts within its organization");
+        worker.acknowledge(&[id]).await.unwrap();
+        assert_eq!(dead_letters(&broker).await.len(), 2);
     }
 }

@@ -81,7 +81,8 @@ impl Flow {
         if let Some(broker_settings) = &settings.broker {
             let broker = broker::rabbitmq(broker_settings);
             for source in arriving.drain(..) {
-                flow.forwarders.start(source, ToBroker::new(&broker));
+                flow.forwarders
+                    .start(source, ToBroker::new(&broker, broker_settings));
             }
             if roles.has(Role::Worker) {
                 let source = FromBroker::new(&broker, broker_settings);
