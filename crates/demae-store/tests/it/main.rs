@@ -23,6 +23,7 @@ macro_rules! on_both_databases {
 
 mod authorities;
 mod conformance;
+mod connections;
 mod encoding;
 mod leadership;
 mod migration;
