@@ -27,13 +27,17 @@ pub(crate) struct EventBody {
     /// Its type.
     #[schema(examples("com.kaiten.customer.v1.created"))]
     r#type: String,
-    /// Its payload.
+    /// Its payload; `null` once it was expunged.
     #[schema(value_type = Object)]
     data: Box<RawValue>,
     /// Why some of it cannot be read, its payload for example; that is empty then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     unreadable: Option<String>,
+    /// When the payload was expunged, with the producer's headers. Such an event is not sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = String, format = DateTime, required = false)]
+    payload_expunged_at: Option<Timestamp>,
     /// Its producer's own headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object, nullable = false, required = false)]
@@ -61,6 +65,7 @@ impl From<EventView> for EventBody {
             r#type: message.event_type,
             data: message.data,
             unreadable: view.unreadable,
+            payload_expunged_at: message.expunged_at,
             headers: message.headers,
             traceparent: message.traceparent,
             created_at: message.created_at,

@@ -355,6 +355,7 @@ pub(super) mod tests {
             headers: None,
             traceparent: None,
             created_at: now,
+            expunged_at: None,
         });
         for _ in 0..deliveries {
             lane.reserve(1);

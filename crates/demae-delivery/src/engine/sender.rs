@@ -390,6 +390,7 @@ mod tests {
                 headers: None,
                 traceparent: None,
                 created_at: now,
+                expunged_at: None,
             }),
         }
     }

@@ -8,9 +8,10 @@ use demae_event::{
     Event, EventId, Faults, OrganizationId, Timestamp, catalogue, fault::below, subscription::check_name,
 };
 use demae_store::{
+    Transaction,
     engine::Message,
     repository::{
-        Listing, Page, event_types,
+        Listing, Page, event_types, expunge,
         messages::{self, MessageCursor, MessageDelivery, StoredMessage},
     },
 };
@@ -137,6 +138,29 @@ impl Management {
         let stored = routed.ok_or(Operation("GetEvent").not_found("event"))?;
         let deliveries = messages::deliveries(connection, organization, &[id]).await?;
         Ok(EventView::routed(stored, deliveries))
+    }
+
+    /// Expunges an event's payload and its producer's headers. The event stays, with its deliveries and its history; a
+    /// delivery that waits is canceled. Returns when the payload was expunged: now, or before.
+    pub async fn expunge_event(
+        &self,
+        transaction: &mut Transaction,
+        organization: OrganizationId,
+        id: EventId,
+        now: Timestamp,
+    ) -> Result<Timestamp, ManagementError> {
+        let operation = Operation("ExpungeEvent");
+        if expunge::expunge(transaction, organization, &[id], now).await? > 0 {
+            return Ok(now);
+        }
+        let connection = transaction.connection();
+        if let Some(stored) = messages::find(connection, organization, id).await? {
+            return Ok(stored.message.expunged_at.unwrap_or(now));
+        }
+        match messages::find_unrouted(connection, organization, id).await? {
+            Some(_) => Err(operation.conflict("NotRouted", "the event is not routed yet; try again")),
+            None => Err(operation.not_found("event")),
+        }
     }
 
     /// The routed events of an organization, newest first, with where they are going.

@@ -127,7 +127,8 @@ pub struct AttemptDetail {
     pub entry: HistoryEntry,
     /// What it carried; `None` once the message is gone, or if it cannot be read.
     pub message: Option<Message>,
-    /// The body that was sent, byte for byte; `None` once the message is gone, or if it cannot be read.
+    /// The body that was sent, byte for byte; `None` once the message is gone or its payload was expunged, or if it cannot be
+    /// read.
     pub request_body: Option<Bytes>,
 }
 
@@ -181,6 +182,7 @@ impl Management {
             deliveries::states(connection, organization, entry.endpoint_id, &[entry.event_id]).await?;
         let request_body = message
             .as_ref()
+            .filter(|message| message.expunged_at.is_none())
             .zip(delivered.first())
             .map(|(message, delivery)| {
                 // The only dialect; with more of them it will be in the delivery's row.
@@ -219,6 +221,10 @@ impl Management {
                 return Err(operation.conflict("WebhookDisabled", "the webhook is disabled; enable it first"));
             }
             None => return Err(operation.conflict("WebhookDeleted", "the webhook was deleted")),
+        }
+        let message = messages::find(transaction.connection(), organization, entry.event_id).await?;
+        if message.is_some_and(|stored| stored.message.expunged_at.is_some()) {
+            return Err(operation.conflict("PayloadExpunged", "the payload was expunged"));
         }
         match deliveries::retry(
             transaction,

@@ -14,7 +14,7 @@ use demae_event::{Clock, OrganizationId, Timestamp};
 use demae_store::{
     Backend, Store, StoreError, Transaction,
     repository::{
-        Page, organizations, rejected, retention,
+        Page, expunge, organizations, rejected, retention,
         timers::{self, INSTALLATION, NewTimer, Timer},
     },
 };
@@ -37,6 +37,10 @@ const CHUNK: u64 = 500;
 const CHUNKS: usize = 200;
 /// Organizations read at once.
 const ORGANIZATIONS: u32 = 200;
+/// A pass over payloads begins so long before the end of the last one, for messages that were routed late.
+const PAYLOAD_OVERLAP: Duration = Duration::from_hours(1);
+/// How often a pass over payloads begins with the oldest message.
+const PAYLOAD_FULL_PASS: Duration = Duration::from_hours(24);
 /// A worker that has been silent for so long is forgotten; its leases were recovered long before.
 const WORKERS: Duration = Duration::from_hours(24);
 
@@ -48,6 +52,9 @@ pub struct Retention {
     /// Payloads and finished deliveries. Without them an attempt shows what it was about, but not what was sent, and
     /// cannot be repeated.
     pub messages: Duration,
+    /// Payloads and their producers' headers, at most as long as messages; as long as those if left out. A delivery that
+    /// still waits then is canceled.
+    pub payloads: Option<Duration>,
     /// Jobs, and endpoints that were deleted.
     pub jobs: Duration,
     /// What arrived from outside and could not become an event; at most [`rejected::KEPT`] of them.
@@ -62,6 +69,7 @@ impl Default for Retention {
         Self {
             attempts: month,
             messages: month,
+            payloads: None,
             jobs: month,
             rejected: month,
             // A year, and time to look at it.
@@ -79,18 +87,21 @@ enum Table {
     IdempotencyKeys,
     Jobs,
     Messages,
+    /// The payloads of messages that stay.
+    Payloads,
     RejectedEvents,
     Workers,
 }
 
 impl Table {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Attempts,
         Self::AuditEntries,
         Self::Endpoints,
         Self::IdempotencyKeys,
         Self::Jobs,
         Self::Messages,
+        Self::Payloads,
         Self::RejectedEvents,
         Self::Workers,
     ];
@@ -103,6 +114,7 @@ impl Table {
             Self::IdempotencyKeys => "idempotency_keys",
             Self::Jobs => "jobs",
             Self::Messages => "messages",
+            Self::Payloads => "payloads",
             Self::RejectedEvents => "rejected_events",
             Self::Workers => "workers",
         }
@@ -151,6 +163,46 @@ struct Progress {
     after: Option<OrganizationId>,
     /// An organization had more than one pass removes.
     more: bool,
+    /// Of payloads only.
+    #[serde(default)]
+    payloads: PayloadProgress,
+}
+
+/// Which messages a pass over payloads looks at, in microseconds. Without it each pass would look at all messages: those
+/// whose payloads are gone are in no index of their own.
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
+struct PayloadProgress {
+    /// Messages before are done.
+    floor: Option<i64>,
+    /// The end of the pass in progress.
+    until: Option<i64>,
+    /// When a pass over all messages began.
+    full_at: Option<i64>,
+}
+
+impl PayloadProgress {
+    /// Begins a pass, or continues the one in progress. Returns its window.
+    fn window(&mut self, kept: Duration, now: Timestamp) -> (Timestamp, Timestamp) {
+        let is_full_due = |full_at| now.since(Timestamp::from_micros(full_at)) >= PAYLOAD_FULL_PASS;
+        if self.until.is_none() && self.full_at.is_none_or(is_full_due) {
+            self.floor = None;
+            self.full_at = Some(now.as_micros());
+        }
+        let until = *self.until.get_or_insert((now - kept).as_micros());
+        let floor = self.floor.unwrap_or(i64::MIN);
+        (Timestamp::from_micros(floor), Timestamp::from_micros(until))
+    }
+
+    /// Ends the pass, unless it left something.
+    fn end(self, more: bool) -> Self {
+        let until = self.until.map(Timestamp::from_micros);
+        let floor = until.map(|until| (until - PAYLOAD_OVERLAP).as_micros());
+        Self {
+            floor: if more { self.floor } else { floor },
+            until: None,
+            full_at: self.full_at,
+        }
+    }
 }
 
 /// How a part of a pass ended.
@@ -202,8 +254,13 @@ impl Run<'_> {
     async fn pass(&self, mut progress: Progress) -> Result<Outcome, TimerError> {
         if !self.table.is_by_organization() {
             let more = self.of_installation().await? != Swept::All;
-            return Ok(self.again(more));
+            return Ok(self.again(more, None));
         }
+        let payloads = match (self.table, self.sweeper.retention.payloads) {
+            (Table::Payloads, None) => return Ok(self.again(false, None)),
+            (Table::Payloads, Some(kept)) => Some(progress.payloads.window(kept, self.now)),
+            _ => None,
+        };
         let reader = self.sweeper.store.reader();
         loop {
             let page = Page {
@@ -213,7 +270,7 @@ impl Run<'_> {
             let organizations = organizations::list(reader, page).await?;
             for organization in organizations.items {
                 let organization = OrganizationId(organization.id);
-                match self.of_organization(organization).await? {
+                match self.of_organization(organization, payloads).await? {
                     Swept::All => {}
                     Swept::Part => progress.more = true,
                     Swept::OutOfTime => {
@@ -226,21 +283,29 @@ impl Run<'_> {
                 progress.after = Some(organization);
             }
             if organizations.next.is_none() {
-                return Ok(self.again(progress.more));
+                let next = Progress {
+                    payloads: progress.payloads.end(progress.more),
+                    ..Progress::default()
+                };
+                return Ok(self.again(progress.more, payloads.map(|_| next)));
             }
         }
     }
 
     /// The next pass.
-    fn again(&self, more: bool) -> Outcome {
+    fn again(&self, more: bool, progress: Option<Progress>) -> Outcome {
         let now = self.sweeper.clock.now();
         Outcome::Again {
             at: if more { now } else { now + PERIOD },
-            data: None,
+            data: progress.and_then(|progress| serde_json::to_string(&progress).ok()),
         }
     }
 
-    async fn of_organization(&self, organization: OrganizationId) -> Result<Swept, TimerError> {
+    async fn of_organization(
+        &self,
+        organization: OrganizationId,
+        payloads: Option<(Timestamp, Timestamp)>,
+    ) -> Result<Swept, TimerError> {
         let (retention, now) = (self.sweeper.retention, self.now);
         match self.table {
             Table::Attempts => {
@@ -264,6 +329,13 @@ impl Run<'_> {
                     .await
             }
             Table::Messages => self.messages(organization, now - retention.messages).await,
+            Table::Payloads => match payloads {
+                Some(window) => {
+                    self.in_chunks(|t| expunge::expunge_old(t, organization, window, CHUNK, now).boxed())
+                        .await
+                }
+                None => Ok(Swept::All),
+            },
             Table::IdempotencyKeys | Table::RejectedEvents | Table::Workers => Ok(Swept::All),
         }
     }

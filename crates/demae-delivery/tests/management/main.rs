@@ -25,6 +25,7 @@ mod directory;
 mod endpoint;
 mod event_types;
 mod events;
+mod expunge;
 mod health;
 mod history;
 mod recovery;

@@ -439,5 +439,5 @@ async fn retention_keeps_the_worker_that_gives_no_heartbeats(world: &World) {
             .count(),
         0
     );
-    assert_eq!(timer_rows(world).await.len(), 8);
+    assert_eq!(timer_rows(world).await.len(), 9);
 }

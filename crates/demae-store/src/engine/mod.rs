@@ -16,6 +16,7 @@
 //! | leased | succeeded, failed, canceled | [`Engine::record`] by the holder of the lease |
 //! | leased | waiting | [`Engine::record`] with a retry or a release; [`Engine::recover_leases`] when the lease lapsed or its worker is gone; [`Engine::give_back`] when its worker knows nothing of it |
 //! | waiting | failed | [`Engine::claim`] cannot read it, or its message |
+//! | waiting | canceled | [`Engine::claim`] finds its payload expunged; [`crate::repository::expunge`] expunges it |
 //! | any but leased | waiting | a manual retry or a recovery (`repository::history`) |
 //!
 //! # Leases
@@ -135,6 +136,8 @@ pub struct Message {
     pub traceparent: Option<String>,
     /// When the event was written.
     pub created_at: Timestamp,
+    /// When its payload and headers were expunged; then `data` is `null`. Such a message is never sent.
+    pub expunged_at: Option<Timestamp>,
 }
 
 impl From<Event> for Message {
@@ -148,6 +151,7 @@ impl From<Event> for Message {
             headers: event.headers,
             traceparent: event.traceparent,
             created_at: event.created_at,
+            expunged_at: None,
         }
     }
 }

@@ -450,6 +450,7 @@ async fn give_up(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let (endpoint, event) = delivery.place;
+    let (state, status, kind) = delivery.end();
     sqlx::query(sql::GIVE_UP)
         .bind(endpoint)
         .bind(event)
@@ -458,6 +459,9 @@ async fn give_up(
         .bind(rows::storable(&delivery.delivered_name))
         .bind(rows::storable(&delivery.reason))
         .bind(now.as_micros())
+        .bind(state as i16)
+        .bind(status as i16)
+        .bind(kind)
         .execute(connection)
         .await?;
     delivery.log();

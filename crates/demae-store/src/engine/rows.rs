@@ -22,7 +22,7 @@ use super::{
     readable::Readable,
     set_aside::{Hopeless, UnreadableRow},
 };
-use crate::StoreError;
+use crate::{StoreError, repository::expunge};
 
 /// The last microsecond of the year 9999, after which times have no text.
 const LAST_MOMENT: i64 = 253_402_300_799_999_999;
@@ -196,6 +196,7 @@ pub(super) struct DueRow<P> {
     manual: bool,
     resume: Option<(DeliveryState, Timestamp)>,
     delivered_name: String,
+    is_expunged: bool,
     message: OutboxRow,
 }
 
@@ -221,6 +222,7 @@ impl<P: Copy> DueRow<P> {
                     .unwrap_or_default()
                     .saturating_add(1),
                 reason: error.reason(),
+                is_expunged: false,
             })),
             Err(error) => Err(error),
         }
@@ -258,6 +260,7 @@ impl<P: Copy> DueRow<P> {
             manual: need(row, "manual")?,
             resume,
             delivered_name: need(row, "delivered_name")?,
+            is_expunged: row.try_get::<Option<i64>, _>("expunged_at")?.is_some(),
             message: OutboxRow::read(row)?,
         })
     }
@@ -285,6 +288,16 @@ pub(super) fn lease<P>(rows: Vec<Result<DueRow<P>, Hopeless<P>>>, grant: LeaseGr
     let mut messages: HashMap<Uuid, Arc<Message>> = HashMap::new();
     for row in due {
         let id = row.message.id;
+        if row.is_expunged {
+            hopeless.push(Hopeless {
+                place: row.place,
+                delivered_name: row.delivered_name,
+                number: row.attempts.saturating_add(1),
+                reason: expunge::REASON.to_owned(),
+                is_expunged: true,
+            });
+            continue;
+        }
         let message = if let Some(message) = messages.get(&id) {
             message.clone()
         } else {
@@ -300,6 +313,7 @@ pub(super) fn lease<P>(rows: Vec<Result<DueRow<P>, Hopeless<P>>>, grant: LeaseGr
                         delivered_name: row.delivered_name,
                         number: row.attempts.saturating_add(1),
                         reason: error.reason(),
+                        is_expunged: false,
                     });
                     continue;
                 }

@@ -9,10 +9,13 @@ use sea_orm::sqlx::{ColumnIndex, Row};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{AttemptRecord, Message, readable::Readable};
+use super::{AttemptRecord, AttemptStatus, DeliveryState, Message, readable::Readable};
 use crate::{
     StoreError,
-    repository::rejected::{BODY_LIMIT, short_reason},
+    repository::{
+        expunge,
+        rejected::{BODY_LIMIT, short_reason},
+    },
 };
 
 /// As the rejected events of the outbox are labelled.
@@ -58,10 +61,28 @@ pub(super) struct Hopeless<P> {
     pub(super) delivered_name: String,
     pub(super) number: i32,
     pub(super) reason: String,
+    /// Its payload was expunged. That is no fault.
+    pub(super) is_expunged: bool,
 }
 
 impl<P: std::fmt::Debug> Hopeless<P> {
+    /// Where the delivery is then, how its attempt is recorded, and the kind of error.
+    pub(super) fn end(&self) -> (DeliveryState, AttemptStatus, &'static str) {
+        if self.is_expunged {
+            (
+                DeliveryState::Canceled,
+                AttemptStatus::Canceled,
+                expunge::ERROR_KIND,
+            )
+        } else {
+            (DeliveryState::Failed, AttemptStatus::Failed, "unreadable")
+        }
+    }
+
     pub(super) fn log(&self) {
+        if self.is_expunged {
+            return;
+        }
         tracing::error!(
             table = "deliveries",
             place = ?self.place,

@@ -412,6 +412,7 @@ async fn give_up(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let [keep, fail] = sql::GIVE_UP;
+    let (state, status, kind) = delivery.end();
     sqlx::query(keep)
         .bind(delivery.place)
         .bind(AttemptId::new(now).0)
@@ -419,11 +420,14 @@ async fn give_up(
         .bind(&delivery.delivered_name)
         .bind(&delivery.reason)
         .bind(now.as_micros())
+        .bind(status as i16)
+        .bind(kind)
         .execute(&mut *connection)
         .await?;
     sqlx::query(fail)
         .bind(delivery.place)
         .bind(delivery.number)
+        .bind(state as i16)
         .execute(connection)
         .await?;
     delivery.log();

@@ -118,6 +118,8 @@ async fn messages(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(optional(text("headers")))
                 .col(optional(text("traceparent")))
                 .col(micros("created_at"))
+                // When the payload and the headers were expunged; then the payload is empty.
+                .col(optional(micros("expunged_at")))
                 .to_owned(),
         )
         .await?;

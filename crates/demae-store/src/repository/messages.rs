@@ -122,6 +122,7 @@ pub async fn insert(transaction: &mut Transaction, event: &Event) -> Result<bool
         headers: event.headers.as_ref().map(|headers| headers.get().to_owned()),
         traceparent: event.traceparent.clone(),
         created_at: event.created_at.as_micros(),
+        expunged_at: None,
     });
     let written = Entity::insert(row)
         .on_conflict(OnConflict::new().do_nothing().to_owned())
@@ -167,7 +168,7 @@ pub async fn find_unrouted(
         (
             "SELECT id AS event_id, organization_id, event_name, event_type, COALESCE(raw, payload::text) AS payload, \
              COALESCE(raw_headers, headers::text) AS headers, traceparent, \
-             (extract(epoch FROM created_at) * 1e6)::bigint AS created_at \
+             (extract(epoch FROM created_at) * 1e6)::bigint AS created_at, NULL::bigint AS expunged_at \
              FROM outbox_events WHERE id = $1 AND organization_id = $2 AND size <= $3",
             vec![
                 event.0.into(),
@@ -179,7 +180,8 @@ pub async fn find_unrouted(
         (
             "SELECT ?1 AS event_id, ?2 AS organization_id, event_name, event_type, \
              CAST(COALESCE(raw, payload) AS TEXT) AS payload, CAST(COALESCE(raw_headers, headers) AS TEXT) AS headers, \
-             traceparent, COALESCE(CAST(unixepoch(created_at, 'subsec') * 1000000 AS INTEGER), 0) AS created_at \
+             traceparent, COALESCE(CAST(unixepoch(created_at, 'subsec') * 1000000 AS INTEGER), 0) AS created_at, \
+             NULL AS expunged_at \
              FROM outbox_events WHERE id IN (?1, ?3) AND organization_id IN (?2, ?4)",
             vec![
                 event.0.into(),
@@ -291,8 +293,8 @@ async fn cut_by_deliveries(
     Ok(listing)
 }
 
-/// The next `limit` messages after `after`, oldest first, written within `[since, until)`. They stay until the
-/// transaction ends.
+/// The next `limit` messages after `after` that can be sent, oldest first, written within `[since, until)`. They stay as
+/// they are until the transaction ends.
 pub async fn walk(
     transaction: &mut Transaction,
     organization: OrganizationId,
@@ -300,7 +302,9 @@ pub async fn walk(
     after: Option<MessageCursor>,
     limit: u64,
 ) -> Result<Vec<MessageHead>, StoreError> {
-    let query = oldest(organization, window, after, limit).lock_shared();
+    let query = oldest(organization, window, after, limit)
+        .filter(Column::ExpungedAt.is_null())
+        .lock_shared();
     heads(query, transaction.connection()).await
 }
 
@@ -501,15 +505,20 @@ fn tuple(cursor: MessageCursor) -> Expr {
 fn stored(row: &QueryResult) -> Option<StoredMessage> {
     let (id, mut columns) = Columns::of(row, TABLE, "event_id")?;
     let has_headers = !matches!(row.try_get::<Option<String>>("", "headers"), Ok(None));
+    let expunged_at: Option<i64> = columns.get("expunged_at");
     let message = Message {
         event_id: EventId(id),
         organization_id: OrganizationId(columns.get("organization_id")),
         event_name: columns.get("event_name"),
         event_type: columns.get("event_type"),
-        data: columns.json("payload", "the payload is not JSON"),
+        data: match expunged_at {
+            Some(_) => RawValue::NULL.to_owned(),
+            None => columns.json("payload", "the payload is not JSON"),
+        },
         headers: has_headers.then(|| columns.json("headers", "the headers are not JSON")),
         traceparent: columns.get("traceparent"),
         created_at: Timestamp::from_micros(columns.get("created_at")),
+        expunged_at: expunged_at.map(Timestamp::from_micros),
     };
     Some(StoredMessage {
         message,
@@ -528,5 +537,6 @@ fn message(row: Model) -> Result<Message, StoreError> {
         headers: row.headers.map(raw).transpose()?,
         traceparent: row.traceparent,
         created_at: Timestamp::from_micros(row.created_at),
+        expunged_at: row.expunged_at.map(Timestamp::from_micros),
     })
 }

@@ -19,6 +19,7 @@ pub mod deployment_zones;
 pub mod endpoints;
 pub mod entitlements;
 pub mod event_types;
+pub mod expunge;
 pub mod feature_flags;
 pub mod history;
 pub mod idempotency;

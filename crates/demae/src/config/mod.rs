@@ -148,8 +148,10 @@ pub(crate) struct DeliverySettings {
 pub(crate) struct RetentionSettings {
     /// The history.
     pub(crate) attempts: Duration,
-    /// Payloads.
+    /// Routed events.
     pub(crate) messages: Duration,
+    /// What they carry; as long as they are kept if left out.
+    pub(crate) payloads: Option<Duration>,
     /// Answers to repeated requests.
     pub(crate) idempotency_keys: Duration,
     /// What could not become an event.
@@ -240,6 +242,7 @@ fn read(reader: &mut Reader, mode: Mode, sources: &Sources) -> Settings {
         retention: RetentionSettings {
             attempts: reader.one("retention_attempts", duration),
             messages: reader.one("retention_messages", duration),
+            payloads: reader.optional("retention_payloads", duration),
             idempotency_keys: reader.one("retention_idempotency_keys", duration),
             rejected: reader.one("retention_rejected", duration),
             audit: reader.one("retention_audit", duration),

@@ -101,6 +101,7 @@ fn engine_settings(settings: &Settings) -> anyhow::Result<EngineSettings> {
         retention: Retention {
             attempts: settings.retention.attempts,
             messages: settings.retention.messages,
+            payloads: settings.retention.payloads,
             rejected: settings.retention.rejected,
             audit: settings.retention.audit,
             ..Retention::default()

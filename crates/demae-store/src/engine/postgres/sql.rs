@@ -89,7 +89,7 @@ pub(super) const TAKE_OUT: &str = "DELETE FROM outbox_events WHERE id = ANY ($1:
 pub(super) const CLAIM: &str = "
     SELECT d.endpoint_id, d.event_id, d.due_at, d.attempts, d.step, d.manual, d.resume_state, d.resume_due_at, d.delivered_name,
            m.event_id AS id, m.organization_id, m.event_name, m.event_type, m.payload, m.headers, m.traceparent,
-           m.created_at
+           m.created_at, m.expunged_at
     FROM UNNEST($1::uuid[], $2::int[]) AS l (endpoint_id, most)
     CROSS JOIN LATERAL (
         SELECT * FROM (
@@ -109,7 +109,7 @@ pub(super) const CLAIM: &str = "
 /// Gives a delivery up that cannot be made, with an entry in the history that says why.
 pub(super) const GIVE_UP: &str = "
     WITH failed AS (
-        UPDATE deliveries d SET state = 3, attempts = $4, lease = NULL, worker_id = NULL, manual = false,
+        UPDATE deliveries d SET state = $8, attempts = $4, lease = NULL, worker_id = NULL, manual = false,
                                 resume_state = NULL, resume_due_at = NULL
         WHERE d.endpoint_id = $1 AND d.event_id = $2
         RETURNING d.organization_id, d.endpoint_id, d.event_id
@@ -117,7 +117,7 @@ pub(super) const GIVE_UP: &str = "
     INSERT INTO attempts
         (organization_id, id, endpoint_id, event_id, event_name, number, manual, status, url, error_kind, error_detail,
          request_headers, response_headers, response_body, duration_ms, started_at)
-    SELECT organization_id, $3, endpoint_id, event_id, $5, $4, false, 2, '', 'unreadable', $6, '{}', '{}', '', 0, $7
+    SELECT organization_id, $3, endpoint_id, event_id, $5, $4, false, $9, '', $10, $6, '{}', '{}', '', 0, $7
     FROM failed";
 
 pub(super) const LEASE: &str = "

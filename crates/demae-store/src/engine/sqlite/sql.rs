@@ -92,7 +92,7 @@ pub(super) const DELIVERIES: MultiRow = (
 pub(super) const CLAIM: &str = "
     SELECT d.rowid AS place, d.endpoint_id, d.due_at, d.attempts, d.step, d.manual, d.resume_state, d.resume_due_at,
            d.delivered_name, m.event_id AS id, m.organization_id, m.event_name, m.event_type, m.payload, m.headers,
-           m.traceparent, m.created_at
+           m.traceparent, m.created_at, m.expunged_at
     FROM deliveries d LEFT JOIN messages m ON m.event_id = d.event_id
     WHERE d.endpoint_id = ? AND d.state = 0 AND d.due_at <= ? ORDER BY d.due_at LIMIT ?";
 
@@ -101,9 +101,9 @@ pub(super) const GIVE_UP: [&str; 2] = [
     "INSERT INTO attempts
          (organization_id, id, endpoint_id, event_id, event_name, number, manual, status, url, error_kind, error_detail,
           request_headers, response_headers, response_body, duration_ms, started_at)
-     SELECT organization_id, ?2, endpoint_id, event_id, ?4, ?3, false, 2, '', 'unreadable', ?5, '{}', '{}', '', 0, ?6
+     SELECT organization_id, ?2, endpoint_id, event_id, ?4, ?3, false, ?7, '', ?8, ?5, '{}', '{}', '', 0, ?6
      FROM deliveries WHERE rowid = ?1",
-    "UPDATE deliveries SET state = 3, attempts = ?2, lease = NULL, worker_id = NULL, manual = false, resume_state = NULL,
+    "UPDATE deliveries SET state = ?3, attempts = ?2, lease = NULL, worker_id = NULL, manual = false, resume_state = NULL,
                            resume_due_at = NULL WHERE rowid = ?1",
 ];
 
