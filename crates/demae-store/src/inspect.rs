@@ -4,13 +4,14 @@
 
 use demae_event::Timestamp;
 use sea_orm::{
-    ConnectionTrait, Statement,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
     sea_query::{Expr, ExprTrait as _, Query},
 };
 
 use crate::{
     Backend, Store, StoreError,
-    repository::{endpoints, messages, rejected},
+    entity::timer,
+    repository::{endpoints, messages, rejected, timers},
 };
 
 /// What the database says of itself.
@@ -58,6 +59,21 @@ pub struct Slot {
     pub retained: u64,
     /// `reserved`, `extended`, `unreserved` or `lost` (Postgres, `pg_replication_slots.wal_status`).
     pub wal_status: String,
+}
+
+/// A timer that an operator should look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TroubledTimer {
+    /// The name of its handler.
+    pub kind: String,
+    /// What it is about.
+    pub subject: String,
+    /// When it was to run.
+    pub due_at: Timestamp,
+    /// Failed runs since the last success.
+    pub failures: u32,
+    /// Why the last of them failed.
+    pub last_error: Option<String>,
 }
 
 /// Looks for a replication slot; `None` if there is none of that name, or no slots at all (SQLite).
@@ -164,4 +180,52 @@ pub async fn live_workers(store: &Store, since: Timestamp) -> Result<u64, StoreE
     let row = store.reader().query_one(&query).await?;
     let count: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?;
     Ok(count.map_or(0, i64::unsigned_abs))
+}
+
+/// Timers whose last `failures` runs failed, the worst first: at most `limit`.
+pub async fn failing_timers(
+    connection: &impl ConnectionTrait,
+    failures: u32,
+    limit: u64,
+) -> Result<Vec<TroubledTimer>, StoreError> {
+    let rows = timer::Entity::find()
+        // The condition of the index.
+        .filter(Expr::cust("failures > 0"))
+        .filter(timer::Column::Failures.gte(failures))
+        .order_by_desc(timer::Column::Failures)
+        .limit(limit)
+        .all(connection)
+        .await?;
+    Ok(rows.into_iter().map(troubled).collect())
+}
+
+/// For each kind, its first waiting timer if that should have run before `before`.
+pub async fn overdue_timers(
+    connection: &impl ConnectionTrait,
+    before: Timestamp,
+) -> Result<Vec<TroubledTimer>, StoreError> {
+    let mut found = Vec::new();
+    for (kind, wake_at) in timers::earliest(connection).await? {
+        if wake_at >= before {
+            continue;
+        }
+        let first = timer::Entity::find()
+            .filter(timer::Column::Kind.eq(kind))
+            .filter(timer::Column::Lease.is_null())
+            .order_by_asc(timer::Column::WakeAt)
+            .one(connection)
+            .await?;
+        found.extend(first.map(troubled));
+    }
+    Ok(found)
+}
+
+fn troubled(row: timer::Model) -> TroubledTimer {
+    TroubledTimer {
+        kind: row.kind,
+        subject: row.subject,
+        due_at: Timestamp::from_micros(row.due_at),
+        failures: row.failures.unsigned_abs(),
+        last_error: row.last_error,
+    }
 }

@@ -16,6 +16,7 @@ use demae_store::{
     Backend, Store,
     engine::LeaseGrant,
     entity::timer::{self, Model},
+    inspect,
     repository::timers::{self, NewTimer, Timer},
 };
 use sea_orm::{ConnectionTrait as _, EntityTrait as _, Statement};
@@ -429,7 +430,9 @@ async fn retention_keeps_the_worker_that_gives_no_heartbeats(world: &World) {
     let workers: i64 = counted.try_get_by_index(0).unwrap();
     // An SQLite file has one process, which is alive; on Postgres a worker that is silent for a day is gone.
     assert_eq!(workers, i64::from(world.store.backend() == Backend::Sqlite));
-    let due = timers::overdue(world.store.reader(), clock.now()).await.unwrap();
+    let due = inspect::overdue_timers(world.store.reader(), clock.now())
+        .await
+        .unwrap();
     assert_eq!(due, [], "every table had its pass");
     assert_eq!(
         timer_rows(world)

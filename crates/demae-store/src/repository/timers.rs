@@ -89,21 +89,6 @@ pub struct DueTimer {
     pub organization_id: OrganizationId,
 }
 
-/// A timer that an operator should look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TroubledTimer {
-    /// The name of its handler.
-    pub kind: String,
-    /// What it is about.
-    pub subject: String,
-    /// When it was to run.
-    pub due_at: Timestamp,
-    /// Failed runs since the last success.
-    pub failures: u32,
-    /// Why the last of them failed.
-    pub last_error: Option<String>,
-}
-
 /// Sets a timer, or moves it if it exists. It forgets earlier failures. A run in flight completes nothing any more.
 ///
 /// If the timer has this time and data already, nothing changes.
@@ -449,54 +434,6 @@ pub async fn release(transaction: &mut Transaction, worker: Uuid, now: Timestamp
         transaction.note_timer(now);
     }
     Ok(result.rows_affected)
-}
-
-/// Timers whose last `failures` runs failed, the worst first: at most `limit`.
-pub async fn failing(
-    connection: &impl ConnectionTrait,
-    failures: u32,
-    limit: u64,
-) -> Result<Vec<TroubledTimer>, StoreError> {
-    let rows = Entity::find()
-        // The condition of the index.
-        .filter(Expr::cust("failures > 0"))
-        .filter(Column::Failures.gte(failures))
-        .order_by_desc(Column::Failures)
-        .limit(limit)
-        .all(connection)
-        .await?;
-    Ok(rows.into_iter().map(troubled).collect())
-}
-
-/// For each kind, its first waiting timer if that should have run before `before`.
-pub async fn overdue(
-    connection: &impl ConnectionTrait,
-    before: Timestamp,
-) -> Result<Vec<TroubledTimer>, StoreError> {
-    let mut found = Vec::new();
-    for (kind, wake_at) in earliest(connection).await? {
-        if wake_at >= before {
-            continue;
-        }
-        let first = Entity::find()
-            .filter(Column::Kind.eq(kind))
-            .filter(Column::Lease.is_null())
-            .order_by_asc(Column::WakeAt)
-            .one(connection)
-            .await?;
-        found.extend(first.map(troubled));
-    }
-    Ok(found)
-}
-
-fn troubled(row: Model) -> TroubledTimer {
-    TroubledTimer {
-        kind: row.kind,
-        subject: row.subject,
-        due_at: Timestamp::from_micros(row.due_at),
-        failures: row.failures.unsigned_abs(),
-        last_error: row.last_error,
-    }
 }
 
 async fn execute<const N: usize>(

@@ -8,11 +8,8 @@ use demae_cdc::{CdcError, Reader, SourceConfig};
 use demae_event::{Clock as _, SystemClock, Timestamp};
 use demae_store::{
     Store, StoreError,
-    inspect::{self, UnreadableRow},
-    repository::{
-        rejected,
-        timers::{self, TroubledTimer},
-    },
+    inspect::{self, TroubledTimer, UnreadableRow},
+    repository::rejected,
 };
 
 use super::Finding;
@@ -152,8 +149,8 @@ async fn unreadable_outbox(store: &Store) -> Result<Option<Finding>, StoreError>
 /// Timers that fail again and again, and timers that no process runs.
 async fn troubled_timers(store: &Store, now: Timestamp) -> Result<Finding, StoreError> {
     const CHECK: &str = "timers";
-    let failing = timers::failing(store.reader(), TIMER_FAILURES, TIMERS_NAMED).await?;
-    let overdue = timers::overdue(store.reader(), now - TIMER_DELAY).await?;
+    let failing = inspect::failing_timers(store.reader(), TIMER_FAILURES, TIMERS_NAMED).await?;
+    let overdue = inspect::overdue_timers(store.reader(), now - TIMER_DELAY).await?;
     let named = |timer: &TroubledTimer| format!("{} {}", timer.kind, timer.subject);
     let mut troubles: Vec<String> = failing
         .iter()
@@ -224,7 +221,7 @@ mod tests {
     use demae_store::{
         StoreOptions, Vault,
         engine::LeaseGrant,
-        repository::timers::{INSTALLATION, NewTimer},
+        repository::timers::{self, INSTALLATION, NewTimer},
     };
     use demae_testkit::sqlite::SqliteFile;
 

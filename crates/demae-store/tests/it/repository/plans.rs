@@ -12,7 +12,7 @@ use std::{
 
 use demae_event::{AttemptId, EndpointId, EventId, JobId, OrganizationId};
 use demae_store::{
-    StoreError,
+    StoreError, inspect,
     repository::{
         Page, api_tokens,
         audit::{self, AuditFilter},
@@ -583,7 +583,9 @@ async fn timers_are_found_by_index(store: &TestStore) {
         })
         .await;
     store
-        .assert_indices(&["timers_failing"], async |c| timers::failing(c, 3, 5).await)
+        .assert_indices(&["timers_failing"], async |c| {
+            inspect::failing_timers(c, 3, 5).await
+        })
         .await;
     store
         .assert_indices(&["timers_pkey"], async |c| {

@@ -7,6 +7,7 @@ use demae_store::{
     Store,
     engine::LeaseGrant,
     entity::timer::Model,
+    inspect,
     repository::timers::{self, DueTimer, INSTALLATION, NewTimer, Timer},
 };
 use uuid::Uuid;
@@ -180,11 +181,11 @@ async fn a_failed_run_keeps_its_error_and_its_due_time(store: &TestStore) {
     assert!(due(store, NOW + seconds(7), 9).await.is_empty());
     let again = claim_one(store, "one", grant(new_worker(), next)).await;
     assert_eq!((again.due_at, again.failures), (NOW, 1));
-    let failing = timers::failing(store.store.reader(), 1, 9).await.unwrap();
+    let failing = inspect::failing_timers(store.store.reader(), 1, 9).await.unwrap();
     let kept = failing[0].last_error.as_deref().unwrap();
     assert!(kept.starts_with("a\u{fffd}xx") && kept.ends_with('x'), "{kept}");
     assert!(
-        timers::failing(store.store.reader(), 2, 9)
+        inspect::failing_timers(store.store.reader(), 2, 9)
             .await
             .unwrap()
             .is_empty()
@@ -359,7 +360,7 @@ async fn the_first_timer_of_each_kind_is_known(store: &TestStore) {
         expected,
         "a leased one does not wait"
     );
-    let overdue = timers::overdue(reader, NOW + seconds(15)).await.unwrap();
+    let overdue = inspect::overdue_timers(reader, NOW + seconds(15)).await.unwrap();
     assert_eq!(overdue.len(), 1);
     assert_eq!(
         (overdue[0].kind.as_str(), overdue[0].subject.as_str()),
