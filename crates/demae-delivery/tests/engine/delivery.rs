@@ -553,10 +553,11 @@ async fn the_rate_limit_spaces_deliveries(database: Box<dyn Database>) {
         .map(|attempt| attempt.started_at)
         .collect();
     begun.sort_unstable();
-    // Not a claim about speed but about the limit: no window of one second holds more than the limit and one.
+    // Not a claim about speed but about the limit: no window of one second holds more than the limit and one. An attempt's
+    // recorded start follows its permission, by as much as the machine is busy: a tenth is allowed for that.
     for window in begun.windows(22) {
         assert!(
-            window[21] - window[0] >= 1_000_000,
+            window[21] - window[0] >= 900_000,
             "22 attempts within {} us",
             window[21] - window[0]
         );
