@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(Envelope::Event(again)) = decode(&encode(&event)) else {
         panic!("cannot read what it wrote");
     };
-    assert_eq!((again.id, again.organization_id), (event.id, event.organization_id));
+    assert_eq!((again.id, again.scope), (event.id, event.scope));
     assert_eq!(again.created_at, event.created_at);
     assert_eq!(again.data.get(), event.data.get());
 });

@@ -252,10 +252,10 @@ async fn list(
     Allowed { caller, .. }: Allowed<ReadWebhooks>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<PageBody<AttemptBody>>, Problem> {
-    let organization = caller.actor().organization_id;
+    let scope = caller.scope();
     let listing = state
         .management()
-        .history(organization, &query.filter, query.page)
+        .history(scope, &query.filter, query.page)
         .await?;
     // The headers are JSON: the store sees to that.
     let listing = listing.try_map(attempt_body)?;
@@ -275,10 +275,7 @@ async fn get(
 ) -> Result<Json<AttemptDetailBody>, Problem> {
     let AttemptDetail {
         entry, request_body, ..
-    } = state
-        .management()
-        .attempt(caller.actor().organization_id, id)
-        .await?;
+    } = state.management().attempt(caller.scope(), id).await?;
     let (attempt, request_headers) = attempt_body(entry)?;
     let request_body = request_body.map(|body| String::from_utf8_lossy(&body).into_owned());
     Ok(Json(AttemptDetailBody {
@@ -333,9 +330,9 @@ async fn retry(
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                let organization = caller.actor().organization_id;
+                let scope = caller.scope();
                 let retry = management
-                    .retry_attempt(transaction, organization, id, caller.now())
+                    .retry_attempt(transaction, scope, id, caller.now())
                     .await?;
                 Answer::json(StatusCode::ACCEPTED, &PlannedRetryBody::from(retry))
             }

@@ -89,7 +89,7 @@ impl TestApi {
             .unwrap();
         let record = AttemptRecord {
             id: lease,
-            organization_id: event.organization_id,
+            scope: event.scope,
             endpoint_id,
             event_id: event.id,
             event_name: event.name,

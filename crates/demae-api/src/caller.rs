@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use demae_control_plane::{Actor, Change, revision::Expected};
-use demae_event::Timestamp;
+use demae_event::{Scope, Timestamp};
 use demae_store::Transaction;
 use http::request::Parts;
 use uuid::Uuid;
@@ -65,6 +65,12 @@ impl Caller {
     /// Who asks.
     pub fn actor(&self) -> &Actor {
         &self.actor
+    }
+
+    /// The default application of the organization in which it asks. A surface with applications looks for the one that the
+    /// request names among those of the organization instead.
+    pub fn scope(&self) -> Scope {
+        Scope::default_of(self.actor.organization_id)
     }
 
     /// The id of the credential that the request came with.

@@ -250,7 +250,7 @@ impl EventSink for GroupCommit {
         }
         let bytes: usize = events.iter().map(size_of).sum();
         let count = events.len();
-        let room = self.room(events[0].organization_id, count, bytes)?;
+        let room = self.room(events[0].scope.organization, count, bytes)?;
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting {
             events: count,
@@ -382,7 +382,7 @@ async fn commit(store: &dyn Append, group: Group) {
 
 #[cfg(test)]
 mod tests {
-    use demae_event::{EventId, Timestamp};
+    use demae_event::{EventId, Scope, Timestamp};
     use serde_json::value::RawValue;
     use tokio::sync::Notify;
 
@@ -457,7 +457,7 @@ mod tests {
         let now = Timestamp::from_secs(1_790_000_000);
         let event = |_| Event {
             id: EventId::new(now),
-            organization_id: OrganizationId::new(now),
+            scope: Scope::default_of(OrganizationId::new(now)),
             name: name.to_owned(),
             event_type: "a".to_owned(),
             data: RawValue::from_string("{}".to_owned()).unwrap(),
@@ -614,7 +614,7 @@ mod tests {
         let of = |number: u128, count: usize, size: usize| {
             let mut events = events(count);
             for event in &mut events {
-                event.organization_id = OrganizationId(uuid::Uuid::from_u128(number));
+                event.scope = Scope::default_of(OrganizationId(uuid::Uuid::from_u128(number)));
                 event.data = RawValue::from_string(format!("\"{}\"", "x".repeat(size))).unwrap();
             }
             events

@@ -203,7 +203,7 @@ impl Attachment {
         };
         let columns = match self.preset {
             Preset::Demae => {
-                "event_name text NOT NULL, event_type text NOT NULL, \
+                "application_id uuid, event_name text NOT NULL, event_type text NOT NULL, \
                  payload jsonb NOT NULL CHECK (jsonb_typeof(payload) = 'object'), \
                  headers jsonb CHECK (jsonb_typeof(headers) = 'object'), traceparent text, \
                  created_at timestamptz NOT NULL DEFAULT now()"

@@ -7,11 +7,14 @@
 //! A row that cannot become an event gives a reason, never an error: the stream must not stop for it.
 //!
 //! A source speaks only for those that its settings name. Where [`Mapping::fixed_organization`] is set, a row or message
-//! of another organization is refused. Events that only the engine emits are refused. The identity of an event is derived
-//! from organization, source and the row's ID ([`EventId::of_source`]): messages keep one primary key, and a row cannot
-//! take the place of another organization's event. [`Ids::Verbatim`] lifts the last two rules for Demae's own outbox.
+//! of another organization is refused. A row may name an application; whether it is one of the row's organization is checked
+//! before its event is routed. Events that only the engine emits are refused. The identity of an event is derived from
+//! organization, application, source and the row's ID ([`EventId::of_source`]): messages keep one primary key, and a row
+//! cannot take the place of another organization's event. [`Ids::Verbatim`] lifts the last two rules for Demae's own outbox.
 
-use demae_event::{Event, EventId, OrganizationId, Timestamp, catalogue, subscription::MAX_NAME_LENGTH};
+use demae_event::{
+    ApplicationId, Event, EventId, OrganizationId, Scope, Timestamp, catalogue, subscription::MAX_NAME_LENGTH,
+};
 use serde_json::{Map, Value as Json, value::RawValue};
 use uuid::Uuid;
 
@@ -97,6 +100,8 @@ pub struct Mapping {
     pub id: Vec<String>,
     /// The tenant. Need not exist when [`Mapping::fixed_organization`] is set; a row that names another one is refused.
     pub organization: Vec<String>,
+    /// The application of the tenant. Need not exist; NULL is the tenant's default application.
+    pub application: Vec<String>,
     /// The event's name.
     pub name: Vec<String>,
     /// The event's type.
@@ -127,6 +132,7 @@ impl Mapping {
         let lists = [
             &self.id,
             &self.organization,
+            &self.application,
             &self.name,
             &self.event_type,
             &self.payload,
@@ -148,6 +154,7 @@ impl From<Preset> for Mapping {
             Preset::Demae | Preset::Seed => Self {
                 id: columns(&["id"]),
                 organization: columns(&["organization_id"]),
+                application: columns(&["application_id"]),
                 name: columns(&["event_name"]),
                 event_type: columns(&["event_type"]),
                 payload: columns(&["payload", "data"]),
@@ -165,6 +172,7 @@ impl From<Preset> for Mapping {
             Preset::Debezium => Self {
                 id: columns(&["id"]),
                 organization: columns(&["organization_id"]),
+                application: columns(&["application_id"]),
                 name: columns(&["type"]),
                 event_type: columns(&["type"]),
                 payload: columns(&["payload"]),
@@ -176,6 +184,7 @@ impl From<Preset> for Mapping {
             Preset::CloudEvents => Self {
                 id: columns(&["id"]),
                 organization: columns(&["organization_id"]),
+                application: columns(&["application_id"]),
                 name: columns(&["type"]),
                 event_type: columns(&["type"]),
                 payload: columns(&["data"]),
@@ -207,6 +216,7 @@ pub struct Layout {
     id: usize,
     fixed_organization: Option<OrganizationId>,
     organization: Option<usize>,
+    application: Option<usize>,
     name: usize,
     event_type: usize,
     payload: usize,
@@ -246,6 +256,7 @@ impl Layout {
                 Some(_) => find(&mapping.organization),
                 None => Some(need("organization", &mapping.organization)?),
             },
+            application: find(&mapping.application),
             name: need("name", &mapping.name)?,
             event_type: need("type", &mapping.event_type)?,
             payload: need("payload", &mapping.payload)?,
@@ -273,7 +284,7 @@ impl Layout {
     pub fn event(&self, row: &[Value<'_>], place: Place) -> Result<Event, String> {
         let text = |at: usize| row.get(at).copied().and_then(Value::text);
         let need = |at: usize| self.need(row, at);
-        let organization_id = self.organization_of(row)?;
+        let scope = self.scope_of(row)?;
         let raw_headers = self.raw_headers.and_then(text);
         let (headers, trace) = split_trace(raw_headers.or_else(|| self.headers.and_then(text)))?;
         let (payload_column, payload_text) = match self.raw.and_then(|at| Some((at, text(at)?))) {
@@ -282,8 +293,8 @@ impl Layout {
         };
         let headers = self.with_columns(headers, row)?;
         let event = Event {
-            id: self.event_id(organization_id, need(self.id)?, place)?,
-            organization_id,
+            id: self.event_id(scope, need(self.id)?, place)?,
+            scope,
             name: label(&self.columns[self.name], need(self.name)?)?,
             event_type: label(&self.columns[self.event_type], need(self.event_type)?)?,
             data: payload(&self.columns[payload_column], payload_text)?,
@@ -350,23 +361,32 @@ impl Layout {
         }
     }
 
-    fn event_id(&self, organization: OrganizationId, text: &str, place: Place) -> Result<EventId, String> {
+    /// The application is looked up before the event is routed, so that it only has to be well formed here.
+    fn scope_of(&self, row: &[Value<'_>]) -> Result<Scope, String> {
+        let organization = self.organization_of(row)?;
+        let named = self
+            .application
+            .filter(|at| !matches!(row.get(*at), None | Some(Value::Null)));
+        let application = match named {
+            None => None,
+            Some(at) => Some(application(&self.columns[at], self.need(row, at)?)?),
+        };
+        Ok(Scope::new(organization, application))
+    }
+
+    fn event_id(&self, scope: Scope, text: &str, place: Place) -> Result<EventId, String> {
         let column = &self.columns[self.id];
         let uuid = || Uuid::try_parse(text).map_err(|_| format!("{column} is no UUID"));
         Ok(match self.ids {
             Ids::Verbatim => EventId(uuid()?),
             // One spelling, whatever the column's type.
-            Ids::Uuid => EventId::of_source(organization, &self.source, &uuid()?.to_string()),
+            Ids::Uuid => EventId::of_source(scope, &self.source, &uuid()?.to_string()),
             Ids::Derived if text.is_empty() => return Err(format!("{column} is empty")),
             Ids::Derived if self.numbered => {
                 let at = place.committed_at.as_micros();
-                EventId::of_source(
-                    organization,
-                    &self.source,
-                    &format!("{text}\n{at}\n{}", place.number),
-                )
+                EventId::of_source(scope, &self.source, &format!("{text}\n{at}\n{}", place.number))
             }
-            Ids::Derived => EventId::of_source(organization, &self.source, text),
+            Ids::Derived => EventId::of_source(scope, &self.source, text),
         })
     }
 
@@ -401,8 +421,8 @@ pub struct Speaker<'a> {
 }
 
 /// The event of a message written with `pg_logical_emit_message(true, 'demae', …)`: a JSON object with `event_name`,
-/// `event_type`, `payload`, `organization_id` (not needed where the source has its own) and, if wanted, `id`, `headers`,
-/// `traceparent`. Without an `id` its place in the log, `position`, takes the id's part.
+/// `event_type`, `payload`, `organization_id` (not needed where the source has its own) and, if wanted, `application_id`,
+/// `id`, `headers`, `traceparent`. Without an `id` its place in the log, `position`, takes the id's part.
 pub fn message_event(
     content: &[u8],
     position: &str,
@@ -413,6 +433,7 @@ pub fn message_event(
     struct Written {
         id: Option<Uuid>,
         organization_id: Option<String>,
+        application_id: Option<String>,
         event_name: String,
         event_type: String,
         payload: Box<RawValue>,
@@ -429,10 +450,15 @@ pub fn message_event(
             .map_err(|_| "organization_id is no UUID".to_owned())?,
         (None, None) => return Err("organization_id is missing".to_owned()),
     };
+    let named = written.application_id.as_deref();
+    let application = named
+        .map(|named| application("application_id", named))
+        .transpose()?;
+    let scope = Scope::new(organization_id, application);
     let id = written.id.map(|id| id.to_string());
     unreserved(Event {
-        id: EventId::of_source(organization_id, speaker.source, id.as_deref().unwrap_or(position)),
-        organization_id,
+        id: EventId::of_source(scope, speaker.source, id.as_deref().unwrap_or(position)),
+        scope,
         name: label("event_name", &written.event_name)?,
         event_type: label("event_type", &written.event_type)?,
         data: payload("payload", written.payload.get())?,
@@ -451,6 +477,12 @@ fn allowed(field: &str, named: &str, fixed: OrganizationId) -> Result<Organizati
         "{field} is {:?}, but this source may only speak for the organization {fixed}",
         cut(named, MAX_NAME_LENGTH)
     ))
+}
+
+fn application(field: &str, text: &str) -> Result<ApplicationId, String> {
+    // The identity as the database holds it: a prefixed one has no place in a row.
+    let id = Uuid::try_parse(text).map_err(|_| format!("{field} is no UUID"))?;
+    Ok(ApplicationId(id))
 }
 
 /// The event, unless only the engine may emit it.

@@ -5,7 +5,7 @@
 //! alone. Both are part of the transaction that holds the change, so there is no change without them and none of them
 //! without a change. Events leave in the order in which they were emitted.
 
-use demae_event::{Event, EventId, OrganizationId, Timestamp, catalogue, id::new_uuid};
+use demae_event::{Event, EventId, OrganizationId, Scope, Timestamp, catalogue, id::new_uuid};
 use demae_store::{StoreError, Transaction, entity::audit_entry, outbox, repository};
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
@@ -119,7 +119,8 @@ impl<'c> Change<'c> {
             .map(|(instance, _)| raw(&json!({"instance_id": instance})));
         let event = Event {
             id: EventId::new(self.now),
-            organization_id: self.organization_id(),
+            // The domains know no applications.
+            scope: Scope::default_of(self.organization_id()),
             name: definition.name.to_owned(),
             event_type: definition.event_type.to_owned(),
             data,

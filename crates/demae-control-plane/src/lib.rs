@@ -8,6 +8,7 @@
 mod account;
 pub mod actor;
 pub mod amount;
+pub mod applications;
 pub mod audit;
 pub mod change;
 mod choice;

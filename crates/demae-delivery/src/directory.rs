@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use demae_event::{EndpointId, OrganizationId};
+use demae_event::{EndpointId, Scope};
 use demae_store::{Store, StoreError, silence::answer};
 
 use crate::{endpoint::EndpointConfig, management};
@@ -30,15 +30,15 @@ pub struct Snapshot {
     /// Rises without another change if nothing but health changed, which is kept in place.
     version: AtomicI64,
     by_id: HashMap<EndpointId, Arc<EndpointConfig>>,
-    by_organization: HashMap<OrganizationId, Vec<Arc<EndpointConfig>>>,
+    by_scope: HashMap<Scope, Vec<Arc<EndpointConfig>>>,
 }
 
 impl Snapshot {
     fn insert(&mut self, endpoint: EndpointConfig) {
         self.remove(endpoint.id);
         let endpoint = Arc::new(endpoint);
-        self.by_organization
-            .entry(endpoint.organization_id)
+        self.by_scope
+            .entry(endpoint.scope)
             .or_default()
             .push(endpoint.clone());
         self.by_id.insert(endpoint.id, endpoint);
@@ -48,10 +48,10 @@ impl Snapshot {
         let Some(endpoint) = self.by_id.remove(&id) else {
             return;
         };
-        if let Some(siblings) = self.by_organization.get_mut(&endpoint.organization_id) {
+        if let Some(siblings) = self.by_scope.get_mut(&endpoint.scope) {
             siblings.retain(|sibling| sibling.id != id);
             if siblings.is_empty() {
-                self.by_organization.remove(&endpoint.organization_id);
+                self.by_scope.remove(&endpoint.scope);
             }
         }
     }
@@ -61,9 +61,9 @@ impl Snapshot {
         self.by_id.get(&id)
     }
 
-    /// The organization's endpoints.
-    pub fn of(&self, organization: OrganizationId) -> &[Arc<EndpointConfig>] {
-        self.by_organization.get(&organization).map_or(&[], Vec::as_slice)
+    /// The application's endpoints. An application that is named in another organization than its own has none.
+    pub fn of(&self, scope: Scope) -> &[Arc<EndpointConfig>] {
+        self.by_scope.get(&scope).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -127,7 +127,7 @@ impl Directory {
         let mut snapshot = Snapshot {
             version: AtomicI64::new(version),
             by_id: known.by_id.clone(),
-            by_organization: known.by_organization.clone(),
+            by_scope: known.by_scope.clone(),
         };
         for id in changes.gone {
             snapshot.remove(id);

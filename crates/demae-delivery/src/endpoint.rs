@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use demae_event::{EndpointId, OrganizationId, Timestamp, subscription::SubscriptionSet};
+use demae_event::{EndpointId, Scope, Timestamp, subscription::SubscriptionSet};
 use demae_signature::standard::SigningKey;
 use http::HeaderMap;
 
@@ -16,8 +16,8 @@ use crate::{client::EndpointUrl, dialect::Dialect, policy::RetrySchedule};
 pub struct EndpointConfig {
     /// Its identity.
     pub id: EndpointId,
-    /// Whose it is.
-    pub organization_id: OrganizationId,
+    /// The application it belongs to, within its organization.
+    pub scope: Scope,
     /// Where to.
     pub url: EndpointUrl,
     /// The URL as its owner wrote it, for history.

@@ -2,15 +2,15 @@
 
 use serde_json::value::RawValue;
 
-use crate::{EventId, OrganizationId, Timestamp};
+use crate::{EventId, Scope, Timestamp};
 
 /// A committed (or about to be committed) event.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// Its identity, the same from the outbox row to the receiver.
     pub id: EventId,
-    /// The tenant it belongs to.
-    pub organization_id: OrganizationId,
+    /// The application it belongs to, within its organization.
+    pub scope: Scope,
     /// `CUSTOMER_CREATION`; for catalogue events always the seed's name.
     pub name: String,
     /// `com.kaiten.customer.v1.created`.

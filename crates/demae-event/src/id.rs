@@ -1,7 +1,8 @@
 //! Typed identifiers.
 //!
-//! Each is a UUID: that is what the database holds and what domain payloads carry. Those of the engine (endpoints,
-//! messages, attempts) are shown with a prefix and as a KSUID, the form that Svix clients expect; both forms are read.
+//! Each is a UUID: that is what the database holds and what domain payloads carry. Those of the engine (applications,
+//! endpoints, messages, attempts) are shown with a prefix and as a KSUID, the form that Svix clients expect; both forms are
+//! read.
 
 use std::{
     fmt,
@@ -122,6 +123,11 @@ plain_id!(
     /// A tenant. Every row has one.
     OrganizationId
 );
+prefixed_id!(
+    /// An application of an organization, shown as `app_…`. The default one has the organization's UUID.
+    ApplicationId,
+    "app_"
+);
 plain_id!(
     /// An event's identity from the outbox row to the receiver.
     EventId
@@ -149,34 +155,17 @@ impl OrganizationId {
     }
 }
 
+impl ApplicationId {
+    /// The default application of an organization.
+    pub const fn default_of(organization: OrganizationId) -> Self {
+        Self(organization.0)
+    }
+}
+
 impl EventId {
     /// A new event's identifier.
     pub fn new(now: Timestamp) -> Self {
         Self(new_uuid(now))
-    }
-
-    /// The identity of an event that its sender named `key`: the same for the same organization and key, so that a
-    /// repeated request is recognised, and unguessable from outside the organization's own keys (RFC 9562, version 5).
-    pub fn from_client_key(organization: OrganizationId, key: &str) -> Self {
-        Self(Uuid::new_v5(&organization.0, key.as_bytes()))
-    }
-
-    /// The identity of the event at `place` in a request that its sender may repeat: the same for the same organization
-    /// and request. `request` names the request, also among those of other senders in the organization.
-    pub fn from_request(organization: OrganizationId, request: &[u8; 32], place: u32) -> Self {
-        // A name space of its own: no key that a client chooses leads into it.
-        let requests = Uuid::new_v5(&organization.0, b"idempotency-key");
-        Self(Uuid::new_v5(
-            &requests,
-            &[request.as_slice(), &place.to_be_bytes()].concat(),
-        ))
-    }
-
-    /// The identity of an event that an outside source named `id`: the same whenever it comes again, and different for
-    /// every organization and source. What one of them sends can neither suppress another's event nor find out that
-    /// there is one, though all events share one key space (RFC 9562, version 5, in the organization's name space).
-    pub fn of_source(organization: OrganizationId, source: &str, id: &str) -> Self {
-        Self::from_client_key(organization, &format!("{source}\n{id}"))
     }
 
     /// The identity of the message that carries this event to endpoints: `msg_…`, the value of the `webhook-id`
@@ -238,18 +227,8 @@ mod tests {
     }
 
     #[test]
-    fn one_id_is_another_event_for_every_organization_and_source() {
-        let [mine, other] = [1, 2].map(|number| OrganizationId(Uuid::from_u128(number)));
-        let id = EventId::of_source(mine, "shop", "17");
-        assert_eq!(id, EventId::of_source(mine, "shop", "17"));
-        assert_ne!(id, EventId::of_source(other, "shop", "17"));
-        assert_ne!(id, EventId::of_source(mine, "billing", "17"));
-        assert_ne!(id, EventId::from_client_key(mine, "17"));
-    }
-
-    #[test]
     fn message_ids_lead_back_to_the_event() {
-        let event = EventId::from_client_key(OrganizationId(Uuid::nil()), "order-17");
+        let event = EventId(Uuid::from_u128(17));
         let text = event.message_id(Timestamp::from_secs(1_790_000_000));
         assert_eq!(EventId::from_any(&text), Ok(event));
         assert_eq!(text.len(), "msg_".len() + 27);

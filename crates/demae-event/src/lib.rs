@@ -12,6 +12,7 @@ pub mod event;
 pub mod fault;
 pub mod id;
 mod ksuid;
+pub mod scope;
 pub mod subscription;
 pub mod timestamp;
 
@@ -20,6 +21,7 @@ pub use clock::{Clock, SystemClock};
 pub use envelope::envelope;
 pub use event::Event;
 pub use fault::{Code, Fault, Faults};
-pub use id::{AttemptId, EndpointId, EventId, JobId, OrganizationId};
+pub use id::{ApplicationId, AttemptId, EndpointId, EventId, JobId, OrganizationId};
+pub use scope::Scope;
 pub use subscription::{Subscription, SubscriptionSet};
 pub use timestamp::Timestamp;

@@ -16,17 +16,23 @@ pub async fn append(transaction: &mut Transaction, event: &Event) -> Result<(), 
     let backend = connection.get_database_backend();
     let sql = match backend {
         sea_orm::DbBackend::Postgres => {
-            "INSERT INTO outbox_events (id, organization_id, event_name, event_type, raw, raw_headers, traceparent, \
-             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, to_timestamp($8::float8 / 1e6))"
+            "INSERT INTO outbox_events (id, organization_id, application_id, event_name, event_type, raw, raw_headers, \
+             traceparent, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::float8 / 1e6))"
         }
         _ => {
-            "INSERT INTO outbox_events (id, organization_id, event_name, event_type, raw, raw_headers, traceparent, \
-             created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, strftime('%Y-%m-%d %H:%M:%f', ?8 / 1000 / 1e3, 'unixepoch'))"
+            "INSERT INTO outbox_events (id, organization_id, application_id, event_name, event_type, raw, raw_headers, \
+             traceparent, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
+             strftime('%Y-%m-%d %H:%M:%f', ?9 / 1000 / 1e3, 'unixepoch'))"
         }
     };
-    let values: [Value; 8] = [
+    let values: [Value; 9] = [
         event.id.0.into(),
-        event.organization_id.0.into(),
+        event.scope.organization.0.into(),
+        event
+            .scope
+            .named_application()
+            .map(|application| application.0)
+            .into(),
         event.name.as_str().into(),
         event.event_type.as_str().into(),
         event.data.get().into(),

@@ -80,10 +80,10 @@ async fn list(
     Allowed { caller, .. }: Allowed<ReadWebhooks>,
     Query(query): Query<EventQuery>,
 ) -> Result<Json<PageBody<EventBody>>, Problem> {
-    let organization = caller.actor().organization_id;
+    let scope = caller.scope();
     let listing = state
         .management()
-        .events(organization, &query.filter, query.page)
+        .events(scope, &query.filter, query.page)
         .await?;
     Ok(Json(PageBody::from_listing(listing, EventBody::from)))
 }
@@ -100,13 +100,7 @@ async fn get(
     Allowed { caller, .. }: Allowed<ReadWebhooks>,
     PathOf(AnyEventId(id)): PathOf<AnyEventId>,
 ) -> Result<Json<EventBody>, Problem> {
-    Ok(Json(
-        state
-            .management()
-            .event(caller.actor().organization_id, id)
-            .await?
-            .into(),
-    ))
+    Ok(Json(state.management().event(caller.scope(), id).await?.into()))
 }
 
 impl<'de> Deserialize<'de> for AnyEventId {

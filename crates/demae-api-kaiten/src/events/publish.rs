@@ -45,13 +45,11 @@ pub(super) async fn publish(
     let submission = read::read(&body, state.limits().events_per_request)?;
     let several = submission.several;
     let named: Vec<bool> = submission.inputs.iter().map(is_named).collect();
-    let organization = caller.actor().organization_id;
-    let prepared = state.management().prepare_events(
-        organization,
-        submission.inputs,
-        caller.now(),
-        caller.traceparent(),
-    );
+    let scope = caller.scope();
+    let prepared =
+        state
+            .management()
+            .prepare_events(scope, submission.inputs, caller.now(), caller.traceparent());
     let mut events = prepared.await?;
     let repeatable = operation
         .key_digest(&caller)

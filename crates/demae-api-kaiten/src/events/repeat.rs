@@ -13,7 +13,7 @@
 use bytes::Bytes;
 use demae_api::{ApiState, problem::Problem, write::key_reused};
 use demae_delivery::management::{ManagementError, events::PublishInput};
-use demae_event::{Event, EventId, OrganizationId};
+use demae_event::{Event, EventId, Scope};
 use demae_store::engine::{Appended, Message};
 use serde_json::{Number, Value, value::RawValue};
 
@@ -21,7 +21,7 @@ use super::{body::AcceptedBody, read};
 
 /// A publication that may be repeated.
 pub(super) struct Repeatable {
-    organization: OrganizationId,
+    scope: Scope,
     body: Bytes,
     /// The ids that were derived, by place; none for events whose sender named them.
     ids: Vec<Option<EventId>>,
@@ -30,14 +30,14 @@ pub(super) struct Repeatable {
 impl Repeatable {
     /// Gives `events` of `body` their derived ids. `named` says which have an id of their sender's own.
     pub(super) fn new(request: &[u8; 32], body: Bytes, named: &[bool], events: &mut [Event]) -> Option<Self> {
-        let organization = events.first()?.organization_id;
+        let scope = events.first()?.scope;
         let derive = |(place, (event, named)): (usize, (&mut Event, &bool))| {
-            let id = (!named).then(|| EventId::from_request(organization, request, place as u32));
+            let id = (!named).then(|| EventId::from_request(scope, request, place as u32));
             event.id = id.unwrap_or(event.id);
             id
         };
         Some(Self {
-            organization,
+            scope,
             body,
             ids: events.iter_mut().zip(named).enumerate().map(derive).collect(),
         })
@@ -82,7 +82,7 @@ impl Repeatable {
     }
 
     async fn find(&self, state: &ApiState, id: EventId) -> Result<Option<Message>, Problem> {
-        match state.management().event(self.organization, id).await {
+        match state.management().event(self.scope, id).await {
             // One that cannot be read is not the same as anything.
             Ok(view) => Ok(Some(view.message).filter(|_| view.unreadable.is_none())),
             Err(ManagementError::NotFound { .. }) => Ok(None),

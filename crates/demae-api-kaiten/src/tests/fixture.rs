@@ -2,10 +2,16 @@
 
 use std::collections::HashMap;
 
+use demae_delivery::management::{EndpointInput, Management, Rules, recovery::RecoverInput};
+use demae_event::{ApplicationId, Event, EventId, Scope, Timestamp};
+use demae_store::{entity::application, repository::applications};
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
-use crate::{document, testing::TestApi};
+use crate::{
+    document,
+    testing::{START, TestApi},
+};
 
 /// What the first tenant has.
 pub(super) struct Fixture {
@@ -75,6 +81,56 @@ impl Fixture {
         Self { paths, references }
     }
 
+    /// Webhook, events, attempt and job of an application of the first tenant that is not the default one.
+    pub(super) async fn of_another_application(api: &TestApi) -> Self {
+        let scope = other_application(api).await;
+        let management = Management::new(api.store.clone(), Rules::default());
+        let input = EndpointInput {
+            url: "https://example.com/hook".to_owned(),
+            event_names: vec!["*".to_owned()],
+            ..EndpointInput::default()
+        };
+        let mut transaction = api.store.begin().await.unwrap();
+        let webhook = management
+            .create_endpoint(&mut transaction, scope, input, START)
+            .await;
+        let webhook = webhook.unwrap().id;
+        let recover = RecoverInput {
+            since: Timestamp::from_secs(0),
+            until: None,
+            states: Vec::new(),
+        };
+        let job = management
+            .recover_endpoint(&mut transaction, scope, webhook, recover, START)
+            .await
+            .unwrap();
+        transaction.commit().await.unwrap();
+        let event = || Event {
+            id: EventId::new(START),
+            scope,
+            name: "CUSTOMER_CREATION".to_owned(),
+            event_type: "com.kaiten.customer.v1.created".to_owned(),
+            data: RawValue::from_string("{}".to_owned()).unwrap(),
+            headers: None,
+            traceparent: None,
+            created_at: START,
+        };
+        let events = [event(), event()];
+        api.store.engine().append(&events).await.unwrap();
+        // One is routed, the other one waits.
+        let attempt = api.attempt_oldest_event(&webhook.to_string()).await;
+        let paths = HashMap::from([
+            ("/api/webhooks/", webhook.to_string()),
+            ("/api/webhooks/history/", attempt.to_string()),
+            ("/api/webhooks/{id}/recover/", job.id.to_string()),
+            ("/api/events/", events[1].id.to_string()),
+        ]);
+        Self {
+            paths,
+            references: Vec::new(),
+        }
+    }
+
     /// A body that the operation takes: the document's example, referring to what is there.
     pub(super) fn body_of(&self, operation: &Value) -> Option<Value> {
         let mut body = body_of(operation)?;
@@ -131,6 +187,24 @@ async fn instance(api: &TestApi) -> Vec<(&'static str, Value)> {
     }
     made("/api/instances", instance).await;
     references
+}
+
+async fn other_application(api: &TestApi) -> Scope {
+    let (organization, id) = (api.organization(), ApplicationId::new(START));
+    let row = application::Model {
+        id: id.0,
+        organization_id: organization.0,
+        uid: None,
+        name: "Other".to_owned(),
+        version: 0,
+        created_at: 0,
+        updated_at: 0,
+        deleted_at: None,
+    };
+    let mut transaction = api.store.begin().await.unwrap();
+    assert!(applications::insert(&mut transaction, row).await.unwrap());
+    transaction.commit().await.unwrap();
+    Scope::new(organization, Some(id))
 }
 
 /// A component, a release that consists of it, and a zone that runs it.

@@ -12,6 +12,7 @@ on_both_databases! {
     nothing_of_another_tenant_is_there,
     no_repetition_shows_a_secret,
     no_list_shows_what_is_another_tenants,
+    nothing_of_another_application_is_there,
 }
 
 async fn nothing_of_another_tenant_is_there(api: TestApi) {
@@ -116,4 +117,36 @@ async fn no_list_shows_what_is_another_tenants(api: TestApi) {
             assert!(!theirs.text.contains(secret), "{path} shows {secret}: {theirs:?}");
         }
     }
+}
+
+/// This surface shows the default application of an organization, and nothing of the others to anybody.
+async fn nothing_of_another_application_is_there(api: TestApi) {
+    let fixture = Fixture::of_another_application(&api).await;
+    let (mut walked, mut listed) = (0, 0);
+    for (method, template, operation) in operations() {
+        if !["/api/webhooks", "/api/events"]
+            .iter()
+            .any(|prefix| template.starts_with(prefix))
+        {
+            continue;
+        }
+        if template.contains('{') {
+            let path = fixture.fill(&template);
+            let reply = api.call(method.clone(), &path, fixture.body_of(&operation)).await;
+            assert_eq!(reply.status, 404, "{method} {template}: {reply:?}");
+            walked += 1;
+        } else if method == Method::GET {
+            let reply = api.get(&template).await;
+            assert_eq!(reply.status, 200, "{template}: {reply:?}");
+            let list = reply.json();
+            let items = list.as_array().or_else(|| list["items"].as_array());
+            let items = items.unwrap_or_else(|| panic!("{template}: {reply:?}"));
+            assert!(items.is_empty(), "{template}: {reply:?}");
+            listed += 1;
+        }
+    }
+    assert!(
+        walked >= 10 && listed >= 3,
+        "only {walked} and {listed} were walked"
+    );
 }

@@ -75,7 +75,7 @@ async fn test(
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                let place = (caller.actor().organization_id, id);
+                let place = (caller.scope(), id);
                 let (name, now) = (event_name.as_deref(), caller.now());
                 let event = management
                     .send_example(transaction, place, name, now, caller.traceparent())
@@ -161,11 +161,11 @@ async fn stats(
     PathOf(id): PathOf<EndpointId>,
     Query(window): Query<Window>,
 ) -> Result<Json<StatsBody>, Problem> {
-    let (organization, window) = (caller.actor().organization_id, (window.since, window.until));
+    let (scope, window) = (caller.scope(), (window.since, window.until));
     Ok(Json(
         state
             .management()
-            .endpoint_stats(organization, id, window, caller.now())
+            .endpoint_stats(scope, id, window, caller.now())
             .await?
             .into(),
     ))
@@ -273,9 +273,9 @@ async fn recover(
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                let (organization, now) = (caller.actor().organization_id, caller.now());
+                let (scope, now) = (caller.scope(), caller.now());
                 let job = management
-                    .recover_endpoint(transaction, organization, id, input, now)
+                    .recover_endpoint(transaction, scope, id, input, now)
                     .await?;
                 Answer::json(StatusCode::ACCEPTED, &JobBody::from(job))
             }
@@ -297,10 +297,7 @@ async fn recovery(
     Allowed { caller, .. }: Allowed<ReadWebhooks>,
     PathOf((id, job)): PathOf<(EndpointId, JobId)>,
 ) -> Result<Json<JobBody>, Problem> {
-    let job = state
-        .management()
-        .job(caller.actor().organization_id, job)
-        .await?;
+    let job = state.management().job(caller.scope(), job).await?;
     if job.endpoint_id != id {
         return Err(Problem::new(
             ProblemKind::NotFound,

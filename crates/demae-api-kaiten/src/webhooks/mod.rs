@@ -56,10 +56,7 @@ async fn list(
     Allowed { caller, .. }: Allowed<ReadWebhooks>,
     Query(PageQuery(page)): Query<PageQuery<EndpointId>>,
 ) -> Result<Json<PageBody<WebhookBody>>, Problem> {
-    let listing = state
-        .management()
-        .endpoints(caller.actor().organization_id, page)
-        .await?;
+    let listing = state.management().endpoints(caller.scope(), page).await?;
     Ok(Json(PageBody::from_listing(listing, WebhookBody::from)))
 }
 
@@ -87,9 +84,9 @@ async fn create(
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                let organization = caller.actor().organization_id;
+                let scope = caller.scope();
                 let endpoint = management
-                    .create_endpoint(transaction, organization, input, caller.now())
+                    .create_endpoint(transaction, scope, input, caller.now())
                     .await?;
                 trail::note(transaction, caller, Happened::Created, &endpoint).await?;
                 let secret = receiver_secret(&endpoint)?;
@@ -111,8 +108,8 @@ async fn get(
     PathOf(id): PathOf<EndpointId>,
     held: IfNoneMatch,
 ) -> Result<Tagged<WebhookBody>, Problem> {
-    let organization = caller.actor().organization_id;
-    let endpoint = state.management().endpoint(organization, id).await?;
+    let scope = caller.scope();
+    let endpoint = state.management().endpoint(scope, id).await?;
     Ok(Tagged::new(&held, WebhookBody::from(endpoint), |shown| shown))
 }
 
@@ -135,10 +132,10 @@ async fn replace(
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                let (organization, now) = (caller.actor().organization_id, caller.now());
+                let (scope, now) = (caller.scope(), caller.now());
                 revision::check(transaction, caller, &management, ("UpdateWebhook", id)).await?;
                 let endpoint = management
-                    .replace_endpoint(transaction, organization, id, input, now)
+                    .replace_endpoint(transaction, scope, id, input, now)
                     .await?;
                 trail::note(transaction, caller, Happened::Updated, &endpoint).await?;
                 Answer::json(StatusCode::OK, &WebhookBody::from(endpoint))
@@ -167,10 +164,10 @@ async fn patch(
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                let (organization, now) = (caller.actor().organization_id, caller.now());
+                let (scope, now) = (caller.scope(), caller.now());
                 revision::check(transaction, caller, &management, ("UpdateWebhook", id)).await?;
                 let endpoint = management
-                    .patch_endpoint(transaction, organization, id, change, now)
+                    .patch_endpoint(transaction, scope, id, change, now)
                     .await?;
                 trail::note(transaction, caller, Happened::Updated, &endpoint).await?;
                 Answer::json(StatusCode::OK, &WebhookBody::from(endpoint))
@@ -196,10 +193,10 @@ async fn delete(
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                let organization = caller.actor().organization_id;
+                let scope = caller.scope();
                 revision::check(transaction, caller, &management, ("DeleteWebhook", id)).await?;
                 management
-                    .delete_endpoint(transaction, organization, id, caller.now())
+                    .delete_endpoint(transaction, scope, id, caller.now())
                     .await?;
                 trail::note_deleted(transaction, caller, id).await?;
                 Ok(Answer::no_content())

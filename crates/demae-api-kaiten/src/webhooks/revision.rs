@@ -22,7 +22,7 @@ pub(super) async fn check(
     if *caller.expected() == Expected::Anything {
         return Ok(());
     }
-    let organization = caller.actor().organization_id;
-    let current = management.hold_endpoint(transaction, organization, id).await?;
+    let scope = caller.scope();
+    let current = management.hold_endpoint(transaction, scope, id).await?;
     revision::check(caller.expected(), operation, current.map(WebhookBody::from))
 }

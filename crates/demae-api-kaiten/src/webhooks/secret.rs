@@ -71,10 +71,7 @@ async fn get(
     Allowed { caller, .. }: Allowed<WriteWebhooks>,
     PathOf(id): PathOf<EndpointId>,
 ) -> Result<impl IntoResponse, Problem> {
-    let endpoint = state
-        .management()
-        .endpoint(caller.actor().organization_id, id)
-        .await?;
+    let endpoint = state.management().endpoint(caller.scope(), id).await?;
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((no_store, Json(SecretBody::new(&endpoint, caller.now())?)))
 }
@@ -129,7 +126,7 @@ async fn rotate(
     state
         .write(caller, &operation, move |transaction, caller| {
             async move {
-                let place = (caller.actor().organization_id, id);
+                let place = (caller.scope(), id);
                 let (key, now) = (input.secret.as_deref(), caller.now());
                 let endpoint = management
                     .rotate_secret(transaction, place, key, input.overlap_seconds, now)

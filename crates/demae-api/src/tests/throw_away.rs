@@ -128,11 +128,11 @@ mod parcels {
             headers: None,
             id: None,
         };
-        let organization = caller.actor().organization_id;
+        let scope = caller.scope();
         let trace = caller.traceparent();
         let prepared = state
             .management()
-            .prepare_events(organization, vec![input], caller.now(), trace);
+            .prepare_events(scope, vec![input], caller.now(), trace);
         let published = state.events().publish(prepared.await?).await;
         published.map_err(|error| Problem::unavailable(&error))?;
         Ok(StatusCode::ACCEPTED)
@@ -159,9 +159,9 @@ mod parcels {
         state
             .write(caller, &operation, move |transaction, caller| {
                 async move {
-                    let organization = caller.actor().organization_id;
+                    let scope = caller.scope();
                     let endpoint = management
-                        .create_endpoint(transaction, organization, input, caller.now())
+                        .create_endpoint(transaction, scope, input, caller.now())
                         .await?;
                     let shown = json!({"id": endpoint.id.to_string(), "key": &*receiver_secret(&endpoint)?});
                     Answer::with_secret(StatusCode::CREATED, &shown, "key")
@@ -216,16 +216,13 @@ async fn a_surface_emits_events_and_makes_endpoints() {
     let events = api.store.engine().read_outbox(10).await.unwrap();
     let events: Vec<_> = events
         .iter()
-        .map(|event| (event.name.as_str(), event.data.get(), event.organization_id))
+        .map(|event| (event.name.as_str(), event.data.get(), event.scope))
         .collect();
-    let organization = api.organization();
+    let scope = demae_event::Scope::default_of(api.organization());
     let data = r#"{"parcel":"P-17"}"#;
     assert_eq!(
         events,
-        [
-            ("PARCEL_SENT", data, organization),
-            ("PARCEL_ARRIVED", data, organization)
-        ]
+        [("PARCEL_SENT", data, scope), ("PARCEL_ARRIVED", data, scope)]
     );
     let body = json!({"target": "https://example.com/parcels"});
     let made = call(&api, (Method::PUT, "/endpoint", body.clone(), token)).await;

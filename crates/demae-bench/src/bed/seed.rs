@@ -97,8 +97,8 @@ impl Statements<'_> {
 
     fn messages(&self, rows: &str) -> String {
         format!(
-            "INSERT INTO messages (event_id, organization_id, event_name, event_type, payload, created_at) \
-             SELECT {id}, e.organization_id, '{name}', '{kind}', {payload}, {now} {rows}",
+            "INSERT INTO messages (event_id, organization_id, application_id, event_name, event_type, payload, created_at) \
+             SELECT {id}, e.organization_id, e.application_id, '{name}', '{kind}', {payload}, {now} {rows}",
             id = self.dialect.id(self.now),
             name = self.event.name,
             kind = self.event.event_type,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use demae_event::{Event, Timestamp};
+use demae_event::{ApplicationId, Event, Scope, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -50,6 +50,7 @@ struct Change<'a> {
 struct Row<'a> {
     id: Option<Cow<'a, str>>,
     organization_id: Option<Cow<'a, str>>,
+    application_id: Option<Cow<'a, str>>,
     event_name: Option<Cow<'a, str>>,
     event_type: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -124,7 +125,13 @@ fn event(row: &RawValue, sent_at: Option<&RawValue>) -> Result<Event, EnvelopeEr
     let data = text_or_json("after.data", data)?;
     Ok(Event {
         id: identity("after.id", row.id)?,
-        organization_id: identity("after.organization_id", row.organization_id)?,
+        scope: Scope::new(
+            identity("after.organization_id", row.organization_id)?,
+            match row.application_id {
+                None => None,
+                given => Some(ApplicationId(identity("after.application_id", given)?)),
+            },
+        ),
         name: label("after.event_name", row.event_name)?,
         event_type: label("after.event_type", row.event_type)?,
         data: mapping::payload("the payload", &data).map_err(|problem| EnvelopeError::Field {

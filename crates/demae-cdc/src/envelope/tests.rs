@@ -1,6 +1,6 @@
 //! Documents of the recorded shape (kaiten.md, section 6.2), in both directions.
 
-use demae_event::{EventId, OrganizationId, Timestamp};
+use demae_event::{ApplicationId, EventId, OrganizationId, Scope, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -68,7 +68,7 @@ fn read_event(document: &Value) -> Event {
 fn what_debezium_server_writes_is_read_field_by_field() {
     let event = read_event(&recorded());
     assert_eq!(event.id.to_string(), ID);
-    assert_eq!(event.organization_id.to_string(), ORGANIZATION);
+    assert_eq!(event.scope.organization.to_string(), ORGANIZATION);
     assert_eq!(event.name, "CUSTOMER_CREATED");
     assert_eq!(event.event_type, "com.kaiten.customer.v1.created");
     assert_eq!(event.data.get(), r#"{"id": "c1", "amount": 1.50}"#);
@@ -190,7 +190,7 @@ fn what_is_no_insert_is_ignored() {
 #[test]
 fn what_can_never_be_an_event_says_why_without_repeating_it() {
     type Damage = fn(&mut Value);
-    let broken: [(&str, Damage); 8] = [
+    let broken: [(&str, Damage); 9] = [
         ("data is missing", |document| {
             drop(document.as_object_mut().unwrap().remove("data"));
         }),
@@ -199,6 +199,9 @@ fn what_can_never_be_an_event_says_why_without_repeating_it() {
         }),
         ("after.id is missing", |document| {
             drop(row(document).as_object_mut().unwrap().remove("id"));
+        }),
+        ("after.application_id: it is no UUID", |document| {
+            row(document)["application_id"] = json!("secret");
         }),
         ("after.organization_id: it is no UUID", |document| {
             row(document)["organization_id"] = json!("secret");
@@ -231,7 +234,7 @@ fn what_can_never_be_an_event_says_why_without_repeating_it() {
 fn what_we_write_kaitens_worker_reads() {
     let event = Event {
         id: ID.parse().unwrap(),
-        organization_id: ORGANIZATION.parse().unwrap(),
+        scope: Scope::default_of(ORGANIZATION.parse().unwrap()),
         name: "CUSTOMER_CREATION".to_owned(),
         event_type: "com.kaiten.customer.v1.created".to_owned(),
         data: raw(r#"{ "id": "c1", "amount": 12345678901234567890123 }"#),
@@ -244,6 +247,7 @@ fn what_we_write_kaitens_worker_reads() {
     let after = &document["data"]["payload"]["after"];
     assert_eq!(after["id"], ID);
     assert_eq!(after["organization_id"], ORGANIZATION);
+    assert_eq!(after.get("application_id"), None, "the default one has no name");
     assert_eq!(after["event_name"], "CUSTOMER_CREATION");
     assert_eq!(after["event_type"], "com.kaiten.customer.v1.created");
     // A string: decode twice.
@@ -273,6 +277,7 @@ prop_compose! {
     fn events()(
         id in any::<u128>(),
         organization in any::<u128>(),
+        application in prop::option::of(any::<u128>()),
         name in "\\PC{1,60}",
         event_type in "[a-z.]{1,60}",
         data in prop::collection::btree_map("\\PC{0,8}", any::<String>(), 0..4),
@@ -282,7 +287,10 @@ prop_compose! {
     ) -> Event {
         Event {
             id: EventId(Uuid::from_u128(id)),
-            organization_id: OrganizationId(Uuid::from_u128(organization)),
+            scope: Scope::new(
+                OrganizationId(Uuid::from_u128(organization)),
+                application.map(|application| ApplicationId(Uuid::from_u128(application))),
+            ),
             name,
             event_type,
             data: raw(&json!(data).to_string()),
@@ -298,7 +306,7 @@ proptest! {
     fn what_is_written_is_read(event in events()) {
         let Envelope::Event(read) = decode(&encode(&event)).unwrap() else { panic!("no event") };
         prop_assert_eq!(read.id, event.id);
-        prop_assert_eq!(read.organization_id, event.organization_id);
+        prop_assert_eq!(read.scope, event.scope);
         prop_assert_eq!(read.name, event.name);
         prop_assert_eq!(read.event_type, event.event_type);
         prop_assert_eq!(read.data.get(), event.data.get());

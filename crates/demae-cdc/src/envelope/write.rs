@@ -47,6 +47,9 @@ struct Change<'a> {
 struct Row<'a> {
     id: String,
     organization_id: String,
+    /// Left out for the default one, as readers of Debezium's form do not know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application_id: Option<String>,
     event_name: &'a str,
     event_type: &'a str,
     /// JSON in a string, as Debezium gives a jsonb column.
@@ -91,7 +94,11 @@ fn row(event: &Event) -> Row<'_> {
     let headers = event.headers.as_deref();
     Row {
         id: event.id.to_string(),
-        organization_id: event.organization_id.to_string(),
+        organization_id: event.scope.organization.to_string(),
+        application_id: event
+            .scope
+            .named_application()
+            .map(|application| application.0.to_string()),
         event_name: &event.name,
         event_type: &event.event_type,
         data: event.data.get(),

@@ -14,7 +14,7 @@ const PLACE: Place = Place {
 };
 
 fn of_shop(organization: &str, id: &str) -> EventId {
-    EventId::of_source(organization.parse().unwrap(), "shop", id)
+    EventId::of_source(Scope::default_of(organization.parse().unwrap()), "shop", id)
 }
 
 fn read(mapping: &Mapping, row: &[(&str, Option<&str>)]) -> Result<Event, String> {
@@ -156,6 +156,37 @@ fn row<'a>(
 }
 
 #[test]
+fn a_row_may_name_an_application_and_null_is_the_default_one() {
+    let organization: OrganizationId = ORGANIZATION.parse().unwrap();
+    let application = ApplicationId(OTHER.parse().unwrap());
+    let named = Scope::new(organization, Some(application));
+    for preset in Preset::ALL {
+        let mapping = Mapping {
+            name: vec!["event_name".to_owned()],
+            event_type: vec!["event_type".to_owned()],
+            payload: vec!["payload".to_owned()],
+            ..of(preset)
+        };
+        let with = |application| {
+            let mut row = row(Some(ORGANIZATION), "A", "a").to_vec();
+            row.push(("application_id", application));
+            read(&mapping, &row)
+        };
+        let event = with(Some(OTHER)).unwrap();
+        assert_eq!(event.scope, named, "{preset:?}");
+        assert_eq!(event.id, EventId::of_source(named, "shop", ID));
+        for default in [None, Some(ORGANIZATION)] {
+            let event = with(default).unwrap();
+            assert_eq!(event.scope, Scope::default_of(organization));
+            assert_eq!(event.id, of_shop(ORGANIZATION, ID));
+        }
+        for wrong in ["", "17", &application.to_string()] {
+            assert_eq!(with(Some(wrong)).unwrap_err(), "application_id is no UUID");
+        }
+    }
+}
+
+#[test]
 fn a_source_of_one_organization_speaks_for_no_other() {
     let pinned = Mapping {
         fixed_organization: Some(ORGANIZATION.parse().unwrap()),
@@ -163,7 +194,7 @@ fn a_source_of_one_organization_speaks_for_no_other() {
     };
     for allowed in [None, Some(ORGANIZATION), Some(&*ORGANIZATION.to_uppercase())] {
         let event = read(&pinned, &row(allowed, "A", "a")).unwrap();
-        assert_eq!(event.organization_id.to_string(), ORGANIZATION);
+        assert_eq!(event.scope.organization.to_string(), ORGANIZATION);
         assert_eq!(event.id, of_shop(ORGANIZATION, ID));
     }
     for other in [OTHER, "17", ""] {

@@ -55,13 +55,17 @@ async fn every_preset_is_installed_emits_and_is_read() {
             .await
             .unwrap();
         let event = take(&mut reader, 1).await.remove(0);
-        let expected = EventId::of_source(ORGANIZATION.parse().unwrap(), "test", &id);
+        let expected = EventId::of_source(
+            demae_event::Scope::default_of(ORGANIZATION.parse().unwrap()),
+            "test",
+            &id,
+        );
         assert_eq!(event.id, expected, "{preset:?}");
         assert_eq!(
             (event.name.as_str(), event.event_type.as_str()),
             ("ORDER_PAID", "com.example.order.paid")
         );
-        assert_eq!(event.organization_id.to_string(), ORGANIZATION);
+        assert_eq!(event.scope.organization.to_string(), ORGANIZATION);
         assert_eq!(event.data.get().replace(' ', ""), r#"{"n":1}"#);
     }
 }
@@ -238,8 +242,8 @@ async fn tables_that_are_there_already_are_attached_as_they_are() {
         };
         assert_eq!((row.name.as_str(), row.event_type.as_str()), (name, "order.paid"));
         assert_eq!(row.headers.as_ref().map(|headers| headers.get()), headers);
-        assert_eq!(row.organization_id.to_string(), ORGANIZATION);
+        assert_eq!(row.scope.organization.to_string(), ORGANIZATION);
         assert_eq!(emitted.name, "ORDER_SENT");
-        assert_eq!(emitted.organization_id.to_string(), ORGANIZATION);
+        assert_eq!(emitted.scope.organization.to_string(), ORGANIZATION);
     }
 }

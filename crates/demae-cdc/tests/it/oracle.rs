@@ -256,7 +256,7 @@ async fn compare(database: &mut Database, reader: &mut Reader) {
     for (id, _, payload, headers, traceparent, name, created_at) in committed {
         let event = by_id[&id];
         assert_eq!(event.name, name);
-        assert_eq!(event.organization_id.to_string(), ORGANIZATION);
+        assert_eq!(event.scope.organization.to_string(), ORGANIZATION);
         assert_eq!(event.traceparent, traceparent);
         // Of a row it is jsonb's text, of a message the writer's own.
         assert_eq!(event.data.get(), payload);
@@ -272,7 +272,11 @@ async fn compare(database: &mut Database, reader: &mut Reader) {
 
 /// What the id of a message or of another source's row becomes.
 fn derived(id: Uuid) -> EventId {
-    EventId::of_source(ORGANIZATION.parse().unwrap(), "test", &id.to_string())
+    EventId::of_source(
+        demae_event::Scope::default_of(ORGANIZATION.parse().unwrap()),
+        "test",
+        &id.to_string(),
+    )
 }
 
 async fn take_some(reader: &mut Reader) -> Vec<Event> {

@@ -71,7 +71,7 @@ async fn a_change_and_its_event_are_one(world: &World) {
     for (event, expected) in events.iter().zip([&customer, &replaced, &replaced]) {
         let definition = catalogue::find(&event.name).unwrap();
         assert_eq!(event.event_type, definition.event_type);
-        assert_eq!(event.organization_id, world.mine.organization_id);
+        assert_eq!(event.scope.organization, world.mine.organization_id);
         let data: Value = serde_json::from_str(event.data.get()).unwrap();
         let mut shown = serde_json::to_value(expected).unwrap();
         shown["organizationId"] = json!(world.mine.organization_id);

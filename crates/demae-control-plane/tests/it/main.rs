@@ -22,6 +22,7 @@ macro_rules! on_both_databases {
 }
 
 mod access;
+mod applications;
 mod audit;
 mod bootstrap;
 mod components;

@@ -72,7 +72,10 @@ impl World {
         for (event, (name, resource)) in events.iter().zip(expected) {
             let definition = catalogue::find(name).unwrap();
             assert_eq!(event.event_type, definition.event_type);
-            assert_eq!(event.organization_id, self.mine.organization_id);
+            assert_eq!(
+                event.scope,
+                demae_event::Scope::default_of(self.mine.organization_id)
+            );
             let data: Value = serde_json::from_str(event.data.get()).unwrap();
             let mut shown = (*resource).clone();
             shown["organizationId"] = json!(self.mine.organization_id);

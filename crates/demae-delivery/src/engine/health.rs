@@ -157,7 +157,7 @@ fn last_attempt(record: &AttemptRecord) -> LastAttempt {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use demae_event::{AttemptId, EventId, OrganizationId};
+    use demae_event::{AttemptId, EventId, OrganizationId, Scope};
     use demae_store::{
         StoreOptions, Vault,
         engine::{AttemptStatus, DeliveryState, Disposition},
@@ -200,7 +200,7 @@ pub(super) mod tests {
                 ..EndpointInput::default()
             };
             Management::new(store.clone(), Rules::default())
-                .create_endpoint(&mut transaction, organization, input, NOW)
+                .create_endpoint(&mut transaction, Scope::default_of(organization), input, NOW)
                 .await
                 .unwrap();
             transaction.commit().await.unwrap();
@@ -228,7 +228,7 @@ pub(super) mod tests {
 
     fn record(endpoint: &EndpointConfig, number: u32, now: Timestamp) -> AttemptRecord {
         AttemptRecord {
-            organization_id: endpoint.organization_id,
+            scope: endpoint.scope,
             endpoint_id: endpoint.id,
             number,
             step: number,
@@ -241,7 +241,7 @@ pub(super) mod tests {
     pub(in crate::engine) fn any_record() -> AttemptRecord {
         AttemptRecord {
             id: AttemptId::new(NOW),
-            organization_id: OrganizationId::new(NOW),
+            scope: Scope::default_of(OrganizationId::new(NOW)),
             endpoint_id: EndpointId::new(NOW),
             event_id: EventId::new(NOW),
             event_name: "A".to_owned(),

@@ -327,7 +327,7 @@ impl Lane {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use demae_event::{AttemptId, EndpointId, EventId};
+    use demae_event::{AttemptId, EndpointId, EventId, Scope};
     use demae_store::engine::Message;
     use serde_json::value::RawValue;
     use uuid::Uuid;
@@ -348,7 +348,7 @@ pub(super) mod tests {
         let now = at(0);
         let message = Arc::new(Message {
             event_id: EventId::new(now),
-            organization_id: organization,
+            scope: Scope::default_of(organization),
             event_name: "A".to_owned(),
             event_type: "a".to_owned(),
             data: RawValue::NULL.to_owned(),

@@ -207,7 +207,7 @@ impl Lanes {
 
     fn push_counted(self: &Arc<Self>, delivery: LeasedDelivery, size: u64) {
         let endpoint = delivery.endpoint_id;
-        let lane = self.lane(endpoint, delivery.message.organization_id);
+        let lane = self.lane(endpoint, delivery.message.scope.organization);
         let start = {
             let mut lane = locked(&lane);
             if size > 0 {
@@ -283,7 +283,7 @@ impl Lanes {
             };
             let Some(outcome) = outcome else { break };
             let excess = self.note(endpoint, lane, &outcome, cost_of(&delivery.message));
-            let organization = delivery.message.organization_id;
+            let organization = delivery.message.scope.organization;
             drop(delivery);
             let outcomes = std::iter::once(outcome)
                 .chain(excess.iter().map(|delivery| Outcome::Released(release(delivery))));
@@ -489,7 +489,7 @@ impl Lanes {
                 let unbegun = locked(&lane).drain();
                 for delivery in unbegun {
                     // The recorder outlives the lanes; if it does not, the worker's retirement frees the lease.
-                    let organization = delivery.message.organization_id;
+                    let organization = delivery.message.scope.organization;
                     let released = Outcome::Released(release(&delivery));
                     let _ = self.send(organization, released).await;
                 }

@@ -104,7 +104,7 @@ impl Router {
         let now = self.clock.now();
         let size = cost(event.size() as u64);
         let deliveries = directory
-            .of(event.organization_id)
+            .of(event.scope)
             .iter()
             .filter(|endpoint| endpoint.enabled)
             .filter_map(|endpoint| {
@@ -113,7 +113,7 @@ impl Router {
                     .delivered_name(&event.name, &event.event_type)?;
                 let leased = self.hand_over.as_ref().is_some_and(|to| {
                     to.lanes
-                        .reserve(endpoint.id, event.organization_id, endpoint.rate_limit, size)
+                        .reserve(endpoint.id, event.scope.organization, endpoint.rate_limit, size)
                 });
                 Some(NewDelivery {
                     endpoint_id: endpoint.id,

@@ -244,5 +244,7 @@ async fn pause(stopping: &CancellationToken) {
 fn organization_of(directory: &Snapshot, endpoint: EndpointId) -> OrganizationId {
     directory
         .get(endpoint)
-        .map_or(OrganizationId(Uuid::nil()), |endpoint| endpoint.organization_id)
+        .map_or(OrganizationId(Uuid::nil()), |endpoint| {
+            endpoint.scope.organization
+        })
 }

@@ -176,7 +176,7 @@ impl Sender {
         };
         AttemptRecord {
             id: delivery.lease,
-            organization_id: delivery.message.organization_id,
+            scope: delivery.message.scope,
             endpoint_id: delivery.endpoint_id,
             event_id: delivery.message.event_id,
             event_name: delivery.message.event_name.clone(),
@@ -338,7 +338,7 @@ fn write_json(object: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use demae_event::{AttemptId, EventId, OrganizationId, SystemClock};
+    use demae_event::{AttemptId, EventId, OrganizationId, Scope, SystemClock};
     use demae_store::{Store, StoreOptions, Vault, engine::Message};
     use demae_testkit::sqlite::SqliteFile;
     use serde_json::value::RawValue;
@@ -383,7 +383,7 @@ mod tests {
             delivered_name: "A".to_owned(),
             message: Arc::new(Message {
                 event_id: EventId::new(now),
-                organization_id: OrganizationId(demae_event::id::new_uuid(now)),
+                scope: Scope::default_of(OrganizationId(demae_event::id::new_uuid(now))),
                 event_name: "A".to_owned(),
                 event_type: "a".to_owned(),
                 data: RawValue::NULL.to_owned(),

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use demae_event::{EndpointId, Faults, OrganizationId, Subscription, Timestamp};
+use demae_event::{EndpointId, Faults, Scope, Subscription, Timestamp};
 use demae_signature::standard::SigningKey;
 use demae_store::{
     StoreError, Transaction,
@@ -113,14 +113,14 @@ impl Management {
     pub async fn create_endpoint(
         &self,
         transaction: &mut Transaction,
-        organization: OrganizationId,
+        scope: Scope,
         input: EndpointInput,
         now: Timestamp,
     ) -> Result<Endpoint, ManagementError> {
         let operation = Operation("CreateWebhook");
         let mut faults = Faults::new();
         let key = check_secret(&mut faults, "secret", input.secret.as_deref());
-        let mut endpoint = blank(organization, now);
+        let mut endpoint = blank(scope, now);
         if let Some(key) = key {
             endpoint.secret = key.secret_text();
         }
@@ -136,12 +136,8 @@ impl Management {
     }
 
     /// One endpoint.
-    pub async fn endpoint(
-        &self,
-        organization: OrganizationId,
-        id: EndpointId,
-    ) -> Result<Endpoint, ManagementError> {
-        endpoints::find(self.store.reader(), self.store.vault(), organization, id)
+    pub async fn endpoint(&self, scope: Scope, id: EndpointId) -> Result<Endpoint, ManagementError> {
+        endpoints::find(self.store.reader(), self.store.vault(), scope, id)
             .await?
             .ok_or(Operation("GetWebhook").not_found(RESOURCE))
     }
@@ -150,26 +146,26 @@ impl Management {
     pub async fn hold_endpoint(
         &self,
         transaction: &mut Transaction,
-        organization: OrganizationId,
+        scope: Scope,
         id: EndpointId,
     ) -> Result<Option<Endpoint>, ManagementError> {
-        Ok(endpoints::find_for_update(transaction, self.store.vault(), organization, id).await?)
+        Ok(endpoints::find_for_update(transaction, self.store.vault(), scope, id).await?)
     }
 
-    /// The endpoints of an organization, oldest first. One whose secrets cannot be opened is there without them.
+    /// The endpoints of an scope, oldest first. One whose secrets cannot be opened is there without them.
     pub async fn endpoints(
         &self,
-        organization: OrganizationId,
+        scope: Scope,
         page: Page<EndpointId>,
     ) -> Result<Listing<Loaded, EndpointId>, ManagementError> {
-        Ok(endpoints::list(self.store.reader(), self.store.vault(), organization, page).await?)
+        Ok(endpoints::list(self.store.reader(), self.store.vault(), scope, page).await?)
     }
 
     /// Replaces everything about an endpoint but its secret.
     pub async fn replace_endpoint(
         &self,
         transaction: &mut Transaction,
-        organization: OrganizationId,
+        scope: Scope,
         id: EndpointId,
         input: EndpointInput,
         now: Timestamp,
@@ -178,7 +174,7 @@ impl Management {
         if input.secret.is_some() {
             return Err(operation.invalid("secret", "cannot be set here; rotate it instead"));
         }
-        self.change(transaction, operation, (organization, id), whole(input), now)
+        self.change(transaction, operation, (scope, id), whole(input), now)
             .await
     }
 
@@ -186,30 +182,24 @@ impl Management {
     pub async fn patch_endpoint(
         &self,
         transaction: &mut Transaction,
-        organization: OrganizationId,
+        scope: Scope,
         id: EndpointId,
         patch: EndpointPatch,
         now: Timestamp,
     ) -> Result<Endpoint, ManagementError> {
-        self.change(
-            transaction,
-            Operation("UpdateWebhook"),
-            (organization, id),
-            patch,
-            now,
-        )
-        .await
+        self.change(transaction, Operation("UpdateWebhook"), (scope, id), patch, now)
+            .await
     }
 
     /// Deletes an endpoint. Its history stays; what still waits for it is canceled by the workers.
     pub async fn delete_endpoint(
         &self,
         transaction: &mut Transaction,
-        organization: OrganizationId,
+        scope: Scope,
         id: EndpointId,
         now: Timestamp,
     ) -> Result<(), ManagementError> {
-        if endpoints::delete(transaction, organization, id, now).await? {
+        if endpoints::delete(transaction, scope, id, now).await? {
             Ok(())
         } else {
             Err(Operation("DeleteWebhook").not_found(RESOURCE))
@@ -222,7 +212,7 @@ impl Management {
     pub async fn rotate_secret(
         &self,
         transaction: &mut Transaction,
-        (organization, id): (OrganizationId, EndpointId),
+        (scope, id): (Scope, EndpointId),
         key: Option<&str>,
         overlap_seconds: Option<i64>,
         now: Timestamp,
@@ -240,9 +230,7 @@ impl Management {
         let (Some(overlap), Some(new)) = (overlap, new) else {
             return Err(operation.invalid("", "is not usable"));
         };
-        let mut endpoint = self
-            .find_for_update(transaction, operation, organization, id)
-            .await?;
+        let mut endpoint = self.find_for_update(transaction, operation, scope, id).await?;
         let new = new.secret_text();
         if new == endpoint.secret {
             return Err(operation.invalid("key", "is the present key already"));
@@ -275,7 +263,7 @@ impl Management {
     /// How an endpoint fared within a window of at most [`MAX_STATS_WINDOW`]; the last such if left out.
     pub async fn endpoint_stats(
         &self,
-        organization: OrganizationId,
+        scope: Scope,
         id: EndpointId,
         (since, until): (Option<Timestamp>, Option<Timestamp>),
         now: Timestamp,
@@ -295,20 +283,20 @@ impl Management {
         }
         operation.check(faults)?;
         let connection = self.store.reader();
-        endpoints::find(connection, self.store.vault(), organization, id)
+        endpoints::find(connection, self.store.vault(), scope, id)
             .await?
             .ok_or(operation.not_found(RESOURCE))?;
-        Ok(stats::of_endpoint(connection, organization, id, (since, until)).await?)
+        Ok(stats::of_endpoint(connection, scope, id, (since, until)).await?)
     }
 
     pub(super) async fn find_for_update(
         &self,
         transaction: &mut Transaction,
         operation: Operation,
-        organization: OrganizationId,
+        scope: Scope,
         id: EndpointId,
     ) -> Result<Endpoint, ManagementError> {
-        endpoints::find_for_update(transaction, self.store.vault(), organization, id)
+        endpoints::find_for_update(transaction, self.store.vault(), scope, id)
             .await?
             .ok_or(operation.not_found(RESOURCE))
     }
@@ -317,13 +305,11 @@ impl Management {
         &self,
         transaction: &mut Transaction,
         operation: Operation,
-        (organization, id): (OrganizationId, EndpointId),
+        (scope, id): (Scope, EndpointId),
         patch: EndpointPatch,
         now: Timestamp,
     ) -> Result<Endpoint, ManagementError> {
-        let before = self
-            .find_for_update(transaction, operation, organization, id)
-            .await?;
+        let before = self.find_for_update(transaction, operation, scope, id).await?;
         let mut endpoint = before.clone();
         let mut faults = Faults::new();
         self.apply(transaction, &mut faults, &mut endpoint, patch).await?;
@@ -349,14 +335,8 @@ impl Management {
     ) -> Result<(), StoreError> {
         if let Some(names) = patch.event_names {
             let subscriptions = check_event_names(faults, &names);
-            self.refuse_unknown(
-                transaction,
-                faults,
-                endpoint.organization_id,
-                &names,
-                &subscriptions,
-            )
-            .await?;
+            self.refuse_unknown(transaction, faults, endpoint.scope, &names, &subscriptions)
+                .await?;
             endpoint.event_names = names;
         }
         if let Some(name) = patch.name {
@@ -408,14 +388,14 @@ impl Management {
         &self,
         transaction: &Transaction,
         faults: &mut Faults,
-        organization: OrganizationId,
+        scope: Scope,
         names: &[String],
         subscriptions: &[Subscription],
     ) -> Result<(), StoreError> {
         if subscriptions.iter().all(Subscription::is_known) {
             return Ok(());
         }
-        let own = event_types::names(transaction.connection(), organization, self.own_types()).await?;
+        let own = event_types::names(transaction.connection(), scope.organization, self.own_types()).await?;
         let own_names: BTreeSet<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
         let own_types: BTreeSet<&str> = own.iter().map(|(_, event_type)| event_type.as_str()).collect();
         for subscription in subscriptions
@@ -515,10 +495,10 @@ fn set_headers(
     endpoint.public_headers = names;
 }
 
-fn blank(organization: OrganizationId, now: Timestamp) -> Endpoint {
+fn blank(scope: Scope, now: Timestamp) -> Endpoint {
     Endpoint {
         id: EndpointId::new(now),
-        organization_id: organization,
+        scope,
         url: String::new(),
         event_names: Vec::new(),
         name: String::new(),

@@ -5,7 +5,7 @@
 //! those who want their names checked. Only what the engine says about endpoints cannot be said by others.
 
 use demae_event::{
-    Event, EventId, Faults, OrganizationId, Timestamp, catalogue, fault::below, subscription::check_name,
+    Event, EventId, Faults, Scope, Timestamp, catalogue, fault::below, subscription::check_name,
 };
 use demae_store::{
     Transaction,
@@ -78,7 +78,7 @@ impl Management {
     /// Checks events and completes them; writing them is the caller's part. Faults of all of them are told together.
     pub async fn prepare_events(
         &self,
-        organization: OrganizationId,
+        scope: Scope,
         inputs: Vec<PublishInput>,
         now: Timestamp,
         traceparent: Option<&str>,
@@ -91,7 +91,8 @@ impl Management {
             check_shape(&mut faults, &input);
             let mut identified = identify(&mut faults, &input, own.as_deref());
             if let Identity::Unknown = identified {
-                let names = event_types::names(self.store.reader(), organization, self.own_types()).await?;
+                let names =
+                    event_types::names(self.store.reader(), scope.organization, self.own_types()).await?;
                 identified = identify(&mut faults, &input, Some(own.insert(names)));
             }
             let Identity::Known(name, event_type) = identified else {
@@ -99,10 +100,10 @@ impl Management {
             };
             events.push(Event {
                 id: match &input.id {
-                    Some(key) => EventId::from_client_key(organization, key),
+                    Some(key) => EventId::from_client_key(scope, key),
                     None => EventId::new(now),
                 },
-                organization_id: organization,
+                scope,
                 name,
                 event_type,
                 data: input.data,
@@ -116,16 +117,12 @@ impl Management {
     }
 
     /// One event, by its id, with where it is going.
-    pub async fn event(
-        &self,
-        organization: OrganizationId,
-        id: EventId,
-    ) -> Result<EventView, ManagementError> {
+    pub async fn event(&self, scope: Scope, id: EventId) -> Result<EventView, ManagementError> {
         let connection = self.store.reader();
         // In this order, and the first one twice: it moves from the outbox to the messages, never back.
-        let mut routed = messages::find(connection, organization, id).await?;
+        let mut routed = messages::find(connection, scope, id).await?;
         if routed.is_none() {
-            if let Some(message) = messages::find_unrouted(connection, organization, id).await? {
+            if let Some(message) = messages::find_unrouted(connection, scope, id).await? {
                 return Ok(EventView {
                     message,
                     unreadable: None,
@@ -133,10 +130,10 @@ impl Management {
                     deliveries: Vec::new(),
                 });
             }
-            routed = messages::find(connection, organization, id).await?;
+            routed = messages::find(connection, scope, id).await?;
         }
         let stored = routed.ok_or(Operation("GetEvent").not_found("event"))?;
-        let deliveries = messages::deliveries(connection, organization, &[id]).await?;
+        let deliveries = messages::deliveries(connection, scope, &[id]).await?;
         Ok(EventView::routed(stored, deliveries))
     }
 
@@ -145,45 +142,45 @@ impl Management {
     pub async fn expunge_event(
         &self,
         transaction: &mut Transaction,
-        organization: OrganizationId,
+        scope: Scope,
         id: EventId,
         now: Timestamp,
     ) -> Result<Timestamp, ManagementError> {
         let operation = Operation("ExpungeEvent");
-        if expunge::expunge(transaction, organization, &[id], now).await? > 0 {
+        if expunge::expunge(transaction, scope, &[id], now).await? > 0 {
             return Ok(now);
         }
         let connection = transaction.connection();
-        if let Some(stored) = messages::find(connection, organization, id).await? {
+        if let Some(stored) = messages::find(connection, scope, id).await? {
             return Ok(stored.message.expunged_at.unwrap_or(now));
         }
-        match messages::find_unrouted(connection, organization, id).await? {
+        match messages::find_unrouted(connection, scope, id).await? {
             Some(_) => Err(operation.conflict("NotRouted", "the event is not routed yet; try again")),
             None => Err(operation.not_found("event")),
         }
     }
 
-    /// The routed events of an organization, newest first, with where they are going.
+    /// The routed events of an scope, newest first, with where they are going.
     pub async fn events(
         &self,
-        organization: OrganizationId,
+        scope: Scope,
         filter: &EventFilter,
         page: Page<MessageCursor>,
     ) -> Result<Listing<EventView, MessageCursor>, ManagementError> {
         let connection = self.store.reader();
         let stored = messages::MessageFilter {
-            event_names: self.stored_names(organization, &filter.events).await?,
+            event_names: self.stored_names(scope, &filter.events).await?,
             event_type: None,
             since: filter.since,
             until: filter.until,
         };
-        let listing = messages::list(connection, organization, &stored, page).await?;
+        let listing = messages::list(connection, scope, &stored, page).await?;
         let ids: Vec<EventId> = listing
             .items
             .iter()
             .map(|stored| stored.message.event_id)
             .collect();
-        let mut deliveries = messages::deliveries(connection, organization, &ids).await?;
+        let mut deliveries = messages::deliveries(connection, scope, &ids).await?;
         Ok(listing.map(|stored| {
             let own = deliveries.extract_if(.., |delivery| delivery.event_id == stored.message.event_id);
             let own = own.collect();

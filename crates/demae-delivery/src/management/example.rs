@@ -3,7 +3,7 @@
 //! It does not go through the outbox, because the router would give it to everybody who asked for such events. Message
 //! and delivery are written together, and from then on it is a delivery like any other.
 
-use demae_event::{EndpointId, Event, EventDefinition, EventId, OrganizationId, Timestamp, catalogue};
+use demae_event::{EndpointId, Event, EventDefinition, EventId, Scope, Timestamp, catalogue};
 use demae_store::{
     StoreError, Transaction,
     repository::{
@@ -22,15 +22,13 @@ impl Management {
     pub async fn send_example(
         &self,
         transaction: &mut Transaction,
-        (organization, id): (OrganizationId, EndpointId),
+        (scope, id): (Scope, EndpointId),
         event: Option<&str>,
         now: Timestamp,
         traceparent: Option<&str>,
     ) -> Result<Event, ManagementError> {
         let operation = Operation("TestWebhook");
-        let endpoint = self
-            .find_for_update(transaction, operation, organization, id)
-            .await?;
+        let endpoint = self.find_for_update(transaction, operation, scope, id).await?;
         if !endpoint.enabled {
             return Err(operation.conflict("WebhookDisabled", "the webhook is disabled; enable it first"));
         }
@@ -38,10 +36,10 @@ impl Management {
             Some(event) => event.to_owned(),
             None => first_choice(&endpoint)?,
         };
-        let (name, event_type, data) = example(transaction, operation, organization, &chosen).await?;
+        let (name, event_type, data) = example(transaction, operation, scope, &chosen).await?;
         let event = Event {
             id: EventId::new(now),
-            organization_id: organization,
+            scope,
             name,
             event_type,
             data,
@@ -58,7 +56,7 @@ impl Management {
             event_id: event.id,
             delivered_name,
         };
-        deliveries::insert(transaction, organization, id, vec![planned], now).await?;
+        deliveries::insert(transaction, scope, id, vec![planned], now).await?;
         Ok(event)
     }
 }
@@ -82,14 +80,14 @@ fn first_choice(endpoint: &Endpoint) -> Result<String, StoreError> {
 async fn example(
     transaction: &Transaction,
     operation: Operation,
-    organization: OrganizationId,
+    scope: Scope,
     chosen: &str,
 ) -> Result<(String, String, Box<RawValue>), ManagementError> {
     if let Some(definition) = catalogue::find(chosen) {
         let data = to_raw_value(definition.example()).map_err(|_| StoreError::Unreadable("an example"))?;
         return Ok((definition.name.to_owned(), definition.event_type.to_owned(), data));
     }
-    let own = event_types::find(transaction.connection(), organization, chosen).await?;
+    let own = event_types::find(transaction.connection(), scope.organization, chosen).await?;
     let Some(own) = own else {
         return Err(operation.invalid("event_name", "is not a known event"));
     };

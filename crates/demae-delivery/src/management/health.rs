@@ -51,7 +51,7 @@ pub async fn mark_working(
     _now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut transaction = store.begin().await?;
-    endpoints::note_success(&mut transaction, endpoint.organization_id, endpoint.id).await?;
+    endpoints::note_success(&mut transaction, endpoint.scope, endpoint.id).await?;
     transaction.commit().await?;
     endpoint.health.set(None, None);
     Ok(())
@@ -64,7 +64,7 @@ pub async fn mark_failing(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut transaction = store.begin().await?;
-    let noted = endpoints::note_failing(&mut transaction, endpoint.organization_id, endpoint.id, now).await?;
+    let noted = endpoints::note_failing(&mut transaction, endpoint.scope, endpoint.id, now).await?;
     transaction.commit().await?;
     // Otherwise another worker noted it, and the directory will say since when.
     if noted {
@@ -82,8 +82,8 @@ pub async fn notify_failing(
 ) -> Result<(), StoreError> {
     let since = endpoint.health.failing_since().unwrap_or(attempt.timestamp);
     let mut transaction = store.begin().await?;
-    let (organization, id) = (endpoint.organization_id, endpoint.id);
-    let notified = endpoints::mark_notified(&mut transaction, organization, id, since, now).await?;
+    let (scope, id) = (endpoint.scope, endpoint.id);
+    let notified = endpoints::mark_notified(&mut transaction, scope, id, since, now).await?;
     if notified {
         let event = event(catalogue::endpoint_failing(), endpoint, attempt, None, now);
         outbox::append(&mut transaction, &event).await?;
@@ -104,8 +104,8 @@ pub async fn disable(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut transaction = store.begin().await?;
-    let (organization, id) = (endpoint.organization_id, endpoint.id);
-    if endpoints::disable(&mut transaction, organization, id, reason.as_str(), now).await? {
+    let (scope, id) = (endpoint.scope, endpoint.id);
+    if endpoints::disable(&mut transaction, scope, id, reason.as_str(), now).await? {
         let event = event(
             catalogue::endpoint_disabled(),
             endpoint,
@@ -155,7 +155,7 @@ fn event(
     let data = EventData {
         webhook_id: endpoint.id,
         url: &endpoint.url_text,
-        organization_id: endpoint.organization_id,
+        organization_id: endpoint.scope.organization,
         failing_since: endpoint.health.failing_since().unwrap_or(attempt.timestamp),
         event_id: attempt.event_id,
         last_attempt: AttemptData {
@@ -168,7 +168,7 @@ fn event(
     };
     Event {
         id: EventId::new(now),
-        organization_id: endpoint.organization_id,
+        scope: endpoint.scope,
         name: definition.name.to_owned(),
         event_type: definition.event_type.to_owned(),
         data: serde_json::value::to_raw_value(&data).expect("plain values are JSON"),

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
-use demae_event::{AttemptId, EndpointId, EventId, OrganizationId, Timestamp, catalogue};
+use demae_event::{AttemptId, EndpointId, EventId, Scope, Timestamp, catalogue};
 use demae_store::{
     StoreError, Transaction,
     engine::{AttemptStatus, Message},
@@ -147,39 +147,34 @@ impl Management {
     /// A page of the history, newest first, beginning with what is under way.
     pub async fn history(
         &self,
-        organization: OrganizationId,
+        scope: Scope,
         filter: &HistoryFilter,
         page: Page<AttemptId>,
     ) -> Result<Listing<HistoryEntry, AttemptId>, ManagementError> {
         let stored = history::HistoryFilter {
             statuses: (!filter.states.is_empty())
                 .then(|| filter.states.iter().copied().map(HistoryStatus::from).collect()),
-            event_names: self.stored_names(organization, &filter.events).await?,
+            event_names: self.stored_names(scope, &filter.events).await?,
             event_id: filter.event_id,
             endpoint_id: filter.endpoint_id,
             since: filter.since,
             until: filter.until,
         };
-        Ok(history::list(self.store.reader(), organization, &stored, page).await?)
+        Ok(history::list(self.store.reader(), scope, &stored, page).await?)
     }
 
     /// One attempt, with what was sent.
-    pub async fn attempt(
-        &self,
-        organization: OrganizationId,
-        id: AttemptId,
-    ) -> Result<AttemptDetail, ManagementError> {
+    pub async fn attempt(&self, scope: Scope, id: AttemptId) -> Result<AttemptDetail, ManagementError> {
         let connection = self.store.reader();
-        let entry = history::find(connection, organization, id)
+        let entry = history::find(connection, scope, id)
             .await?
             .ok_or(Operation("GetWebhookAttempt").not_found(RESOURCE))?;
-        let message = messages::find(connection, organization, entry.event_id).await?;
+        let message = messages::find(connection, scope, entry.event_id).await?;
         // Of one that cannot be read nobody knows what was sent.
         let message = message
             .filter(|stored| stored.unreadable.is_none())
             .map(|stored| stored.message);
-        let delivered =
-            deliveries::states(connection, organization, entry.endpoint_id, &[entry.event_id]).await?;
+        let delivered = deliveries::states(connection, scope, entry.endpoint_id, &[entry.event_id]).await?;
         let request_body = message
             .as_ref()
             .filter(|message| message.expunged_at.is_none())
@@ -200,18 +195,18 @@ impl Management {
     pub async fn retry_attempt(
         &self,
         transaction: &mut Transaction,
-        organization: OrganizationId,
+        scope: Scope,
         attempt: AttemptId,
         now: Timestamp,
     ) -> Result<PlannedRetry, ManagementError> {
         let operation = Operation("RetryWebhookAttempt");
-        let entry = history::find(transaction.connection(), organization, attempt)
+        let entry = history::find(transaction.connection(), scope, attempt)
             .await?
             .ok_or(operation.not_found(RESOURCE))?;
         let endpoint = endpoints::find(
             transaction.connection(),
             self.store.vault(),
-            organization,
+            scope,
             entry.endpoint_id,
         )
         .await?;
@@ -222,18 +217,11 @@ impl Management {
             }
             None => return Err(operation.conflict("WebhookDeleted", "the webhook was deleted")),
         }
-        let message = messages::find(transaction.connection(), organization, entry.event_id).await?;
+        let message = messages::find(transaction.connection(), scope, entry.event_id).await?;
         if message.is_some_and(|stored| stored.message.expunged_at.is_some()) {
             return Err(operation.conflict("PayloadExpunged", "the payload was expunged"));
         }
-        match deliveries::retry(
-            transaction,
-            organization,
-            (entry.endpoint_id, entry.event_id),
-            now,
-        )
-        .await?
-        {
+        match deliveries::retry(transaction, scope, (entry.endpoint_id, entry.event_id), now).await? {
             Retry::Planned => Ok(PlannedRetry {
                 event_id: entry.event_id,
                 endpoint_id: entry.endpoint_id,
@@ -247,7 +235,7 @@ impl Management {
     /// The names under which these names (either form) and types are stored; `None` for an empty list.
     pub(super) async fn stored_names(
         &self,
-        organization: OrganizationId,
+        scope: Scope,
         events: &[String],
     ) -> Result<Option<Vec<String>>, StoreError> {
         if events.is_empty() {
@@ -261,7 +249,9 @@ impl Management {
                 continue;
             }
             if own.is_none() {
-                own = Some(event_types::names(self.store.reader(), organization, self.own_types()).await?);
+                own = Some(
+                    event_types::names(self.store.reader(), scope.organization, self.own_types()).await?,
+                );
             }
             let of_type = own.iter().flatten().filter(|(_, event_type)| event_type == event);
             names.extend(of_type.map(|(name, _)| name.clone()));

@@ -95,7 +95,7 @@ fn parse(
     };
     Some(EndpointConfig {
         id: row.id,
-        organization_id: row.organization_id,
+        scope: row.scope,
         // Whether plain http is allowed was decided when the URL was written.
         url: EndpointUrl::parse(&row.url, false).ok()?,
         url_text: row.url,

@@ -14,7 +14,7 @@
 //! | [`health`] | what the recorder concludes about an endpoint, with the event that tells its owner |
 //! | [`retention`] | forgetting what is old |
 //!
-//! It must not know HTTP servers, tokens and scopes: the organization is given, and who may ask is decided before.
+//! It must not know HTTP servers and tokens: the [`Scope`](demae_event::Scope) is given, and who may ask is decided before.
 
 pub mod endpoint;
 pub mod error;

@@ -1,6 +1,6 @@
 //! Sending again what failed or never arrived.
 //!
-//! A recovery is a job that a timer runs ([`crate::engine::timers`]). It walks the organization's messages of a window,
+//! A recovery is a job that a timer runs ([`crate::engine::timers`]). It walks the application's messages of a window,
 //! oldest first, a chunk per step; each step's effects, its progress and its place share a transaction that holds the
 //! timer, so that a worker that dies loses nothing and repeats nothing. A delivery that is planned anyway keeps its plan:
 //! the attempt made now comes in addition.
@@ -8,9 +8,7 @@
 use std::{collections::HashSet, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use demae_event::{
-    EndpointId, EventId, Faults, JobId, OrganizationId, Subscription, SubscriptionSet, Timestamp,
-};
+use demae_event::{EndpointId, EventId, Faults, JobId, Scope, Subscription, SubscriptionSet, Timestamp};
 use demae_store::{
     Store, StoreError, Transaction,
     engine::DeliveryState,
@@ -121,7 +119,7 @@ impl Management {
     pub async fn recover_endpoint(
         &self,
         transaction: &mut Transaction,
-        organization: OrganizationId,
+        scope: Scope,
         id: EndpointId,
         input: RecoverInput,
         now: Timestamp,
@@ -136,9 +134,7 @@ impl Management {
         }
         operation.check(faults)?;
         // Locked, so that two requests at once do not both find no running job.
-        let endpoint = self
-            .find_for_update(transaction, operation, organization, id)
-            .await?;
+        let endpoint = self.find_for_update(transaction, operation, scope, id).await?;
         if !endpoint.enabled {
             return Err(operation.conflict("WebhookDisabled", "the webhook is disabled; enable it first"));
         }
@@ -157,7 +153,7 @@ impl Management {
         };
         let job = NewJob {
             id: JobId::new(now),
-            organization_id: organization,
+            scope,
             kind: KIND,
             endpoint_id: id,
             parameters: json(&parameters),
@@ -165,7 +161,7 @@ impl Management {
         let timer = NewTimer {
             kind: KIND,
             subject: job.id.to_string(),
-            organization_id: organization,
+            organization_id: scope.organization,
             due_at: now,
             data: None,
         };
@@ -174,19 +170,19 @@ impl Management {
     }
 
     /// One job.
-    pub async fn job(&self, organization: OrganizationId, id: JobId) -> Result<Job, ManagementError> {
-        jobs::find(self.store.reader(), organization, id)
+    pub async fn job(&self, scope: Scope, id: JobId) -> Result<Job, ManagementError> {
+        jobs::find(self.store.reader(), scope, id)
             .await?
             .ok_or(Operation("GetJob").not_found("job"))
     }
 
-    /// The jobs of an organization, newest first.
+    /// The jobs of an application, newest first.
     pub async fn jobs(
         &self,
-        organization: OrganizationId,
+        scope: Scope,
         page: Page<JobId>,
     ) -> Result<Listing<Job, JobId>, ManagementError> {
-        Ok(jobs::list(self.store.reader(), organization, page).await?)
+        Ok(jobs::list(self.store.reader(), scope, page).await?)
     }
 }
 
@@ -210,7 +206,7 @@ impl TimerHandler for Recoveries {
         let Ok(id) = timer.subject.parse() else {
             return Ok(Outcome::Done);
         };
-        let job = jobs::find(self.store.reader(), timer.organization_id, id).await?;
+        let job = jobs::find_of_any_application(self.store.reader(), timer.organization_id, id).await?;
         // A deleted job has nothing left to do.
         let Some(mut job) = job else {
             return Ok(Outcome::Done);
@@ -233,7 +229,7 @@ impl Recoveries {
             return Err(TimerError::LeaseLost);
         }
         // Another run may have moved the job on since it was read, and lost the lease before it could say so.
-        let current = jobs::find(transaction.connection(), job.organization_id, job.id).await?;
+        let current = jobs::find(transaction.connection(), job.scope, job.id).await?;
         if let Some(current) = current {
             *job = current;
         }
@@ -257,8 +253,8 @@ async fn recover_chunk(
     job: &Job,
     now: Timestamp,
 ) -> Result<Step, StoreError> {
-    let (organization, id) = (job.organization_id, job.endpoint_id);
-    let endpoint = endpoints::find(transaction.connection(), store.vault(), organization, id).await?;
+    let (scope, id) = (job.scope, job.endpoint_id);
+    let endpoint = endpoints::find(transaction.connection(), store.vault(), scope, id).await?;
     let endpoint = match endpoint {
         Some(endpoint) if endpoint.enabled => endpoint,
         Some(_) => return Ok(stop(job, "the webhook was disabled")),
@@ -279,7 +275,7 @@ async fn recover_chunk(
         Timestamp::from_micros(parameters.since),
         Timestamp::from_micros(parameters.until),
     );
-    let chunk = messages::walk(transaction, organization, window, after, CHUNK).await?;
+    let chunk = messages::walk(transaction, scope, window, after, CHUNK).await?;
     let resent = resend(transaction, &endpoint, &parameters.states, &chunk, now).await?;
     let place = chunk.last().map(|message| {
         json(&Place {
@@ -309,8 +305,8 @@ async fn resend(
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     let ids: Vec<EventId> = chunk.iter().map(|message| message.event_id).collect();
-    let (organization, id) = (endpoint.organization_id, endpoint.id);
-    let known = deliveries::states(transaction.connection(), organization, id, &ids).await?;
+    let (scope, id) = (endpoint.scope, endpoint.id);
+    let known = deliveries::states(transaction.connection(), scope, id, &ids).await?;
     let wanted =
         |delivery: &&DeliveryProgress| recoverable(delivery).is_some_and(|state| states.contains(&state));
     let again: Vec<EventId> = known
@@ -318,7 +314,7 @@ async fn resend(
         .filter(wanted)
         .map(|delivery| delivery.event_id)
         .collect();
-    let mut resent = deliveries::retry_many(transaction, organization, id, &again, now).await?;
+    let mut resent = deliveries::retry_many(transaction, scope, id, &again, now).await?;
     if states.contains(&RecoverState::Missing) {
         let subscriptions = subscriptions(endpoint)?;
         let present: HashSet<EventId> = known.iter().map(|delivery| delivery.event_id).collect();
@@ -332,7 +328,7 @@ async fn resend(
                 delivered_name: name.to_owned(),
             })
         });
-        resent += deliveries::insert(transaction, organization, id, missing.collect(), now).await?;
+        resent += deliveries::insert(transaction, scope, id, missing.collect(), now).await?;
     }
     Ok(resent)
 }

@@ -3,18 +3,18 @@
 //! # Guarantees
 //! - Each table has a timer ([`crate::engine::timers`]), so one process at a time deletes from a table: two that delete the
 //!   same rows in different order would wait for each other.
-//! - A pass goes through the organizations and removes chunk by chunk, in short transactions. No organization gets more
-//!   than [`CHUNKS`] of them before the next one has its turn.
+//! - A pass goes through the organizations, and the applications of each, and removes chunk by chunk, in short
+//!   transactions. No application gets more than [`CHUNKS`] of them before the next one has its turn.
 //! - A pass is cut into runs of at most [`RUN_LIMIT`]; the timer's data says where the next run continues.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use demae_event::{Clock, OrganizationId, Timestamp};
+use demae_event::{ApplicationId, Clock, OrganizationId, Scope, Timestamp};
 use demae_store::{
     Backend, Store, StoreError, Transaction,
     repository::{
-        Page, expunge, organizations, rejected, retention,
+        Page, applications, expunge, organizations, rejected, retention,
         timers::{self, INSTALLATION, NewTimer, Timer},
     },
 };
@@ -33,9 +33,9 @@ const RUN_LIMIT: Duration = Duration::from_mins(1);
 const DEADLINE: Duration = Duration::from_mins(5);
 /// Rows removed per transaction.
 const CHUNK: u64 = 500;
-/// Chunks per organization and pass: at most 100,000 rows of a table. A larger backlog takes several passes.
+/// Chunks per application and pass: at most 100,000 rows of a table. A larger backlog takes several passes.
 const CHUNKS: usize = 200;
-/// Organizations read at once.
+/// Organizations, or applications, read at once.
 const ORGANIZATIONS: u32 = 200;
 /// A pass over payloads begins so long before the end of the last one, for messages that were routed late.
 const PAYLOAD_OVERLAP: Duration = Duration::from_hours(1);
@@ -55,7 +55,7 @@ pub struct Retention {
     /// Payloads and their producers' headers, at most as long as messages; as long as those if left out. A delivery that
     /// still waits then is canceled.
     pub payloads: Option<Duration>,
-    /// Jobs, and endpoints that were deleted.
+    /// Jobs, and endpoints and applications that were deleted.
     pub jobs: Duration,
     /// What arrived from outside and could not become an event; at most [`rejected::KEPT`] of them.
     pub rejected: Duration,
@@ -81,6 +81,7 @@ impl Default for Retention {
 /// What is cleaned: a table each, except that messages go with their deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Table {
+    Applications,
     Attempts,
     AuditEntries,
     Endpoints,
@@ -94,7 +95,8 @@ enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
+        Self::Applications,
         Self::Attempts,
         Self::AuditEntries,
         Self::Endpoints,
@@ -108,6 +110,7 @@ impl Table {
 
     const fn name(self) -> &'static str {
         match self {
+            Self::Applications => "applications",
             Self::Attempts => "attempts",
             Self::AuditEntries => "audit_entries",
             Self::Endpoints => "endpoints",
@@ -161,7 +164,9 @@ pub async fn ensure_timers(store: &Store, now: Timestamp) -> Result<(), StoreErr
 struct Progress {
     /// The last organization that is done.
     after: Option<OrganizationId>,
-    /// An organization had more than one pass removes.
+    /// Of the organization after it, the last application that is done.
+    within: Option<ApplicationId>,
+    /// An application had more than one pass removes.
     more: bool,
     /// Of payloads only.
     #[serde(default)]
@@ -270,7 +275,10 @@ impl Run<'_> {
             let organizations = organizations::list(reader, page).await?;
             for organization in organizations.items {
                 let organization = OrganizationId(organization.id);
-                match self.of_organization(organization, payloads).await? {
+                match self
+                    .of_organization(organization, payloads, &mut progress)
+                    .await?
+                {
                     Swept::All => {}
                     Swept::Part => progress.more = true,
                     Swept::OutOfTime => {
@@ -281,6 +289,7 @@ impl Run<'_> {
                     }
                 }
                 progress.after = Some(organization);
+                progress.within = None;
             }
             if organizations.next.is_none() {
                 let next = Progress {
@@ -301,42 +310,89 @@ impl Run<'_> {
         }
     }
 
+    /// Cleans the table of an organization, from the application on that `progress` names.
     async fn of_organization(
         &self,
         organization: OrganizationId,
+        payloads: Option<(Timestamp, Timestamp)>,
+        progress: &mut Progress,
+    ) -> Result<Swept, TimerError> {
+        let (retention, now) = (self.sweeper.retention, self.now);
+        match self.table {
+            Table::AuditEntries => {
+                let before = now - retention.audit;
+                self.in_chunks(|t| retention::audit_entries(t, organization, before, CHUNK).boxed())
+                    .await
+            }
+            Table::Applications => {
+                let before = now - retention.jobs;
+                self.in_chunks(|t| retention::applications(t, organization, before, CHUNK).boxed())
+                    .await
+            }
+            Table::Attempts | Table::Endpoints | Table::Jobs | Table::Messages | Table::Payloads => {
+                self.of_applications(organization, payloads, progress).await
+            }
+            Table::IdempotencyKeys | Table::RejectedEvents | Table::Workers => Ok(Swept::All),
+        }
+    }
+
+    async fn of_applications(
+        &self,
+        organization: OrganizationId,
+        payloads: Option<(Timestamp, Timestamp)>,
+        progress: &mut Progress,
+    ) -> Result<Swept, TimerError> {
+        loop {
+            let page = Page {
+                limit: ORGANIZATIONS,
+                after: progress.within,
+            };
+            let scopes = applications::scopes(self.sweeper.store.reader(), organization, page).await?;
+            for scope in scopes.items {
+                match self.of_application(scope, payloads).await? {
+                    Swept::All => {}
+                    Swept::Part => progress.more = true,
+                    Swept::OutOfTime => return Ok(Swept::OutOfTime),
+                }
+                progress.within = Some(scope.application);
+            }
+            if scopes.next.is_none() {
+                return Ok(Swept::All);
+            }
+        }
+    }
+
+    async fn of_application(
+        &self,
+        scope: Scope,
         payloads: Option<(Timestamp, Timestamp)>,
     ) -> Result<Swept, TimerError> {
         let (retention, now) = (self.sweeper.retention, self.now);
         match self.table {
             Table::Attempts => {
                 let before = now - retention.attempts;
-                self.in_chunks(|t| retention::attempts(t, organization, before, CHUNK).boxed())
-                    .await
-            }
-            Table::AuditEntries => {
-                let before = now - retention.audit;
-                self.in_chunks(|t| retention::audit_entries(t, organization, before, CHUNK).boxed())
+                self.in_chunks(|t| retention::attempts(t, scope, before, CHUNK).boxed())
                     .await
             }
             Table::Jobs => {
                 let before = now - retention.jobs;
-                self.in_chunks(|t| retention::jobs(t, organization, before, CHUNK).boxed())
+                self.in_chunks(|t| retention::jobs(t, scope, before, CHUNK).boxed())
                     .await
             }
             Table::Endpoints => {
                 let before = now - retention.jobs;
-                self.in_chunks(|t| retention::endpoints(t, organization, before, CHUNK).boxed())
+                self.in_chunks(|t| retention::endpoints(t, scope, before, CHUNK).boxed())
                     .await
             }
-            Table::Messages => self.messages(organization, now - retention.messages).await,
+            Table::Messages => self.messages(scope, now - retention.messages).await,
             Table::Payloads => match payloads {
                 Some(window) => {
-                    self.in_chunks(|t| expunge::expunge_old(t, organization, window, CHUNK, now).boxed())
+                    self.in_chunks(|t| expunge::expunge_old(t, scope, window, CHUNK, now).boxed())
                         .await
                 }
                 None => Ok(Swept::All),
             },
-            Table::IdempotencyKeys | Table::RejectedEvents | Table::Workers => Ok(Swept::All),
+            _ => Ok(Swept::All),
         }
     }
 
@@ -364,14 +420,14 @@ impl Run<'_> {
         }
     }
 
-    async fn messages(&self, organization: OrganizationId, before: Timestamp) -> Result<Swept, TimerError> {
+    async fn messages(&self, scope: Scope, before: Timestamp) -> Result<Swept, TimerError> {
         let (mut after, mut removed) = (None, 0);
         for _ in 0..CHUNKS {
             if self.is_out_of_time() {
                 return Ok(Swept::OutOfTime);
             }
             let mut transaction = self.begin().await?;
-            let swept = retention::messages(&mut transaction, organization, before, after, CHUNK).await?;
+            let swept = retention::messages(&mut transaction, scope, before, after, CHUNK).await?;
             transaction.commit().await?;
             (after, removed) = (swept.next, removed + swept.removed);
             if after.is_none() {

@@ -231,12 +231,8 @@ async fn disabled_as_gone(bench: &Bench, url: &str) -> demae_store::entity::atte
     assert_eq!(told["data"]["webhookId"], endpoint.to_string());
     assert_eq!(told["data"]["reason"], "gone");
     assert_eq!(bench.in_state(endpoint, DeliveryState::Failed).await, 1);
-    let rows = demae_store::repository::endpoints::find(
-        bench.store.reader(),
-        &bench.vault,
-        bench.organization,
-        endpoint,
-    );
+    let rows =
+        demae_store::repository::endpoints::find(bench.store.reader(), &bench.vault, bench.scope, endpoint);
     let row = rows.await.unwrap().unwrap();
     assert!(!row.enabled);
     assert_eq!(row.disabled_reason.as_deref(), Some("gone"));
@@ -412,8 +408,7 @@ async fn a_manual_attempt_takes_no_success_away(database: Box<dyn Database>) {
     let retry = async || {
         let mut transaction = bench.store.begin().await.unwrap();
         let place = (endpoint, event);
-        let planned =
-            deliveries::retry(&mut transaction, bench.organization, place, crate::support::now()).await;
+        let planned = deliveries::retry(&mut transaction, bench.scope, place, crate::support::now()).await;
         assert_eq!(planned.unwrap(), deliveries::Retry::Planned);
         transaction.commit().await.unwrap();
     };
@@ -425,7 +420,7 @@ async fn a_manual_attempt_takes_no_success_away(database: Box<dyn Database>) {
     receiver.wait_for(2).await;
     drain(worker).await;
     assert_eq!(bench.in_state(endpoint, DeliveryState::Succeeded).await, 1);
-    let row = endpoints::find(bench.store.reader(), &bench.vault, bench.organization, endpoint);
+    let row = endpoints::find(bench.store.reader(), &bench.vault, bench.scope, endpoint);
     assert!(
         !row.await.unwrap().unwrap().enabled,
         "a 410 disables all the same"
@@ -453,7 +448,7 @@ async fn a_disabled_endpoint_cancels(database: Box<dyn Database>) {
     let mut transaction = bench.store.begin().await.unwrap();
     let now = crate::support::now();
     assert!(
-        demae_store::repository::endpoints::delete(&mut transaction, bench.organization, endpoint, now)
+        demae_store::repository::endpoints::delete(&mut transaction, bench.scope, endpoint, now)
             .await
             .unwrap()
     );
@@ -478,7 +473,7 @@ async fn a_retry_goes_out_under_the_settings_of_now(database: Box<dyn Database>)
     bench.publish(0..1).await;
     receiver.wait_for(1).await;
     let key = standard::SigningKey::generate_hmac();
-    let found = endpoints::find(bench.store.reader(), &bench.vault, bench.organization, endpoint).await;
+    let found = endpoints::find(bench.store.reader(), &bench.vault, bench.scope, endpoint).await;
     let mut changed = found.unwrap().unwrap();
     changed.secret = key.secret_text();
     let mut transaction = bench.store.begin().await.unwrap();

@@ -1,7 +1,7 @@
 //! One endpoint's trouble is its own, and one organization's load is its own.
 
 use demae_delivery::engine::Settings;
-use demae_event::OrganizationId;
+use demae_event::Scope;
 use demae_testkit::receiver::{Answer, Behaviour, Gate, Receiver, Recorder};
 
 use crate::support::{Bench, DRAIN_LIMIT, Database, closed_url, drain, on_both, schedule};
@@ -82,11 +82,11 @@ async fn slow_receiver() -> (Recorder, Gate) {
     (receiver, gate)
 }
 
-async fn endpoints(bench: &Bench, organization: OrganizationId, receiver: &Recorder, count: usize) {
+async fn endpoints(bench: &Bench, scope: Scope, receiver: &Recorder, count: usize) {
     for number in 0..count {
         bench
             .endpoint(&receiver.url(&format!("/{number}")), |endpoint| {
-                endpoint.organization_id = organization;
+                endpoint.scope = scope;
                 endpoint.timeout_seconds = 30;
             })
             .await;
@@ -197,7 +197,7 @@ async fn large_payloads_are_bounded_in_bytes_and_leave_room_for_another_organiza
 
     let healthy = Recorder::start().await;
     bench.endpoint(&healthy.url("/"), |_| {}).await;
-    publish_large(&bench, bench.organization, 10, LARGE).await;
+    publish_large(&bench, bench.scope, 10, LARGE).await;
     let received = healthy.wait_for(10).await;
     assert!(received.iter().all(|request| request.body.len() > LARGE));
     let in_flight = slow.received().get();
@@ -210,10 +210,10 @@ async fn large_payloads_are_bounded_in_bytes_and_leave_room_for_another_organiza
     drain(worker).await;
 }
 
-async fn publish_large(bench: &Bench, organization: OrganizationId, count: usize, size: usize) {
+async fn publish_large(bench: &Bench, scope: Scope, count: usize, size: usize) {
     for number in 0..count {
         let mut event = bench.event(number);
-        event.organization_id = organization;
+        event.scope = scope;
         let text = "x".repeat(size);
         event.data = serde_json::value::RawValue::from_string(format!(r#"{{"text": "{text}"}}"#)).unwrap();
         bench.store.engine().append(&[event]).await.unwrap();

@@ -5,6 +5,7 @@
     reason = "a test ends at the first surprise, and the panic says where"
 )]
 
+mod applications;
 mod crash;
 mod delivery;
 mod fairness;

@@ -38,7 +38,7 @@ async fn a_row_that_cannot_be_read_is_rejected_and_the_events_behind_it_are_deli
     let row = format!(
         "INSERT INTO outbox_events (organization_id, event_name, event_type, payload)
          VALUES ('{}', 'A', 'a', {payload})",
-        bench.organization
+        bench.scope.organization
     );
     execute(&bench, &row).await;
     bench.publish(0..3).await;

@@ -8,13 +8,15 @@ use demae_delivery::{
     engine::{EventSource, OutboxSource, Settings, Worker},
     policy::RetrySchedule,
 };
-use demae_event::{Clock, EndpointId, Event, EventId, OrganizationId, SystemClock, Timestamp};
+use demae_event::{
+    ApplicationId, Clock, EndpointId, Event, EventId, OrganizationId, Scope, SystemClock, Timestamp,
+};
 use demae_signature::standard::SigningKey;
 use demae_store::{
     Store, StoreOptions, Vault,
     engine::{AttemptStatus, DeliveryState},
-    entity::{attempt, delivery, organization},
-    repository::{endpoints, organizations},
+    entity::{application, attempt, delivery, organization},
+    repository::{applications, endpoints, organizations},
 };
 use demae_testkit::{postgres::TestDatabase, sqlite::SqliteFile};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
@@ -72,7 +74,7 @@ pub(crate) use on_both;
 /// An organization with a store; engines can be started on it.
 pub(crate) struct Bench {
     pub(crate) store: Store,
-    pub(crate) organization: OrganizationId,
+    pub(crate) scope: Scope,
     pub(crate) database: Box<dyn Database>,
     pub(crate) vault: Vault,
 }
@@ -88,18 +90,37 @@ impl Bench {
             .await
             .unwrap();
         store.migrate().await.unwrap();
-        let organization = new_organization(&store).await;
+        let scope = Scope::default_of(new_organization(&store).await);
         Self {
             store,
-            organization,
+            scope,
             database,
             vault,
         }
     }
 
     /// One more organization.
-    pub(crate) async fn other_organization(&self) -> OrganizationId {
-        new_organization(&self.store).await
+    pub(crate) async fn other_organization(&self) -> Scope {
+        Scope::default_of(new_organization(&self.store).await)
+    }
+
+    /// One more application of the organization.
+    pub(crate) async fn other_application(&self) -> Scope {
+        let id = ApplicationId::new(now());
+        let row = application::Model {
+            id: id.0,
+            organization_id: self.scope.organization.0,
+            uid: None,
+            name: "Other".to_owned(),
+            version: 0,
+            created_at: now().as_micros(),
+            updated_at: now().as_micros(),
+            deleted_at: None,
+        };
+        let mut transaction = self.store.begin().await.unwrap();
+        assert!(applications::insert(&mut transaction, row).await.unwrap());
+        transaction.commit().await.unwrap();
+        Scope::new(self.scope.organization, Some(id))
     }
 
     /// Another process's view of the same database.
@@ -121,7 +142,7 @@ impl Bench {
     ) -> EndpointId {
         let mut endpoint = endpoints::Endpoint {
             id: EndpointId::new(now()),
-            organization_id: self.organization,
+            scope: self.scope,
             url: url.to_owned(),
             event_names: vec!["*".to_owned()],
             name: String::new(),
@@ -156,7 +177,7 @@ impl Bench {
     pub(crate) fn event(&self, number: usize) -> Event {
         Event {
             id: EventId::new(now()),
-            organization_id: self.organization,
+            scope: self.scope,
             name: "CUSTOMER_CREATION".to_owned(),
             event_type: "com.kaiten.customer.v1.created".to_owned(),
             data: RawValue::from_string(format!(r#"{{"number": {number}}}"#)).unwrap(),
@@ -173,11 +194,11 @@ impl Bench {
         events
     }
 
-    /// Publishes events of another organization.
-    pub(crate) async fn publish_for(&self, organization: OrganizationId, numbers: std::ops::Range<usize>) {
+    /// Publishes events of another organization or application.
+    pub(crate) async fn publish_for(&self, scope: Scope, numbers: std::ops::Range<usize>) {
         let mut events: Vec<Event> = numbers.map(|number| self.event(number)).collect();
         for event in &mut events {
-            event.organization_id = organization;
+            event.scope = scope;
         }
         self.store.engine().append(&events).await.unwrap();
     }

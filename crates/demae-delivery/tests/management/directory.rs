@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::E
 
 use crate::support::{NOW, World, input};
 
-on_both_databases!(
+in_every_scope!(
     a_change_of_health_is_seen_and_loads_no_endpoint,
     a_change_of_one_endpoint_loads_no_other,
     an_endpoint_that_cannot_be_opened_stops_only_itself,

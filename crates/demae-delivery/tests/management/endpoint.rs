@@ -8,12 +8,12 @@ use demae_delivery::management::{
     event_types::EventTypeInput,
     load_endpoints,
 };
-use demae_event::{EndpointId, OrganizationId, Timestamp};
+use demae_event::{EndpointId, Scope, Timestamp};
 use demae_signature::standard::SigningKey;
 
 use crate::support::{NOW, World, code, input, locations, owned, seconds};
 
-on_both_databases!(
+in_every_scope!(
     the_defaults_are_those_of_the_design,
     every_fault_is_told_and_nothing_is_written,
     unknown_events_are_refused_until_they_are_registered,
@@ -57,12 +57,8 @@ async fn rotate(
     Ok(endpoint)
 }
 
-async fn get(
-    world: &World,
-    organization: OrganizationId,
-    id: EndpointId,
-) -> Result<Endpoint, ManagementError> {
-    world.management.endpoint(organization, id).await
+async fn get(world: &World, scope: Scope, id: EndpointId) -> Result<Endpoint, ManagementError> {
+    world.management.endpoint(scope, id).await
 }
 
 async fn the_defaults_are_those_of_the_design(world: &World) {
@@ -171,13 +167,23 @@ async fn unknown_events_are_refused_until_they_are_registered(world: &World) {
     };
     world
         .management
-        .create_event_type(&mut transaction, world.mine, registered.check_new().unwrap(), NOW)
+        .create_event_type(
+            &mut transaction,
+            world.mine.organization,
+            registered.check_new().unwrap(),
+            NOW,
+        )
         .await
         .unwrap();
     transaction.commit().await.unwrap();
     assert!(world.create(world.mine, own()).await.is_ok());
-    // It is mine, not theirs.
-    assert_eq!(locations(world.create(world.theirs, own()).await), expected);
+    // It is my organization's, not theirs.
+    let theirs = world.create(world.theirs, own()).await;
+    if world.mine.organization == world.theirs.organization {
+        assert!(theirs.is_ok());
+    } else {
+        assert_eq!(locations(theirs), expected);
+    }
 }
 
 async fn the_number_of_endpoints_is_bounded(world: &World) {
@@ -186,11 +192,11 @@ async fn the_number_of_endpoints_is_bounded(world: &World) {
         ..Rules::default()
     };
     let management = Management::new(world.store.clone(), rules);
-    let create = async |organization| {
+    let create = async |scope| {
         let mut transaction = world.begin().await;
         let input = input("https://example.com/", &["*"]);
         let created = management
-            .create_endpoint(&mut transaction, organization, input, NOW)
+            .create_endpoint(&mut transaction, scope, input, NOW)
             .await?;
         transaction.commit().await.unwrap();
         Ok::<_, ManagementError>(created.id)
@@ -198,7 +204,9 @@ async fn the_number_of_endpoints_is_bounded(world: &World) {
     let first = create(world.mine).await.unwrap();
     create(world.mine).await.unwrap();
     assert_eq!(code(create(world.mine).await), "CreateWebhook.LimitReached");
-    assert!(create(world.theirs).await.is_ok());
+    // The organization's, whatever applications it has.
+    let is_theirs = world.mine.organization != world.theirs.organization;
+    assert_eq!(create(world.theirs).await.is_ok(), is_theirs);
     let mut transaction = world.begin().await;
     management
         .delete_endpoint(&mut transaction, world.mine, first, NOW)
@@ -562,7 +570,7 @@ async fn the_engine_loads_what_was_written(world: &World) {
         panic!("{loaded:?}")
     };
     assert_eq!(
-        (config.id, config.organization_id, config.enabled),
+        (config.id, config.scope, config.enabled),
         (written.id, world.mine, true)
     );
     assert_eq!((config.rate_limit, config.timeout), (Some(5), seconds(3)));

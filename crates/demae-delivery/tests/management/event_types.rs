@@ -44,7 +44,7 @@ async fn a_type_is_registered_replaced_and_removed(world: &World) {
         example: Some(json!({"id": 7})),
         ..named("ORDER_SHIPPED")
     };
-    let created = create(world, world.mine, full).await.unwrap();
+    let created = create(world, world.mine.organization, full).await.unwrap();
     assert_eq!(
         (created.event_type.as_str(), created.schema.as_ref()),
         ("order.shipped", Some(&schema))
@@ -52,13 +52,13 @@ async fn a_type_is_registered_replaced_and_removed(world: &World) {
     assert_eq!(
         world
             .management
-            .event_type(world.mine, "ORDER_SHIPPED")
+            .event_type(world.mine.organization, "ORDER_SHIPPED")
             .await
             .unwrap(),
         created
     );
     assert_eq!(
-        code(create(world, world.mine, named("ORDER_SHIPPED")).await),
+        code(create(world, world.mine.organization, named("ORDER_SHIPPED")).await),
         "CreateEventType.NameTaken"
     );
 
@@ -67,7 +67,7 @@ async fn a_type_is_registered_replaced_and_removed(world: &World) {
     let plain = named("ORDER_SHIPPED").check_replacement().unwrap();
     let replaced = world
         .management
-        .replace_event_type(&mut transaction, world.mine, plain, later)
+        .replace_event_type(&mut transaction, world.mine.organization, plain, later)
         .await
         .unwrap();
     transaction.commit().await.unwrap();
@@ -78,11 +78,14 @@ async fn a_type_is_registered_replaced_and_removed(world: &World) {
     let mut transaction = world.begin().await;
     world
         .management
-        .delete_event_type(&mut transaction, world.mine, "ORDER_SHIPPED")
+        .delete_event_type(&mut transaction, world.mine.organization, "ORDER_SHIPPED")
         .await
         .unwrap();
     transaction.commit().await.unwrap();
-    let gone = world.management.event_type(world.mine, "ORDER_SHIPPED").await;
+    let gone = world
+        .management
+        .event_type(world.mine.organization, "ORDER_SHIPPED")
+        .await;
     assert_eq!(code(gone), "GetEventType.NotFound");
 }
 
@@ -145,7 +148,7 @@ async fn every_fault_is_told(world: &World) {
     ] {
         let shown = format!("{:.200}", format!("{input:?}"));
         assert_eq!(
-            locations(create(world, world.mine, input).await),
+            locations(create(world, world.mine.organization, input).await),
             expected,
             "{shown}"
         );
@@ -153,9 +156,16 @@ async fn every_fault_is_told(world: &World) {
 }
 
 async fn types_stay_in_their_organization(world: &World) {
-    let created = create(world, world.mine, named("ORDER_SHIPPED")).await.unwrap();
+    let created = create(world, world.mine.organization, named("ORDER_SHIPPED"))
+        .await
+        .unwrap();
     assert_eq!(
-        code(world.management.event_type(world.theirs, "ORDER_SHIPPED").await),
+        code(
+            world
+                .management
+                .event_type(world.theirs.organization, "ORDER_SHIPPED")
+                .await
+        ),
         "GetEventType.NotFound"
     );
     let mut transaction = world.begin().await;
@@ -163,7 +173,7 @@ async fn types_stay_in_their_organization(world: &World) {
         .management
         .replace_event_type(
             &mut transaction,
-            world.theirs,
+            world.theirs.organization,
             named("ORDER_SHIPPED").check_replacement().unwrap(),
             NOW,
         )
@@ -171,7 +181,7 @@ async fn types_stay_in_their_organization(world: &World) {
     assert_eq!(code(refused), "UpdateEventType.NotFound");
     let refused = world
         .management
-        .delete_event_type(&mut transaction, world.theirs, "ORDER_SHIPPED")
+        .delete_event_type(&mut transaction, world.theirs.organization, "ORDER_SHIPPED")
         .await;
     assert_eq!(code(refused), "DeleteEventType.NotFound");
     transaction.commit().await.unwrap();
@@ -182,8 +192,8 @@ async fn types_stay_in_their_organization(world: &World) {
             .await
             .unwrap()
     };
-    assert_eq!(listed(world.mine).await.items, [created]);
-    assert_eq!(listed(world.theirs).await.items, []);
+    assert_eq!(listed(world.mine.organization).await.items, [created]);
+    assert_eq!(listed(world.theirs.organization).await.items, []);
 }
 
 async fn the_number_of_types_is_bounded(world: &World) {
@@ -194,18 +204,28 @@ async fn the_number_of_types_is_bounded(world: &World) {
     let management = Management::new(world.store.clone(), rules);
     let mut transaction = world.begin().await;
     management
-        .create_event_type(&mut transaction, world.mine, named("A").check_new().unwrap(), NOW)
+        .create_event_type(
+            &mut transaction,
+            world.mine.organization,
+            named("A").check_new().unwrap(),
+            NOW,
+        )
         .await
         .unwrap();
     let refused = management
-        .create_event_type(&mut transaction, world.mine, named("B").check_new().unwrap(), NOW)
+        .create_event_type(
+            &mut transaction,
+            world.mine.organization,
+            named("B").check_new().unwrap(),
+            NOW,
+        )
         .await;
     assert_eq!(code(refused), "CreateEventType.LimitReached");
     assert!(
         management
             .create_event_type(
                 &mut transaction,
-                world.theirs,
+                world.theirs.organization,
                 named("B").check_new().unwrap(),
                 NOW
             )

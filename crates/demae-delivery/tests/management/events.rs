@@ -10,7 +10,7 @@ use demae_store::outbox;
 
 use crate::support::{NOW, World, code, input, json, locations, owned};
 
-on_both_databases!(
+in_every_scope!(
     names_and_types_stand_for_each_other,
     what_is_wrong_with_each_event_is_told,
     a_senders_id_is_the_same_event_in_its_organization,
@@ -47,7 +47,12 @@ async fn register(world: &World, name: &str, event_type: &str) {
     };
     world
         .management
-        .create_event_type(&mut transaction, world.mine, input.check_new().unwrap(), NOW)
+        .create_event_type(
+            &mut transaction,
+            world.mine.organization,
+            input.check_new().unwrap(),
+            NOW,
+        )
         .await
         .unwrap();
     transaction.commit().await.unwrap();
@@ -72,7 +77,7 @@ async fn names_and_types_stand_for_each_other(world: &World) {
             expected,
             "{name:?} {event_type:?}"
         );
-        assert_eq!(events[0].organization_id, world.mine);
+        assert_eq!(events[0].scope, world.mine);
     }
 }
 
@@ -194,14 +199,14 @@ async fn lists_choose_by_either_name_and_type(world: &World) {
         ..world.event(NOW)
     };
     world.message(&order).await;
-    let ids = async |events: &[&str], organization| {
+    let ids = async |events: &[&str], scope| {
         let filter = EventFilter {
             events: owned(events),
             ..EventFilter::default()
         };
         let listed = world
             .management
-            .events(organization, &filter, Page::first(9))
+            .events(scope, &filter, Page::first(9))
             .await
             .unwrap();
         listed

@@ -5,7 +5,7 @@ use demae_delivery::management::{
     history::{AttemptState, HistoryFilter},
     recovery::RecoverInput,
 };
-use demae_event::{EventId, OrganizationId, Timestamp};
+use demae_event::{EventId, Scope, Timestamp};
 use demae_store::{
     engine::{AttemptStatus, DeliveryState, Disposition},
     entity::message,
@@ -15,7 +15,7 @@ use sea_orm::EntityTrait as _;
 
 use crate::support::{NOW, World, code, seconds};
 
-on_both_databases!(
+in_every_scope!(
     an_expunged_payload_is_gone_and_its_message_stays,
     a_delivery_in_flight_is_canceled_at_its_next_claim,
     an_expunged_event_is_not_sent_again,
@@ -23,11 +23,11 @@ on_both_databases!(
     payloads_stay_as_long_as_their_messages_unless_that_is_set,
 );
 
-async fn expunge(world: &World, organization: OrganizationId, event: EventId, now: Timestamp) -> Timestamp {
+async fn expunge(world: &World, scope: Scope, event: EventId, now: Timestamp) -> Timestamp {
     let mut transaction = world.begin().await;
     let at = world
         .management
-        .expunge_event(&mut transaction, organization, event, now)
+        .expunge_event(&mut transaction, scope, event, now)
         .await
         .unwrap();
     transaction.commit().await.unwrap();

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::support::{NOW, World, seconds};
 
-on_both_databases!(
+in_every_scope!(
     an_owner_is_told_once_per_failure,
     an_endpoint_is_disabled_once,
     a_success_ends_the_failure,

@@ -4,12 +4,12 @@ use demae_delivery::management::{
     EndpointPatch, ManagementError, Page,
     history::{AttemptState, HistoryFilter, PlannedRetry},
 };
-use demae_event::{AttemptId, OrganizationId};
+use demae_event::{AttemptId, Scope};
 use demae_store::engine::{AttemptStatus, DeliveryState, Disposition};
 
 use crate::support::{NOW, World, code, owned, seconds};
 
-on_both_databases!(
+in_every_scope!(
     the_words_are_those_of_the_issue,
     an_attempt_shows_what_was_sent,
     filters_take_either_name_and_types,
@@ -17,15 +17,11 @@ on_both_databases!(
     a_retry_is_refused_where_it_cannot_be_made,
 );
 
-async fn retry(
-    world: &World,
-    organization: OrganizationId,
-    attempt: AttemptId,
-) -> Result<PlannedRetry, ManagementError> {
+async fn retry(world: &World, scope: Scope, attempt: AttemptId) -> Result<PlannedRetry, ManagementError> {
     let mut transaction = world.begin().await;
     let planned = world
         .management
-        .retry_attempt(&mut transaction, organization, attempt, NOW)
+        .retry_attempt(&mut transaction, scope, attempt, NOW)
         .await?;
     transaction.commit().await.unwrap();
     Ok(planned)

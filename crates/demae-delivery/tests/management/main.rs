@@ -21,6 +21,29 @@ macro_rules! on_both_databases {
     };
 }
 
+/// Makes two tests of every case for every database: two organizations, and two applications of one organization.
+macro_rules! in_every_scope {
+    ($($case:ident),+ $(,)?) => {
+        on_both_databases!($($case),+);
+
+        mod sqlite_applications {
+            $(#[tokio::test]
+            async fn $case() {
+                let world = crate::support::World::sqlite().await;
+                super::$case(&world.of_applications().await).await;
+            })+
+        }
+
+        mod postgres_applications {
+            $(#[tokio::test]
+            async fn $case() {
+                let world = crate::support::World::postgres().await;
+                super::$case(&world.of_applications().await).await;
+            })+
+        }
+    };
+}
+
 mod directory;
 mod endpoint;
 mod event_types;

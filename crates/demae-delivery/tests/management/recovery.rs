@@ -6,7 +6,7 @@ use demae_delivery::management::{
     history::HistoryFilter,
     recovery::{RecoverInput, RecoverState},
 };
-use demae_event::{EndpointId, EventId, OrganizationId};
+use demae_event::{EndpointId, EventId, Scope};
 use demae_store::{
     engine::{AttemptStatus, DeliveryState, Disposition},
     repository::jobs::{Job, JobStatus},
@@ -14,7 +14,7 @@ use demae_store::{
 
 use crate::support::{NOW, World, code, input, locations, seconds};
 
-on_both_databases!(
+in_every_scope!(
     what_failed_or_never_arrived_is_sent_again,
     only_the_chosen_states_are_sent_again,
     a_long_recovery_goes_on_where_it_stopped,
@@ -38,14 +38,14 @@ fn later() -> demae_event::Timestamp {
 
 async fn recover(
     world: &World,
-    organization: OrganizationId,
+    scope: Scope,
     id: EndpointId,
     input: RecoverInput,
 ) -> Result<Job, ManagementError> {
     let mut transaction = world.begin().await;
     let job = world
         .management
-        .recover_endpoint(&mut transaction, organization, id, input, later())
+        .recover_endpoint(&mut transaction, scope, id, input, later())
         .await?;
     transaction.commit().await.unwrap();
     Ok(job)

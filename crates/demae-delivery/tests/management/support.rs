@@ -1,4 +1,4 @@
-//! A database with two organizations, and short words for what tests do in it.
+//! A database with two organizations, or two applications of one, and short words for what tests do in it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,14 +8,18 @@ use demae_delivery::{
         Endpoint, EndpointInput, Management, ManagementError, Retention, Rules, recovery, retention,
     },
 };
-use demae_event::{AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp, clock::ManualClock};
+use demae_event::{
+    ApplicationId, AttemptId, EndpointId, Event, EventId, OrganizationId, Scope, Timestamp,
+    clock::ManualClock,
+};
 use demae_store::{
     Store, StoreOptions, Transaction, Vault,
     engine::{
         AttemptRecord, AttemptStatus, DeliveryState, Disposition, LaneRequest, LeaseGrant, LeasedDelivery,
     },
-    entity::{delivery, organization},
+    entity::{application, delivery, organization},
     repository::{
+        applications,
         deliveries::{self, Planned},
         messages, organizations,
     },
@@ -34,8 +38,8 @@ pub(crate) fn seconds(count: u64) -> Duration {
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) management: Management,
-    pub(crate) mine: OrganizationId,
-    pub(crate) theirs: OrganizationId,
+    pub(crate) mine: Scope,
+    pub(crate) theirs: Scope,
     // Dropped last.
     home: Home,
 }
@@ -60,8 +64,8 @@ impl World {
         let store = connect(url).await;
         store.migrate().await.unwrap();
         let (mine, theirs) = (
-            organization(&store, "Mine").await,
-            organization(&store, "Theirs").await,
+            Scope::default_of(organization(&store, "Mine").await),
+            Scope::default_of(organization(&store, "Theirs").await),
         );
         let management = Management::new(store.clone(), Rules::default());
         Self {
@@ -70,6 +74,16 @@ impl World {
             mine,
             theirs,
             home,
+        }
+    }
+
+    /// The same with two applications of one organization. The second is the default one: what is written without an
+    /// application must not reach the first.
+    pub(crate) async fn of_applications(self) -> Self {
+        let organization = self.theirs.organization;
+        Self {
+            mine: application(&self.store, organization).await,
+            ..self
         }
     }
 
@@ -107,13 +121,13 @@ impl World {
 
     pub(crate) async fn create(
         &self,
-        organization: OrganizationId,
+        scope: Scope,
         input: EndpointInput,
     ) -> Result<Endpoint, ManagementError> {
         let mut transaction = self.begin().await;
         let endpoint = self
             .management
-            .create_endpoint(&mut transaction, organization, input, NOW)
+            .create_endpoint(&mut transaction, scope, input, NOW)
             .await?;
         transaction.commit().await.unwrap();
         Ok(endpoint)
@@ -153,7 +167,7 @@ impl World {
     pub(crate) fn event(&self, created_at: Timestamp) -> Event {
         Event {
             id: EventId::new(created_at),
-            organization_id: self.mine,
+            scope: self.mine,
             name: "CUSTOMER_CREATION".to_owned(),
             event_type: "com.kaiten.customer.v1.created".to_owned(),
             data: json(r#"{"z": 1.50, "a": "ö"}"#),
@@ -197,7 +211,7 @@ impl World {
     ) -> AttemptId {
         let record = AttemptRecord {
             id: leased.lease,
-            organization_id: leased.message.organization_id,
+            scope: leased.message.scope,
             endpoint_id: leased.endpoint_id,
             event_id: leased.message.event_id,
             event_name: leased.message.event_name.clone(),
@@ -261,6 +275,24 @@ async fn organization(store: &Store, name: &str) -> OrganizationId {
     assert!(organizations::insert(&mut transaction, row).await.unwrap());
     transaction.commit().await.unwrap();
     id
+}
+
+async fn application(store: &Store, organization: OrganizationId) -> Scope {
+    let id = ApplicationId::new(NOW);
+    let row = application::Model {
+        id: id.0,
+        organization_id: organization.0,
+        uid: None,
+        name: "Mine".to_owned(),
+        version: 0,
+        created_at: NOW.as_micros(),
+        updated_at: NOW.as_micros(),
+        deleted_at: None,
+    };
+    let mut transaction = store.begin().await.unwrap();
+    assert!(applications::insert(&mut transaction, row).await.unwrap());
+    transaction.commit().await.unwrap();
+    Scope::new(organization, Some(id))
 }
 
 pub(crate) fn json(text: &str) -> Box<RawValue> {

@@ -153,7 +153,14 @@ async fn timers_run_once_in_the_order_of_their_times(world: &World) {
     let recorder = Recorder::new(|_: &Timer| Ok(Outcome::Done));
     let runner = runner(&world.store, &clock, vec![kind(KIND, recorder.clone(), 1)]).await;
     for (subject, after) in [("third", 3), ("first", 1), ("second", 2), ("late", 9)] {
-        set(&world.store, KIND, subject, world.mine, NOW + seconds(after)).await;
+        set(
+            &world.store,
+            KIND,
+            subject,
+            world.mine.organization,
+            NOW + seconds(after),
+        )
+        .await;
     }
     run_all(&runner).await;
     assert!(recorder.runs().is_empty());
@@ -188,7 +195,7 @@ async fn a_failing_handler_is_backed_off_and_stops_no_other(world: &World) {
     ];
     let runner = runner(&world.store, &clock, kinds).await;
     for kind in ["failing", "panicking", "fine", "endless"] {
-        set(&world.store, kind, "one", world.mine, NOW).await;
+        set(&world.store, kind, "one", world.mine.organization, NOW).await;
     }
     for _ in 0..8 {
         run_all(&runner).await;
@@ -213,10 +220,10 @@ async fn a_failing_handler_is_backed_off_and_stops_no_other(world: &World) {
 async fn a_crash_between_action_and_completion_repeats_the_action(world: &World) {
     let clock = Arc::new(ManualClock::new(NOW));
     let gate = Gate::new();
-    set(&world.store, KIND, "one", world.mine, NOW).await;
+    set(&world.store, KIND, "one", world.mine.organization, NOW).await;
     let crashing = runner(&world.store, &clock, vec![kind(KIND, gate.clone(), 1)]).await;
     let run = tokio::spawn(async move { crashing.run_due().await });
-    gate.reached(world.mine, 1).await;
+    gate.reached(world.mine.organization, 1).await;
     // The process has acted, and records nothing any more.
     run.abort();
     let recorder = Recorder::new(|_: &Timer| Ok(Outcome::Done));
@@ -239,8 +246,8 @@ async fn ten_thousand_due_timers_are_bounded_and_leave_room_for_another_organiza
     let clock = Arc::new(ManualClock::new(NOW + seconds(60)));
     let numbers = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 10000)";
     let organization = match world.store.backend() {
-        Backend::Sqlite => format!("x'{}'", world.mine.0.simple()),
-        Backend::Postgres => format!("'{}'::uuid", world.mine),
+        Backend::Sqlite => format!("x'{}'", world.mine.organization.0.simple()),
+        Backend::Postgres => format!("'{}'::uuid", world.mine.organization),
     };
     let statement = format!(
         "INSERT INTO timers (kind, subject, organization_id, due_at, wake_at, failures)
@@ -258,12 +265,16 @@ async fn ten_thousand_due_timers_are_bounded_and_leave_room_for_another_organiza
     let runner = runner(&world.store, &clock, vec![kind(KIND, gate.clone(), 8)]).await;
     let backlog = runner.clone();
     let first = tokio::spawn(async move { backlog.run_due().await.unwrap() });
-    gate.reached(world.mine, 4).await;
+    gate.reached(world.mine.organization, 4).await;
     // A thousand times over, the window is full of the backlog.
-    set(&world.store, KIND, "late", world.theirs, clock.now()).await;
+    set(&world.store, KIND, "late", world.theirs.organization, clock.now()).await;
     let second = tokio::spawn(async move { runner.run_due().await.unwrap() });
-    gate.reached(world.theirs, 1).await;
-    assert_eq!(gate.in_flight.borrow()[&world.mine], 4, "half of the places");
+    gate.reached(world.theirs.organization, 1).await;
+    assert_eq!(
+        gate.in_flight.borrow()[&world.mine.organization],
+        4,
+        "half of the places"
+    );
     let leased = timer_rows(world)
         .await
         .iter()
@@ -287,10 +298,10 @@ async fn a_timer_that_is_set_while_the_runner_sleeps_runs(world: &World) {
     let runner = runner(&world.store, &clock, vec![kind(KIND, gate.clone(), 8)]).await;
     let stopping = tokio_util::sync::CancellationToken::new();
     let running = tokio::spawn(runner.run(stopping.clone()));
-    set(&world.store, KIND, "one", world.mine, NOW).await;
-    gate.reached(world.mine, 1).await;
-    set(&world.store, KIND, "two", world.theirs, NOW).await;
-    gate.reached(world.theirs, 1).await;
+    set(&world.store, KIND, "one", world.mine.organization, NOW).await;
+    gate.reached(world.mine.organization, 1).await;
+    set(&world.store, KIND, "two", world.theirs.organization, NOW).await;
+    gate.reached(world.theirs.organization, 1).await;
     // A stop ends runs in flight; their timers stay.
     stopping.cancel();
     tokio::time::timeout(PATIENCE, running)
@@ -316,7 +327,11 @@ async fn two_processes_run_each_timer_once_per_due_time() {
         })
     });
     for number in 0..TIMERS {
-        let organization = if number % 2 == 0 { world.mine } else { world.theirs };
+        let organization = if number % 2 == 0 {
+            world.mine.organization
+        } else {
+            world.theirs.organization
+        };
         set(&world.store, KIND, &number.to_string(), organization, NOW).await;
     }
     let other = world.open_again().await;
@@ -442,5 +457,5 @@ async fn retention_keeps_the_worker_that_gives_no_heartbeats(world: &World) {
             .count(),
         0
     );
-    assert_eq!(timer_rows(world).await.len(), 9);
+    assert_eq!(timer_rows(world).await.len(), 10);
 }

@@ -40,7 +40,7 @@ pub mod sqlite;
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
-use demae_event::{AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp};
+use demae_event::{AttemptId, EndpointId, Event, EventId, Scope, Timestamp};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -122,8 +122,8 @@ pub enum Appended {
 pub struct Message {
     /// The event it carries.
     pub event_id: EventId,
-    /// The tenant.
-    pub organization_id: OrganizationId,
+    /// The application it belongs to, within its organization.
+    pub scope: Scope,
     /// The event's own (seed) name.
     pub event_name: String,
     /// The event's type.
@@ -144,7 +144,7 @@ impl From<Event> for Message {
     fn from(event: Event) -> Self {
         Self {
             event_id: event.id,
-            organization_id: event.organization_id,
+            scope: event.scope,
             event_name: event.name,
             event_type: event.event_type,
             data: event.data,
@@ -258,8 +258,8 @@ impl Disposition {
 pub struct AttemptRecord {
     /// The attempt, which is the lease that allows it to be recorded.
     pub id: AttemptId,
-    /// Whose.
-    pub organization_id: OrganizationId,
+    /// The application of the message, within its organization.
+    pub scope: Scope,
     /// Where to.
     pub endpoint_id: EndpointId,
     /// What.

@@ -133,7 +133,8 @@ impl PostgresEngine {
                 attempts.iter().map(AttemptRecord::size).sum(),
                 sqlx::query(sql::RECORD)
                     .bind(column(attempts, |a| a.id.0))
-                    .bind(column(attempts, |a| a.organization_id.0))
+                    .bind(column(attempts, |a| a.scope.organization.0))
+                    .bind(column(attempts, |a| a.scope.application.0))
                     .bind(column(attempts, |a| a.endpoint_id.0))
                     .bind(column(attempts, |a| a.event_id.0))
                     .bind(column(attempts, |a| rows::storable(&a.event_name)))
@@ -194,7 +195,10 @@ impl Engine for PostgresEngine {
                 events.iter().map(Event::size).sum(),
                 sqlx::query(sql::APPEND)
                     .bind(column(events, |e| e.id.0))
-                    .bind(column(events, |e| e.organization_id.0))
+                    .bind(column(events, |e| e.scope.organization.0))
+                    .bind(column(events, |e| {
+                        e.scope.named_application().map(|application| application.0)
+                    }))
                     .bind(column(events, |e| e.name.as_str()))
                     .bind(column(events, |e| e.event_type.as_str()))
                     .bind(column(events, |e| e.data.get()))
@@ -282,7 +286,8 @@ impl Engine for PostgresEngine {
                 distinct.iter().map(|m| m.message.size()).sum(),
                 sqlx::query(sql::ROUTE)
                     .bind(column(&distinct, |m| m.message.event_id.0))
-                    .bind(column(&distinct, |m| m.message.organization_id.0))
+                    .bind(column(&distinct, |m| m.message.scope.organization.0))
+                    .bind(column(&distinct, |m| m.message.scope.application.0))
                     .bind(column(&distinct, |m| m.message.event_name.as_str()))
                     .bind(column(&distinct, |m| m.message.event_type.as_str()))
                     .bind(column(&distinct, |m| m.message.data.get()))
@@ -293,7 +298,7 @@ impl Engine for PostgresEngine {
                     .bind(column(&distinct, |m| m.message.created_at.as_micros()))
                     .bind(column(&deliveries, |(_, d)| d.endpoint_id.0))
                     .bind(column(&deliveries, |(m, _)| m.event_id.0))
-                    .bind(column(&deliveries, |(m, _)| m.organization_id.0))
+                    .bind(column(&deliveries, |(m, _)| m.scope.organization.0))
                     .bind(column(&deliveries, |(_, d)| d.lease.map(|lease| lease.0)))
                     .bind(column(&deliveries, |(_, d)| d.delivered_name.as_str()))
                     .bind(grant.now.as_micros())

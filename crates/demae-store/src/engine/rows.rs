@@ -10,7 +10,8 @@ use std::{
 };
 
 use demae_event::{
-    AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp, subscription::MAX_NAME_LENGTH,
+    ApplicationId, AttemptId, EndpointId, Event, EventId, OrganizationId, Scope, Timestamp,
+    subscription::MAX_NAME_LENGTH,
 };
 use sea_orm::sqlx::{self, ColumnIndex, Row, error::UnexpectedNullError};
 use serde_json::value::RawValue;
@@ -57,6 +58,8 @@ where
 pub(super) struct OutboxRow {
     pub(super) id: Uuid,
     pub(super) organization_id: Uuid,
+    /// `None` for the default one; a message always has one.
+    pub(super) application_id: Option<Uuid>,
     pub(super) event_name: String,
     pub(super) event_type: String,
     pub(super) payload: String,
@@ -76,6 +79,7 @@ impl OutboxRow {
         Ok(Self {
             id: need(row, "id")?,
             organization_id: need(row, "organization_id")?,
+            application_id: row.try_get("application_id")?,
             event_name: need(row, "event_name")?,
             event_type: need(row, "event_type")?,
             payload: need(row, "payload")?,
@@ -115,7 +119,10 @@ impl OutboxRow {
     pub(super) fn into_event(self) -> Result<Event, StoreError> {
         Ok(Event {
             id: EventId(self.id),
-            organization_id: OrganizationId(self.organization_id),
+            scope: Scope::new(
+                OrganizationId(self.organization_id),
+                self.application_id.map(ApplicationId),
+            ),
             name: self.event_name,
             event_type: self.event_type,
             data: raw(self.payload)?,

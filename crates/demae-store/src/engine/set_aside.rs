@@ -25,9 +25,10 @@ pub(super) const ROUTER: &str = "router";
 /// Of rows with more text than this, payload and headers are not even looked at when they are set aside.
 pub(super) const DESCRIBED: i64 = 64 * 1024 * 1024;
 /// The columns of a row that are kept for people.
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 9] = [
     "id",
     "organization_id",
+    "application_id",
     "event_name",
     "event_type",
     "payload",
@@ -148,7 +149,8 @@ impl RejectedRow {
     pub(super) fn of_message(message: &Message, reason: &str, now: Timestamp) -> Self {
         let columns = [
             message.event_id.to_string(),
-            message.organization_id.to_string(),
+            message.scope.organization.to_string(),
+            message.scope.application.0.to_string(),
             message.event_name.clone(),
             message.event_type.clone(),
             message.data.get().to_owned(),

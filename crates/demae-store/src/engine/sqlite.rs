@@ -380,7 +380,8 @@ impl Engine for SqliteEngine {
 fn bind_event<'q>(query: Bound<'q>, event: &'q Event) -> Bound<'q> {
     query
         .bind(event.id.0)
-        .bind(event.organization_id.0)
+        .bind(event.scope.organization.0)
+        .bind(event.scope.named_application().map(|application| application.0))
         .bind(&event.name)
         .bind(&event.event_type)
         .bind(event.data.get())
@@ -450,7 +451,8 @@ async fn take_out(connection: &mut SqliteConnection, events: &[EventId]) -> Resu
 fn bind_message<'q>(query: Bound<'q>, message: &'q Message) -> Bound<'q> {
     query
         .bind(message.event_id.0)
-        .bind(message.organization_id.0)
+        .bind(message.scope.organization.0)
+        .bind(message.scope.application.0)
         .bind(&message.event_name)
         .bind(&message.event_type)
         .bind(message.data.get())
@@ -467,7 +469,7 @@ fn bind_delivery<'q>(query: Bound<'q>, (message, delivery): &'q Fanned<'_>, gran
     query
         .bind(delivery.endpoint_id.0)
         .bind(message.event_id.0)
-        .bind(message.organization_id.0)
+        .bind(message.scope.organization.0)
         .bind(state as i16)
         .bind(due_at.as_micros())
         .bind(delivery.lease.map(|lease| lease.0))
@@ -489,7 +491,8 @@ fn bind_move<'q>(query: Bound<'q>, attempt: &'q AttemptRecord) -> Bound<'q> {
 
 fn bind_attempt<'q>(query: Bound<'q>, attempt: &'q AttemptRecord) -> Bound<'q> {
     query
-        .bind(attempt.organization_id.0)
+        .bind(attempt.scope.organization.0)
+        .bind(attempt.scope.application.0)
         .bind(attempt.id.0)
         .bind(attempt.endpoint_id.0)
         .bind(attempt.event_id.0)

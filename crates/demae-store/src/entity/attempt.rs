@@ -9,8 +9,9 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "attempts")]
 pub struct Model {
-    #[sea_orm(primary_key, auto_increment = false)]
     pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub application_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub endpoint_id: Uuid,

@@ -12,6 +12,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub organization_id: Uuid,
+    pub application_id: Uuid,
     #[sea_orm(column_type = "Text")]
     pub url: String,
     #[sea_orm(column_type = "Text")]

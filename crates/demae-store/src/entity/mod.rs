@@ -3,6 +3,7 @@
 //! Times are microseconds ([`demae_event::Timestamp::as_micros`]); columns described as JSON hold JSON text.
 
 pub mod api_token;
+pub mod application;
 pub mod attempt;
 pub mod audit_entry;
 pub mod component;

@@ -1,4 +1,4 @@
-//! Organizations, service accounts, tokens and customers.
+//! Organizations, their applications, service accounts, tokens and customers.
 
 #![expect(
     elided_lifetimes_in_paths,
@@ -9,10 +9,10 @@ use sea_orm_migration::{
     MigrationTrait, async_trait,
     prelude::{DeriveMigrationName, ForeignKey, ForeignKeyAction, SchemaManager},
     sea_orm::DbErr,
-    sea_query::{Alias, ForeignKeyCreateStatement},
+    sea_query::{Alias, ConditionalStatement as _, Expr, ForeignKeyCreateStatement},
 };
 
-use super::table::{bytes, index, micros, optional, table, text, unique, uuid};
+use super::table::{big, bytes, index, micros, optional, table, text, unique, uuid};
 
 #[derive(DeriveMigrationName)]
 pub(super) struct Migration;
@@ -38,6 +38,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+        applications(manager).await?;
         manager
             .create_table(
                 table("service_accounts")
@@ -125,4 +126,39 @@ impl MigrationTrait for Migration {
             .create_index(index("customers_page", "customers", &["organization_id", "id"]))
             .await
     }
+}
+
+/// Every organization has one with its own id, which is written together with it.
+async fn applications(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    manager
+        .create_table(
+            table("applications")
+                .col(uuid("id").primary_key())
+                .col(uuid("organization_id"))
+                // The id that its owner chose; unique among those of the organization that are not deleted.
+                .col(optional(text("uid")))
+                .col(text("name"))
+                .col(big("version"))
+                .col(micros("created_at"))
+                .col(micros("updated_at"))
+                // Deleted applications stay until their history is gone.
+                .col(optional(micros("deleted_at")))
+                .foreign_key(&mut owned_by("organization_id", "organizations"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            unique("applications_uid", "applications", &["organization_id", "uid"])
+                .and_where(Expr::cust("deleted_at IS NULL"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(index(
+            "applications_page",
+            "applications",
+            &["organization_id", "id"],
+        ))
+        .await
 }

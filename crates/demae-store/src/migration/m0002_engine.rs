@@ -50,6 +50,8 @@ async fn outbox(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         for column in ["id", "organization_id"] {
             columns.check(Expr::cust(sqlite_is_uuid(column)));
         }
+        // NULL passes a check.
+        columns.check(Expr::cust(sqlite_is_uuid("application_id")));
         columns.check(Expr::cust(
             "json_valid(COALESCE(raw, payload)) AND json_valid(COALESCE(raw_headers, headers, '{}'))",
         ));
@@ -67,6 +69,8 @@ async fn outbox(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 )
                 .col(uuid("id").default(Expr::cust(new_id)))
                 .col(uuid("organization_id"))
+                // NULL: the default application of the organization.
+                .col(optional(uuid("application_id")))
                 .col(text("event_name"))
                 .col(text("event_type"))
                 .col(ColumnDef::new(Alias::new("payload")).json_binary())
@@ -111,6 +115,7 @@ async fn messages(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             table("messages")
                 .col(uuid("event_id").primary_key())
                 .col(uuid("organization_id"))
+                .col(uuid("application_id"))
                 .col(text("event_name"))
                 .col(text("event_type"))
                 // JSON text, byte for byte what is delivered.
@@ -127,7 +132,7 @@ async fn messages(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .create_index(index(
             "messages_page",
             "messages",
-            &["organization_id", "created_at", "event_id"],
+            &["application_id", "created_at", "event_id"],
         ))
         .await
 }
@@ -139,6 +144,7 @@ async fn deliveries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             table("deliveries")
                 .col(uuid("endpoint_id"))
                 .col(uuid("event_id"))
+                // Its application is that of the endpoint.
                 .col(uuid("organization_id"))
                 // `engine::DeliveryState`.
                 .col(small("state"))
@@ -196,6 +202,7 @@ async fn attempts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .create_table(
             table("attempts")
                 .col(uuid("organization_id"))
+                .col(uuid("application_id"))
                 .col(uuid("id"))
                 .col(uuid("endpoint_id"))
                 .col(uuid("event_id"))
@@ -215,7 +222,7 @@ async fn attempts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(text("response_body"))
                 .col(integer("duration_ms"))
                 .col(micros("started_at"))
-                .primary_key(&mut primary_key(&["organization_id", "id"]))
+                .primary_key(&mut primary_key(&["application_id", "id"]))
                 .to_owned(),
         )
         .await?;

@@ -25,6 +25,15 @@ fn owned_by_organization() -> ForeignKeyCreateStatement {
         .to_owned()
 }
 
+fn owned_by_application() -> ForeignKeyCreateStatement {
+    ForeignKey::create()
+        .from_col(Alias::new("application_id"))
+        .to(Alias::new("applications"), Alias::new("id"))
+        .on_delete(ForeignKeyAction::Cascade)
+        .to_owned()
+}
+
+#[expect(clippy::too_many_lines, reason = "a list of columns")]
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
@@ -33,6 +42,7 @@ impl MigrationTrait for Migration {
                 table("endpoints")
                     .col(uuid("id").primary_key())
                     .col(uuid("organization_id"))
+                    .col(uuid("application_id"))
                     .col(text("url"))
                     // JSON array of subscriptions, as the caller wrote them.
                     .col(text("event_names"))
@@ -70,11 +80,16 @@ impl MigrationTrait for Migration {
                     .col(big("version"))
                     .col(big("health_version"))
                     .foreign_key(&mut owned_by_organization())
+                    .foreign_key(&mut owned_by_application())
                     .to_owned(),
             )
             .await?;
         manager
-            .create_index(index("endpoints_page", "endpoints", &["organization_id", "id"]))
+            .create_index(index(
+                "endpoints_page",
+                "endpoints",
+                &["organization_id", "application_id", "id"],
+            ))
             .await?;
         for column in ["version", "health_version"] {
             let name = format!("endpoints_{column}");
@@ -124,6 +139,7 @@ impl MigrationTrait for Migration {
                 table("jobs")
                     .col(uuid("id").primary_key())
                     .col(uuid("organization_id"))
+                    .col(uuid("application_id"))
                     .col(text("kind"))
                     .col(uuid("endpoint_id"))
                     // `running`, `finished` or `failed`.
@@ -142,7 +158,11 @@ impl MigrationTrait for Migration {
             )
             .await?;
         manager
-            .create_index(index("jobs_page", "jobs", &["organization_id", "id"]))
+            .create_index(index(
+                "jobs_page",
+                "jobs",
+                &["organization_id", "application_id", "id"],
+            ))
             .await?;
         // A recovery is refused while another of its endpoint runs; finished ones are kept for a while.
         manager

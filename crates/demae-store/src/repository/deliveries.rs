@@ -1,11 +1,12 @@
 //! Deliveries, as far as people move them. See [`crate::engine`] for their states.
 
-use demae_event::{EndpointId, EventId, OrganizationId, Timestamp};
+use demae_event::{EndpointId, EventId, Scope, Timestamp};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, UpdateMany,
     sea_query::{CaseStatement, Expr, ExprTrait as _, OnConflict},
 };
 
+use super::scoped::has_endpoint;
 use crate::{
     StoreError, Transaction,
     engine::DeliveryState,
@@ -29,11 +30,11 @@ pub enum Retry {
 /// that it had.
 pub async fn retry(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     (endpoint, event): (EndpointId, EventId),
     now: Timestamp,
 ) -> Result<Retry, StoreError> {
-    let moved = plan_now(organization, endpoint, now)
+    let moved = plan_now(scope, endpoint, now)
         .filter(Column::EventId.eq(event.0))
         .exec(transaction.connection())
         .await?;
@@ -41,7 +42,7 @@ pub async fn retry(
         transaction.note_waiting(endpoint);
         return Ok(Retry::Planned);
     }
-    let state = state(transaction.connection(), organization, (endpoint, event)).await?;
+    let state = state(transaction.connection(), scope, (endpoint, event)).await?;
     Ok(if state.is_some() {
         Retry::UnderWay
     } else {
@@ -52,7 +53,7 @@ pub async fn retry(
 /// The same for many events at once; those that are under way or missing are left alone. Answers how many were planned.
 pub async fn retry_many(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     endpoint: EndpointId,
     events: &[EventId],
     now: Timestamp,
@@ -60,7 +61,7 @@ pub async fn retry_many(
     if events.is_empty() {
         return Ok(0);
     }
-    let moved = plan_now(organization, endpoint, now)
+    let moved = plan_now(scope, endpoint, now)
         .filter(Column::EventId.is_in(events.iter().map(|event| event.0)))
         .exec(transaction.connection())
         .await?;
@@ -71,7 +72,7 @@ pub async fn retry_many(
 }
 
 /// Sets every expression by the row as it was, so the order of the assignments does not matter.
-fn plan_now(organization: OrganizationId, endpoint: EndpointId, now: Timestamp) -> UpdateMany<Entity> {
+fn plan_now(scope: Scope, endpoint: EndpointId, now: Timestamp) -> UpdateMany<Entity> {
     let unless_manual = |kept: Column, current: Column| {
         // An attempt asked for twice before it was made must not forget what came before the first request.
         CaseStatement::new()
@@ -90,7 +91,8 @@ fn plan_now(organization: OrganizationId, endpoint: EndpointId, now: Timestamp) 
         .col_expr(Column::Manual, Expr::value(true))
         .col_expr(Column::State, Expr::value(DeliveryState::Waiting as i16))
         .col_expr(Column::DueAt, Expr::value(now.as_micros()))
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::OrganizationId.eq(scope.organization.0))
+        .filter(has_endpoint(scope, endpoint))
         .filter(Column::EndpointId.eq(endpoint.0))
         .filter(Column::State.ne(DeliveryState::Leased as i16))
 }
@@ -108,7 +110,7 @@ pub struct Planned {
 /// not exist (any more). Answers how many were written.
 pub async fn insert(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     endpoint: EndpointId,
     deliveries: Vec<Planned>,
     now: Timestamp,
@@ -118,11 +120,11 @@ pub async fn insert(
     }
     // Held, so that retention removes none of them before it can see the deliveries.
     let ids = deliveries.iter().map(|planned| planned.event_id.0);
-    let held = super::messages::hold(transaction, organization, ids).await?;
+    let held = super::messages::hold(transaction, scope, ids).await?;
     let rows: Vec<ActiveModel> = deliveries
         .into_iter()
         .filter(|planned| held.contains(&planned.event_id.0))
-        .map(|planned| new_row(organization, endpoint, planned, now))
+        .map(|planned| new_row(scope, endpoint, planned, now))
         .collect();
     if rows.is_empty() {
         return Ok(0);
@@ -137,16 +139,11 @@ pub async fn insert(
     Ok(written)
 }
 
-fn new_row(
-    organization: OrganizationId,
-    endpoint: EndpointId,
-    planned: Planned,
-    now: Timestamp,
-) -> ActiveModel {
+fn new_row(scope: Scope, endpoint: EndpointId, planned: Planned, now: Timestamp) -> ActiveModel {
     ActiveModel::from(Model {
         endpoint_id: endpoint.0,
         event_id: planned.event_id.0,
-        organization_id: organization.0,
+        organization_id: scope.organization.0,
         state: DeliveryState::Waiting as i16,
         attempts: 0,
         step: 0,
@@ -164,10 +161,10 @@ fn new_row(
 /// The state of one delivery.
 pub async fn state(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     (endpoint, event): (EndpointId, EventId),
 ) -> Result<Option<DeliveryState>, StoreError> {
-    let states = states(connection, organization, endpoint, &[event]).await?;
+    let states = states(connection, scope, endpoint, &[event]).await?;
     Ok(states.into_iter().next().map(|delivery| delivery.state))
 }
 
@@ -189,7 +186,7 @@ pub struct DeliveryProgress {
 /// How far the deliveries of these events to one endpoint are; in no order.
 pub async fn states(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     endpoint: EndpointId,
     events: &[EventId],
 ) -> Result<Vec<DeliveryProgress>, StoreError> {
@@ -199,7 +196,8 @@ pub async fn states(
     let rows = Entity::find()
         .filter(Column::EndpointId.eq(endpoint.0))
         .filter(Column::EventId.is_in(events.iter().map(|event| event.0)))
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::OrganizationId.eq(scope.organization.0))
+        .filter(has_endpoint(scope, endpoint))
         .all(connection)
         .await?;
     rows.into_iter()
@@ -218,7 +216,7 @@ pub async fn states(
 /// Cancels up to `limit` waiting deliveries of an endpoint that will not be delivered to any more. Answers how many.
 pub async fn cancel_waiting(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     endpoint: EndpointId,
     limit: u64,
 ) -> Result<u64, StoreError> {
@@ -247,7 +245,8 @@ pub async fn cancel_waiting(
         .col_expr(Column::Manual, Expr::value(false))
         .col_expr(Column::ResumeState, Expr::value(None::<i16>))
         .col_expr(Column::ResumeDueAt, Expr::value(None::<i64>))
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::OrganizationId.eq(scope.organization.0))
+        .filter(has_endpoint(scope, endpoint))
         .filter(Column::EndpointId.eq(endpoint.0))
         .filter(Column::EventId.in_subquery(waiting))
         .filter(Column::State.eq(DeliveryState::Waiting as i16))

@@ -11,10 +11,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use demae_event::{EndpointId, OrganizationId, Timestamp};
+use demae_event::{EndpointId, OrganizationId, Scope, Timestamp};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
-    QueryResult, QuerySelect, Select,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter,
+    QueryOrder, QueryResult, QuerySelect, Select,
     sea_query::{Expr, ExprTrait as _},
 };
 use serde::{Deserialize, Serialize};
@@ -24,12 +24,14 @@ use zeroize::Zeroizing;
 use super::{
     Listing, Page,
     columns::{Columns, leave_out, readable, rows},
-    from_json, to_json,
+    from_json,
+    scoped::{in_scope, scope_of},
+    to_json,
 };
 use crate::{
     StoreError, Transaction, Vault,
     entity::{
-        counter,
+        application, counter,
         endpoint::{ActiveModel, Column, Entity, Model},
     },
 };
@@ -44,8 +46,8 @@ const LOAD_CHUNK: u64 = 1_000;
 pub struct Endpoint {
     /// Its identity.
     pub id: EndpointId,
-    /// The tenant.
-    pub organization_id: OrganizationId,
+    /// The application it belongs to, within its organization.
+    pub scope: Scope,
     /// Where to.
     pub url: String,
     /// Subscriptions, as the caller wrote them.
@@ -128,7 +130,7 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
             .field("id", &self.id)
-            .field("organization_id", &self.organization_id)
+            .field("scope", &self.scope)
             .field("url", &self.url)
             .field("event_names", &self.event_names)
             .field("enabled", &self.enabled)
@@ -144,7 +146,8 @@ impl fmt::Debug for PreviousSecret {
     }
 }
 
-/// Writes a new endpoint unless its organization has `limit` of them already, which it answers with `false`.
+/// Writes a new endpoint unless its organization has `limit` of them already, which it answers with `false`. An
+/// application that does not exist, or that was deleted, is a [`StoreError::Reference`].
 pub async fn insert(
     transaction: &mut Transaction,
     vault: &Vault,
@@ -153,8 +156,17 @@ pub async fn insert(
 ) -> Result<bool, StoreError> {
     // First of all: it makes concurrent inserts take turns, so that the count below is exact.
     raise_version(transaction).await?;
-    if count(transaction.connection(), endpoint.organization_id).await? >= limit {
+    if count(transaction.connection(), endpoint.scope.organization).await? >= limit {
         return Ok(false);
+    }
+    let live = application::Entity::find_by_id(endpoint.scope.application.0)
+        .filter(application::Column::OrganizationId.eq(endpoint.scope.organization.0))
+        .filter(application::Column::DeletedAt.is_null())
+        .count(transaction.connection())
+        .await?;
+    if live == 0 {
+        let error = DbErr::RecordNotFound("the application of the endpoint".to_owned());
+        return Err(StoreError::Reference(error));
     }
     let row = ActiveModel::from(seal(vault, endpoint));
     Entity::insert(row)
@@ -164,7 +176,7 @@ pub async fn insert(
     Ok(true)
 }
 
-/// Overwrites everything about an endpoint but its identity, its organization and the time of its making.
+/// Overwrites everything about an endpoint but its identity, its scope and the time of its making.
 pub async fn update(
     transaction: &mut Transaction,
     vault: &Vault,
@@ -190,7 +202,7 @@ pub async fn update(
         .col_expr(Column::FailingNotifiedAt, Expr::value(row.failing_notified_at))
         .col_expr(Column::DisabledReason, Expr::value(row.disabled_reason))
         .col_expr(Column::UpdatedAt, Expr::value(row.updated_at))
-        .filter(Column::OrganizationId.eq(row.organization_id))
+        .filter(in_scope::<Entity>(endpoint.scope))
         .filter(Column::Id.eq(row.id))
         .filter(Column::DeletedAt.is_null())
         .exec(transaction.connection())
@@ -201,14 +213,14 @@ pub async fn update(
 /// Hides an endpoint from everything but the history of what went to it.
 pub async fn delete(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     id: EndpointId,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let result = Entity::update_many()
         .col_expr(Column::DeletedAt, Expr::value(now.as_micros()))
         .col_expr(Column::Enabled, Expr::value(false))
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .filter(Column::Id.eq(id.0))
         .filter(Column::DeletedAt.is_null())
         .exec(transaction.connection())
@@ -216,17 +228,33 @@ pub async fn delete(
     raise_if_changed(transaction, result.rows_affected, id, Column::Version).await
 }
 
+/// The same for all endpoints of an application.
+pub(super) async fn delete_all(
+    transaction: &mut Transaction,
+    scope: Scope,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // First of all: no endpoint can be inserted until the transaction ends, and none of those that were is missed.
+    raise_version(transaction).await?;
+    Entity::update_many()
+        .col_expr(Column::DeletedAt, Expr::value(now.as_micros()))
+        .col_expr(Column::Enabled, Expr::value(false))
+        .col_expr(Column::Version, raised_version())
+        .filter(in_scope::<Entity>(scope))
+        .filter(Column::DeletedAt.is_null())
+        .exec(transaction.connection())
+        .await?;
+    Ok(())
+}
+
 /// An endpoint that is not deleted.
 pub async fn find(
     connection: &impl ConnectionTrait,
     vault: &Vault,
-    organization: OrganizationId,
+    scope: Scope,
     id: EndpointId,
 ) -> Result<Option<Endpoint>, StoreError> {
-    let row = live(organization)
-        .filter(Column::Id.eq(id.0))
-        .one(connection)
-        .await?;
+    let row = live(scope).filter(Column::Id.eq(id.0)).one(connection).await?;
     row.map(|row| open(vault, row)).transpose()
 }
 
@@ -234,10 +262,10 @@ pub async fn find(
 pub async fn find_for_update(
     transaction: &mut Transaction,
     vault: &Vault,
-    organization: OrganizationId,
+    scope: Scope,
     id: EndpointId,
 ) -> Result<Option<Endpoint>, StoreError> {
-    let query = live(organization).filter(Column::Id.eq(id.0)).lock_exclusive();
+    let query = live(scope).filter(Column::Id.eq(id.0)).lock_exclusive();
     query
         .one(transaction.connection())
         .await?
@@ -245,14 +273,14 @@ pub async fn find_for_update(
         .transpose()
 }
 
-/// The endpoints of an organization, oldest first. One whose secrets cannot be opened is there without them.
+/// The endpoints of an scope, oldest first. One whose secrets cannot be opened is there without them.
 pub async fn list(
     connection: &impl ConnectionTrait,
     vault: &Vault,
-    organization: OrganizationId,
+    scope: Scope,
     page: Page<EndpointId>,
 ) -> Result<Listing<Loaded, EndpointId>, StoreError> {
-    let mut query = live(organization).order_by_asc(Column::Id).limit(page.rows());
+    let mut query = live(scope).order_by_asc(Column::Id).limit(page.rows());
     if let Some(after) = page.after {
         query = query.filter(Column::Id.gt(after.0));
     }
@@ -272,12 +300,16 @@ pub async fn list(
     })
 }
 
-/// How many endpoints an organization has, deleted ones aside.
+/// How many endpoints an organization has in all its applications, deleted ones aside.
 pub async fn count(
     connection: &impl ConnectionTrait,
     organization: OrganizationId,
 ) -> Result<u64, StoreError> {
-    Ok(live(organization).count(connection).await?)
+    Ok(Entity::find()
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::DeletedAt.is_null())
+        .count(connection)
+        .await?)
 }
 
 /// Every endpoint that is not deleted, disabled ones included; with `since`, what changed after that version of all.
@@ -418,13 +450,13 @@ pub async fn load_health(connection: &impl ConnectionTrait, since: i64) -> Resul
 /// Notes that an attempt at `at` failed; `false` if a failure is noted already, or if nothing is delivered there.
 pub async fn note_failing(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     id: EndpointId,
     at: Timestamp,
 ) -> Result<bool, StoreError> {
     let result = Entity::update_many()
         .col_expr(Column::FailingSince, Expr::value(at.as_micros()))
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .filter(Column::Id.eq(id.0))
         .filter(Column::FailingSince.is_null())
         .filter(Column::Enabled.eq(true))
@@ -436,13 +468,13 @@ pub async fn note_failing(
 /// Notes a success: whatever failed before is over. `false` if nothing had.
 pub async fn note_success(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     id: EndpointId,
 ) -> Result<bool, StoreError> {
     let result = Entity::update_many()
         .col_expr(Column::FailingSince, Expr::value(None::<i64>))
         .col_expr(Column::FailingNotifiedAt, Expr::value(None::<i64>))
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .filter(Column::Id.eq(id.0))
         .filter(Column::FailingSince.is_not_null())
         .exec(transaction.connection())
@@ -453,14 +485,14 @@ pub async fn note_success(
 /// Notes that the owner is told of a failure that began at `since`; `false` if they were told already, or if it ended.
 pub async fn mark_notified(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     id: EndpointId,
     since: Timestamp,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let result = Entity::update_many()
         .col_expr(Column::FailingNotifiedAt, Expr::value(now.as_micros()))
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .filter(Column::Id.eq(id.0))
         .filter(Column::FailingSince.eq(since.as_micros()))
         .filter(Column::FailingNotifiedAt.is_null())
@@ -473,7 +505,7 @@ pub async fn mark_notified(
 /// Disables an endpoint on Demae's own account; `false` if it is disabled or deleted already.
 pub async fn disable(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     id: EndpointId,
     reason: &str,
     now: Timestamp,
@@ -482,7 +514,7 @@ pub async fn disable(
         .col_expr(Column::Enabled, Expr::value(false))
         .col_expr(Column::DisabledReason, Expr::value(reason))
         .col_expr(Column::UpdatedAt, Expr::value(now.as_micros()))
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .filter(Column::Id.eq(id.0))
         .filter(Column::Enabled.eq(true))
         .filter(Column::DeletedAt.is_null())
@@ -491,9 +523,9 @@ pub async fn disable(
     raise_if_changed(transaction, result.rows_affected, id, Column::Version).await
 }
 
-fn live(organization: OrganizationId) -> Select<Entity> {
+fn live(scope: Scope) -> Select<Entity> {
     Entity::find()
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .filter(Column::DeletedAt.is_null())
 }
 
@@ -512,13 +544,16 @@ async fn raise_if_changed(
 
 /// Writes the counter's value, which this transaction raised, into the row.
 async fn stamp(transaction: &mut Transaction, id: EndpointId, column: Column) -> Result<(), StoreError> {
-    let value = Expr::cust("(SELECT value FROM counters WHERE name = 'endpoints')");
     Entity::update_many()
-        .col_expr(column, value)
+        .col_expr(column, raised_version())
         .filter(Column::Id.eq(id.0))
         .exec(transaction.connection())
         .await?;
     Ok(())
+}
+
+fn raised_version() -> Expr {
+    Expr::cust("(SELECT value FROM counters WHERE name = 'endpoints')")
 }
 
 async fn raise_version(transaction: &mut Transaction) -> Result<(), StoreError> {
@@ -551,7 +586,8 @@ fn seal(vault: &Vault, endpoint: &Endpoint) -> Model {
         .collect();
     Model {
         id: endpoint.id.0,
-        organization_id: endpoint.organization_id.0,
+        organization_id: endpoint.scope.organization.0,
+        application_id: endpoint.scope.application.0,
         url: endpoint.url.clone(),
         event_names: to_json(&endpoint.event_names),
         name: endpoint.name.clone(),
@@ -606,7 +642,7 @@ fn open(vault: &Vault, row: Model) -> Result<Endpoint, StoreError> {
 fn without_secrets(row: Model) -> Result<Endpoint, StoreError> {
     Ok(Endpoint {
         id: EndpointId(row.id),
-        organization_id: OrganizationId(row.organization_id),
+        scope: scope_of(row.organization_id, row.application_id),
         event_names: from_json(&row.event_names, "an endpoint's event names")?,
         headers: BTreeMap::new(),
         public_headers: from_json(&row.public_headers, "an endpoint's public headers")?,

@@ -10,18 +10,19 @@
 //! What a receiver has sent back stays in the history, also if it repeats the payload. Expunged pages stay on disk until
 //! the database reuses them.
 
-use demae_event::{AttemptId, EventId, OrganizationId, Timestamp};
+use demae_event::{AttemptId, EventId, Scope, Timestamp};
 use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{CaseStatement, Expr, ExprTrait as _, LockBehavior, LockType},
 };
 use uuid::Uuid;
 
+use super::scoped::{endpoints_of, in_scope};
 use crate::{
     StoreError, Transaction,
     engine::{AttemptStatus, DeliveryState},
     entity::{
-        attempt, delivery, endpoint,
+        attempt, delivery,
         message::{Column, Entity},
     },
 };
@@ -34,7 +35,7 @@ pub const REASON: &str = "the payload was expunged";
 /// Expunges the payloads of these messages, unless that has happened before. Returns for how many it did.
 pub async fn expunge(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     events: &[EventId],
     now: Timestamp,
 ) -> Result<u64, StoreError> {
@@ -46,22 +47,22 @@ pub async fn expunge(
         .col_expr(Column::Payload, Expr::value(""))
         .col_expr(Column::Headers, Expr::value(None::<String>))
         .col_expr(Column::ExpungedAt, Expr::value(now.as_micros()))
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .filter(Column::EventId.is_in(ids()))
         .filter(Column::ExpungedAt.is_null())
         .exec(transaction.connection())
         .await?;
     if result.rows_affected > 0 {
-        cancel(transaction, organization, ids().collect(), now).await?;
+        cancel(transaction, scope, ids().collect(), now).await?;
     }
     Ok(result.rows_affected)
 }
 
-/// Expunges up to `limit` payloads of messages that an organization wrote within `[since, until)`, the oldest first.
+/// Expunges up to `limit` payloads of messages of an application written within `[since, until)`, the oldest first.
 /// Returns how many.
 pub async fn expunge_old(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     (since, until): (Timestamp, Timestamp),
     limit: u64,
     now: Timestamp,
@@ -69,7 +70,7 @@ pub async fn expunge_old(
     let old: Vec<Uuid> = Entity::find()
         .select_only()
         .column(Column::EventId)
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .filter(Column::CreatedAt.gte(since.as_micros()))
         .filter(Column::CreatedAt.lt(until.as_micros()))
         .filter(Column::ExpungedAt.is_null())
@@ -81,24 +82,19 @@ pub async fn expunge_old(
         .all(transaction.connection())
         .await?;
     let old: Vec<EventId> = old.into_iter().map(EventId).collect();
-    expunge(transaction, organization, &old, now).await
+    expunge(transaction, scope, &old, now).await
 }
 
 /// Cancels the waiting deliveries of these messages, each with an entry in the history.
 async fn cancel(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     events: Vec<Uuid>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     use delivery::Column;
-    let endpoints = endpoint::Entity::find()
-        .select_only()
-        .column(endpoint::Column::Id)
-        .filter(endpoint::Column::OrganizationId.eq(organization.0))
-        .into_query();
     let waiting = delivery::Entity::find()
-        .filter(Column::EndpointId.in_subquery(endpoints))
+        .filter(Column::EndpointId.in_subquery(endpoints_of(scope)))
         .filter(Column::EventId.is_in(events))
         .filter(Column::State.eq(DeliveryState::Waiting as i16))
         .lock(LockType::Update)
@@ -122,16 +118,17 @@ async fn cancel(
             .filter(Column::EventId.eq(row.event_id))
             .exec(transaction.connection())
             .await?;
-        attempt::Entity::insert(attempt::ActiveModel::from(canceled(row, now)))
+        attempt::Entity::insert(attempt::ActiveModel::from(canceled(scope, row, now)))
             .exec_without_returning(transaction.connection())
             .await?;
     }
     Ok(())
 }
 
-fn canceled(row: delivery::Model, now: Timestamp) -> attempt::Model {
+fn canceled(scope: Scope, row: delivery::Model, now: Timestamp) -> attempt::Model {
     attempt::Model {
-        organization_id: row.organization_id,
+        organization_id: scope.organization.0,
+        application_id: scope.application.0,
         id: AttemptId::new(now).0,
         endpoint_id: row.endpoint_id,
         event_id: row.event_id,

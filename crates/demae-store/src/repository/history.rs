@@ -1,13 +1,13 @@
 //! The history: every attempt that was made, and those being made.
 //!
-//! Finished attempts are read by the primary key `(organization_id, id)`, newest first; ids are time-ordered. Filters
+//! Finished attempts are read by the primary key `(application_id, id)`, newest first; ids are time-ordered. Filters
 //! other than endpoint and event have no index: a page looks at [`SCAN_LIMIT`] rows at most and may therefore be short
 //! and still have a next one; so may one whose answers are long (`PAGE_BYTES`). Attempts under way are the leased deliveries: few, and shown on the first page only, with
 //! their lease as their id, under which they are found again when they are finished.
 
 use std::{collections::HashMap, time::Duration};
 
-use demae_event::{AttemptId, EndpointId, EventId, OrganizationId, Timestamp};
+use demae_event::{AttemptId, EndpointId, EventId, Scope, Timestamp};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, Select,
     sea_query::{Expr, ExprTrait as _, Func},
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     Listing, Page,
     columns::{Columns, readable, rows},
+    scoped::{in_scope, is_delivery_of},
 };
 use crate::{
     StoreError,
@@ -116,14 +117,14 @@ pub struct Outcome {
 /// The first page begins with the attempts under way, if they are wanted.
 pub async fn list(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     filter: &HistoryFilter,
     page: Page<AttemptId>,
 ) -> Result<Listing<HistoryEntry, AttemptId>, StoreError> {
     let limit = page.bounded();
     let mut items = Vec::new();
     if page.after.is_none() && filter.wants(HistoryStatus::Sending) {
-        items = sending(connection, organization, filter, limit as u64).await?;
+        items = sending(connection, scope, filter, limit as u64).await?;
     }
     let finished = filter.finished_statuses();
     let mut next = None;
@@ -138,32 +139,34 @@ pub async fn list(
             limit: (limit - items.len()) as u32,
             after: page.after,
         };
-        let listing = attempts(connection, organization, filter, finished, rest).await?;
+        let listing = attempts(connection, scope, filter, finished, rest).await?;
         next = listing.next;
         items.extend(listing.items);
     }
-    add_messages(connection, organization, &mut items).await?;
+    add_messages(connection, scope, &mut items).await?;
     Ok(Listing { items, next })
 }
 
 /// One attempt, finished or under way.
 pub async fn find(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     id: AttemptId,
 ) -> Result<Option<HistoryEntry>, StoreError> {
-    let finished = rows(connection, Entity::find_by_id((organization.0, id.0))).await?;
+    let finished = rows(
+        connection,
+        Entity::find_by_id((scope.application.0, id.0)).filter(in_scope::<Entity>(scope)),
+    )
+    .await?;
     let finished: Vec<_> = finished.iter().filter_map(entry).collect();
     let mut found = if finished.is_empty() {
         // Only the leased deliveries are looked through; their index holds no others.
-        let query = leased(organization)
-            .filter(delivery::Column::Lease.eq(id.0))
-            .limit(1);
-        under_way(connection, organization, query).await?
+        let query = leased(scope).filter(delivery::Column::Lease.eq(id.0)).limit(1);
+        under_way(connection, scope, query).await?
     } else {
         finished
     };
-    add_messages(connection, organization, &mut found).await?;
+    add_messages(connection, scope, &mut found).await?;
     Ok(found.pop())
 }
 
@@ -190,12 +193,12 @@ impl HistoryFilter {
 
 async fn attempts(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     filter: &HistoryFilter,
     statuses: Option<Vec<i16>>,
     page: Page<AttemptId>,
 ) -> Result<Listing<HistoryEntry, AttemptId>, StoreError> {
-    let range = range(organization, filter, page.after);
+    let range = range(scope, filter, page.after);
     let floor = if filter.needs_scan() {
         nth(connection, &range, SCAN_LIMIT).await?
     } else {
@@ -221,7 +224,7 @@ async fn attempts(
         });
     }
     let query = Entity::find()
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .filter(Column::Id.is_in(listing.items.iter().map(|(id, _)| *id)))
         .order_by_desc(Column::Id);
     let items = rows(connection, query).await?.iter().filter_map(entry).collect();
@@ -251,9 +254,9 @@ async fn sizes(
         .collect())
 }
 
-fn range(organization: OrganizationId, filter: &HistoryFilter, after: Option<AttemptId>) -> Select<Entity> {
+fn range(scope: Scope, filter: &HistoryFilter, after: Option<AttemptId>) -> Select<Entity> {
     let mut query = Entity::find()
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .order_by_desc(Column::Id);
     let mut end = after.map(|after| after.0);
     if let Some(endpoint) = filter.endpoint_id {
@@ -297,20 +300,21 @@ async fn nth(
     Ok(found.map(AttemptId))
 }
 
-fn leased(organization: OrganizationId) -> Select<delivery::Entity> {
+fn leased(scope: Scope) -> Select<delivery::Entity> {
     delivery::Entity::find()
         .filter(delivery::Column::State.eq(DeliveryState::Leased as i16))
-        .filter(delivery::Column::OrganizationId.eq(organization.0))
+        .filter(delivery::Column::OrganizationId.eq(scope.organization.0))
+        .filter(is_delivery_of(scope))
         .order_by_desc(delivery::Column::DueAt)
 }
 
 async fn sending(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     filter: &HistoryFilter,
     limit: u64,
 ) -> Result<Vec<HistoryEntry>, StoreError> {
-    let mut query = leased(organization).limit(limit);
+    let mut query = leased(scope).limit(limit);
     if let Some(endpoint) = filter.endpoint_id {
         // In a form that no index has: all deliveries of the endpoint, finished ones too, are under its key.
         let column = || Expr::col((delivery::Entity, delivery::Column::EndpointId));
@@ -319,7 +323,7 @@ async fn sending(
     if let Some(event) = filter.event_id {
         query = query.filter(delivery::Column::EventId.eq(event.0));
     }
-    let mut found = under_way(connection, organization, query).await?;
+    let mut found = under_way(connection, scope, query).await?;
     found.retain(|entry| {
         filter
             .event_names
@@ -335,7 +339,7 @@ async fn sending(
 /// Leased deliveries as attempts that are under way.
 async fn under_way(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     leased: Select<delivery::Entity>,
 ) -> Result<Vec<HistoryEntry>, StoreError> {
     let leased: Vec<delivery::Model> = readable("deliveries", &rows(connection, leased).await?);
@@ -347,7 +351,7 @@ async fn under_way(
         .column(endpoint::Column::Id)
         .column(endpoint::Column::Url)
         .filter(endpoint::Column::Id.is_in(leased.iter().map(|row| row.endpoint_id)))
-        .filter(endpoint::Column::OrganizationId.eq(organization.0));
+        .filter(in_scope::<endpoint::Entity>(scope));
     let urls: HashMap<Uuid, String> = rows(connection, query)
         .await?
         .iter()
@@ -361,7 +365,7 @@ async fn under_way(
         .column(message::Column::EventId)
         .column(message::Column::EventName)
         .filter(message::Column::EventId.is_in(leased.iter().map(|row| row.event_id)))
-        .filter(message::Column::OrganizationId.eq(organization.0));
+        .filter(in_scope::<message::Entity>(scope));
     let names: HashMap<Uuid, String> = rows(connection, query)
         .await?
         .iter()
@@ -394,7 +398,7 @@ async fn under_way(
 /// Fills in what only the messages know.
 async fn add_messages(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     entries: &mut [HistoryEntry],
 ) -> Result<(), StoreError> {
     if entries.is_empty() {
@@ -406,7 +410,7 @@ async fn add_messages(
         .column(message::Column::EventType)
         .column(message::Column::CreatedAt)
         .filter(message::Column::EventId.is_in(entries.iter().map(|entry| entry.event_id.0)))
-        .filter(message::Column::OrganizationId.eq(organization.0));
+        .filter(in_scope::<message::Entity>(scope));
     let messages: HashMap<Uuid, (String, i64)> = rows(connection, query)
         .await?
         .iter()

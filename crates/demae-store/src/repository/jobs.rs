@@ -4,14 +4,17 @@
 //! steps run. A step's effects and its progress share a transaction. If a worker stops, the next one continues from the
 //! cursor.
 
-use demae_event::{EndpointId, JobId, OrganizationId, Timestamp};
+use demae_event::{EndpointId, JobId, OrganizationId, Scope, Timestamp};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{Expr, ExprTrait as _},
 };
 use uuid::Uuid;
 
-use super::{Listing, Page};
+use super::{
+    Listing, Page,
+    scoped::{in_scope, scope_of},
+};
 use crate::{
     StoreError, Transaction,
     entity::job::{ActiveModel, Column, Entity, Model},
@@ -51,8 +54,8 @@ impl JobStatus {
 pub struct Job {
     /// Its identity.
     pub id: JobId,
-    /// The tenant.
-    pub organization_id: OrganizationId,
+    /// The application of the endpoint, within its organization.
+    pub scope: Scope,
     /// What kind of work it is.
     pub kind: String,
     /// The endpoint it is about.
@@ -80,8 +83,8 @@ pub struct Job {
 pub struct NewJob {
     /// Its identity.
     pub id: JobId,
-    /// The tenant.
-    pub organization_id: OrganizationId,
+    /// The application of the endpoint, within its organization.
+    pub scope: Scope,
     /// What kind of work it is.
     pub kind: &'static str,
     /// The endpoint it is about.
@@ -94,7 +97,8 @@ pub struct NewJob {
 pub async fn create(transaction: &mut Transaction, job: NewJob, now: Timestamp) -> Result<Job, StoreError> {
     let model = Model {
         id: job.id.0,
-        organization_id: job.organization_id.0,
+        organization_id: job.scope.organization.0,
+        application_id: job.scope.application.0,
         kind: job.kind.to_owned(),
         endpoint_id: job.endpoint_id.0,
         status: JobStatus::Running.as_str().to_owned(),
@@ -115,6 +119,19 @@ pub async fn create(transaction: &mut Transaction, job: NewJob, now: Timestamp) 
 /// One job.
 pub async fn find(
     connection: &impl ConnectionTrait,
+    scope: Scope,
+    id: JobId,
+) -> Result<Option<Job>, StoreError> {
+    let row = Entity::find_by_id(id.0)
+        .filter(in_scope::<Entity>(scope))
+        .one(connection)
+        .await?;
+    row.map(read).transpose()
+}
+
+/// A job of an organization, whichever of its applications it belongs to: for the timer that runs the job.
+pub async fn find_of_any_application(
+    connection: &impl ConnectionTrait,
     organization: OrganizationId,
     id: JobId,
 ) -> Result<Option<Job>, StoreError> {
@@ -125,14 +142,14 @@ pub async fn find(
     row.map(read).transpose()
 }
 
-/// The jobs of an organization, newest first.
+/// The jobs of an application, newest first.
 pub async fn list(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     page: Page<JobId>,
 ) -> Result<Listing<Job, JobId>, StoreError> {
     let mut query = Entity::find()
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .order_by_desc(Column::Id)
         .limit(page.rows());
     if let Some(after) = page.after {
@@ -230,7 +247,7 @@ pub async fn advance(
 fn read(row: Model) -> Result<Job, StoreError> {
     Ok(Job {
         id: JobId(row.id),
-        organization_id: OrganizationId(row.organization_id),
+        scope: scope_of(row.organization_id, row.application_id),
         kind: row.kind,
         endpoint_id: EndpointId(row.endpoint_id),
         status: JobStatus::from_word(&row.status)?,

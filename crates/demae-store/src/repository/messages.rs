@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use demae_event::{EndpointId, Event, EventId, OrganizationId, Timestamp};
+use demae_event::{EndpointId, Event, EventId, Scope, Timestamp};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
-    QueryResult, QuerySelect, QueryTrait, Select, Statement,
+    QueryResult, QuerySelect, Select, Statement,
     sea_query::{Expr, ExprTrait as _, Func, LockBehavior, LockType, OnConflict},
 };
 use serde_json::value::RawValue;
@@ -15,12 +15,13 @@ use super::{
     Listing, PAGE_BYTES, Page,
     columns::{Columns, leave_out, readable, rows},
     page::within,
+    scoped::{endpoints_of, in_scope, scope_of},
 };
 use crate::{
     StoreError, Transaction,
     engine::{DeliveryState, Message, PAYLOAD_LIMIT},
     entity::{
-        delivery, endpoint,
+        delivery,
         message::{ActiveModel, Column, Entity, Model},
     },
 };
@@ -115,7 +116,8 @@ pub struct MessageDelivery {
 pub async fn insert(transaction: &mut Transaction, event: &Event) -> Result<bool, StoreError> {
     let row = ActiveModel::from(Model {
         event_id: event.id.0,
-        organization_id: event.organization_id.0,
+        organization_id: event.scope.organization.0,
+        application_id: event.scope.application.0,
         event_name: event.name.clone(),
         event_type: event.event_type.clone(),
         payload: event.data.get().to_owned(),
@@ -134,16 +136,16 @@ pub async fn insert(transaction: &mut Transaction, event: &Event) -> Result<bool
 /// The message that carries an event.
 pub async fn find(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     event: EventId,
 ) -> Result<Option<StoredMessage>, StoreError> {
-    Ok(find_many(connection, organization, &[event]).await?.pop())
+    Ok(find_many(connection, scope, &[event]).await?.pop())
 }
 
 /// Those of `events` that are messages, in no order.
 pub async fn find_many(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     events: &[EventId],
 ) -> Result<Vec<StoredMessage>, StoreError> {
     if events.is_empty() {
@@ -151,7 +153,7 @@ pub async fn find_many(
     }
     let query = Entity::find()
         .filter(Column::EventId.is_in(events.iter().map(|event| event.0)))
-        .filter(Column::OrganizationId.eq(organization.0));
+        .filter(in_scope::<Entity>(scope));
     let rows = rows(connection, query).await?;
     Ok(rows.iter().filter_map(stored).collect())
 }
@@ -159,35 +161,40 @@ pub async fn find_many(
 /// An event that is written but not routed yet. (A moment later it is a message; ask for that once more.)
 pub async fn find_unrouted(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     event: EventId,
 ) -> Result<Option<Message>, StoreError> {
     let backend = connection.get_database_backend();
     // Writers in other languages may have left an id as text in SQLite.
     let (sql, ids): (_, Vec<sea_orm::Value>) = if backend == DbBackend::Postgres {
         (
-            "SELECT id AS event_id, organization_id, event_name, event_type, COALESCE(raw, payload::text) AS payload, \
-             COALESCE(raw_headers, headers::text) AS headers, traceparent, \
+            "SELECT id AS event_id, organization_id, $4::uuid AS application_id, event_name, event_type, \
+             COALESCE(raw, payload::text) AS payload, COALESCE(raw_headers, headers::text) AS headers, traceparent, \
              (extract(epoch FROM created_at) * 1e6)::bigint AS created_at, NULL::bigint AS expunged_at \
-             FROM outbox_events WHERE id = $1 AND organization_id = $2 AND size <= $3",
+             FROM outbox_events WHERE id = $1 AND organization_id = $2 AND size <= $3 \
+             AND COALESCE(application_id, organization_id) = $4",
             vec![
                 event.0.into(),
-                organization.0.into(),
+                scope.organization.0.into(),
                 (PAYLOAD_LIMIT as i64).into(),
+                scope.application.0.into(),
             ],
         )
     } else {
         (
-            "SELECT ?1 AS event_id, ?2 AS organization_id, event_name, event_type, \
+            "SELECT ?1 AS event_id, ?2 AS organization_id, ?5 AS application_id, event_name, event_type, \
              CAST(COALESCE(raw, payload) AS TEXT) AS payload, CAST(COALESCE(raw_headers, headers) AS TEXT) AS headers, \
              traceparent, COALESCE(CAST(unixepoch(created_at, 'subsec') * 1000000 AS INTEGER), 0) AS created_at, \
              NULL AS expunged_at \
-             FROM outbox_events WHERE id IN (?1, ?3) AND organization_id IN (?2, ?4)",
+             FROM outbox_events WHERE id IN (?1, ?3) AND organization_id IN (?2, ?4) \
+             AND COALESCE(application_id, organization_id) IN (?5, ?6)",
             vec![
                 event.0.into(),
-                organization.0.into(),
+                scope.organization.0.into(),
                 event.0.to_string().into(),
-                organization.0.to_string().into(),
+                scope.organization.0.to_string().into(),
+                scope.application.0.into(),
+                scope.application.0.to_string().into(),
             ],
         )
     };
@@ -197,17 +204,17 @@ pub async fn find_unrouted(
     row.map(message).transpose()
 }
 
-/// The messages of an organization, newest first.
+/// The messages of an application, newest first.
 ///
 /// Sizes are read before payloads: a page of large messages, or of messages with many deliveries, is short and has a next
 /// one.
 pub async fn list(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     filter: &MessageFilter,
     page: Page<MessageCursor>,
 ) -> Result<Listing<StoredMessage, MessageCursor>, StoreError> {
-    let range = range(organization, filter, page.after);
+    let range = range(scope, filter, page.after);
     let floor = if filter.is_selective() {
         nth(connection, &range, SCAN_LIMIT).await?
     } else {
@@ -225,9 +232,9 @@ pub async fn list(
     }
     let heads = heads(query, connection).await?;
     let listing = Listing::cut_by_size(heads, &page, |head| head.size, MessageHead::cursor);
-    let listing = cut_by_deliveries(connection, organization, listing).await?;
+    let listing = cut_by_deliveries(connection, scope, listing).await?;
     let ids: Vec<EventId> = listing.items.iter().map(|head| head.event_id).collect();
-    let mut items = find_many(connection, organization, &ids).await?;
+    let mut items = find_many(connection, scope, &ids).await?;
     items.sort_unstable_by_key(|StoredMessage { message, .. }| {
         std::cmp::Reverse((message.created_at, message.event_id))
     });
@@ -263,14 +270,14 @@ pub(crate) async fn unreadable(
 /// Ends the page earlier where its messages have many deliveries.
 async fn cut_by_deliveries(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     mut listing: Listing<MessageHead, MessageCursor>,
 ) -> Result<Listing<MessageHead, MessageCursor>, StoreError> {
     if listing.items.is_empty() {
         return Ok(listing);
     }
     let ids = listing.items.iter().map(|head| head.event_id);
-    let counts: Vec<(Uuid, i64)> = deliveries_of(organization, ids)
+    let counts: Vec<(Uuid, i64)> = deliveries_of(scope, ids)
         .select_only()
         .column(delivery::Column::EventId)
         .expr_as(delivery::Column::EventId.count(), "deliveries")
@@ -297,12 +304,12 @@ async fn cut_by_deliveries(
 /// they are until the transaction ends.
 pub async fn walk(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     window: (Timestamp, Timestamp),
     after: Option<MessageCursor>,
     limit: u64,
 ) -> Result<Vec<MessageHead>, StoreError> {
-    let query = oldest(organization, window, after, limit)
+    let query = oldest(scope, window, after, limit)
         .filter(Column::ExpungedAt.is_null())
         .lock_shared();
     heads(query, transaction.connection()).await
@@ -312,27 +319,27 @@ pub async fn walk(
 /// delivery of them is written. Those that somebody holds already are passed over.
 pub(super) async fn walk_to_remove(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     window: (Timestamp, Timestamp),
     after: Option<MessageCursor>,
     limit: u64,
 ) -> Result<Vec<MessageHead>, StoreError> {
-    let query = oldest(organization, window, after, limit)
-        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+    let query =
+        oldest(scope, window, after, limit).lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
     heads(query, transaction.connection()).await
 }
 
 /// Which of these messages are there. They stay until the transaction ends.
 pub(super) async fn hold(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     events: impl IntoIterator<Item = Uuid>,
 ) -> Result<HashSet<Uuid>, StoreError> {
     let held: Vec<Uuid> = Entity::find()
         .select_only()
         .column(Column::EventId)
         .filter(Column::EventId.is_in(events))
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .order_by_asc(Column::EventId)
         .lock_shared()
         .into_tuple()
@@ -342,13 +349,13 @@ pub(super) async fn hold(
 }
 
 fn oldest(
-    organization: OrganizationId,
+    scope: Scope,
     (since, until): (Timestamp, Timestamp),
     after: Option<MessageCursor>,
     limit: u64,
 ) -> Select<Entity> {
     let mut query = Entity::find()
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .filter(Column::CreatedAt.gte(since.as_micros()))
         .filter(Column::CreatedAt.lt(until.as_micros()))
         .order_by_asc(Column::CreatedAt)
@@ -403,13 +410,13 @@ async fn heads(
 /// Where these messages are going, or went.
 pub async fn deliveries(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     events: &[EventId],
 ) -> Result<Vec<MessageDelivery>, StoreError> {
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    let query = deliveries_of(organization, events.iter().copied())
+    let query = deliveries_of(scope, events.iter().copied())
         .order_by_asc(delivery::Column::EventId)
         .order_by_asc(delivery::Column::EndpointId);
     let rows: Vec<delivery::Model> = readable("deliveries", &rows(connection, query).await?);
@@ -432,28 +439,16 @@ pub async fn deliveries(
     Ok(deliveries.collect())
 }
 
-/// Deliveries are found by endpoint and event, and an organization's endpoints are few.
-fn deliveries_of(
-    organization: OrganizationId,
-    events: impl IntoIterator<Item = EventId>,
-) -> Select<delivery::Entity> {
-    let endpoints = endpoint::Entity::find()
-        .select_only()
-        .column(endpoint::Column::Id)
-        .filter(endpoint::Column::OrganizationId.eq(organization.0))
-        .into_query();
+/// Deliveries are found by endpoint and event, and an application's endpoints are few.
+fn deliveries_of(scope: Scope, events: impl IntoIterator<Item = EventId>) -> Select<delivery::Entity> {
     delivery::Entity::find()
-        .filter(delivery::Column::EndpointId.in_subquery(endpoints))
+        .filter(delivery::Column::EndpointId.in_subquery(endpoints_of(scope)))
         .filter(delivery::Column::EventId.is_in(events.into_iter().map(|event| event.0)))
 }
 
-fn range(
-    organization: OrganizationId,
-    filter: &MessageFilter,
-    after: Option<MessageCursor>,
-) -> Select<Entity> {
+fn range(scope: Scope, filter: &MessageFilter, after: Option<MessageCursor>) -> Select<Entity> {
     let mut query = Entity::find()
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<Entity>(scope))
         .order_by_desc(Column::CreatedAt)
         .order_by_desc(Column::EventId);
     if let Some(since) = filter.since {
@@ -508,7 +503,7 @@ fn stored(row: &QueryResult) -> Option<StoredMessage> {
     let expunged_at: Option<i64> = columns.get("expunged_at");
     let message = Message {
         event_id: EventId(id),
-        organization_id: OrganizationId(columns.get("organization_id")),
+        scope: scope_of(columns.get("organization_id"), columns.get("application_id")),
         event_name: columns.get("event_name"),
         event_type: columns.get("event_type"),
         data: match expunged_at {
@@ -530,7 +525,7 @@ fn message(row: Model) -> Result<Message, StoreError> {
     let raw = |text| RawValue::from_string(text).map_err(|_| StoreError::Unreadable("a payload is not JSON"));
     Ok(Message {
         event_id: EventId(row.event_id),
-        organization_id: OrganizationId(row.organization_id),
+        scope: scope_of(row.organization_id, row.application_id),
         event_name: row.event_name,
         event_type: row.event_type,
         data: raw(row.payload)?,

@@ -1,7 +1,8 @@
 //! Queries that are not hot, by subject.
 //!
 //! What they promise:
-//! - Every query for a tenant's rows names the organization; another tenant's row is simply not there.
+//! - Every query for a tenant's rows names the organization, and the application where they belong to one; another
+//!   tenant's row is simply not there.
 //! - No query's cost grows with the age of an organization: each goes through an index and stops at a limit.
 //! - Reads take any connection, so that they can run inside a transaction or beside one. Writes take a
 //!   [`Transaction`](crate::Transaction), which their caller commits together with whatever else belongs to the change.
@@ -10,6 +11,7 @@
 //! They know no rules: who may do what, and what a good value is, is decided by their callers.
 
 pub mod api_tokens;
+pub mod applications;
 pub mod audit;
 mod columns;
 pub mod components;
@@ -34,6 +36,7 @@ pub mod rejected;
 pub mod releases;
 mod resource;
 pub mod retention;
+mod scoped;
 pub mod sealed;
 pub mod service_accounts;
 pub mod stats;

@@ -6,18 +6,31 @@ use sea_orm::{
     sea_query::ExprTrait as _,
 };
 
-use super::{Listing, Page, insert_unless_taken};
+use super::{Listing, Page, applications, insert_unless_taken};
 use crate::{
     StoreError, Transaction,
     entity::{
-        counter,
+        application, counter,
         organization::{ActiveModel, Column, Entity, Model},
     },
 };
 
-/// Writes a new organization; `false` if its external id is taken.
+/// Writes a new organization with its default application; `false` if its external id is taken.
 pub async fn insert(transaction: &mut Transaction, organization: Model) -> Result<bool, StoreError> {
-    insert_unless_taken(transaction, ActiveModel::from(organization)).await
+    let default = application::Model {
+        id: organization.id,
+        organization_id: organization.id,
+        uid: None,
+        name: organization.name.clone(),
+        version: 0,
+        created_at: organization.created_at,
+        updated_at: organization.created_at,
+        deleted_at: None,
+    };
+    Ok(
+        insert_unless_taken(transaction, ActiveModel::from(organization)).await?
+            && applications::insert(transaction, default).await?,
+    )
 }
 
 /// One organization.

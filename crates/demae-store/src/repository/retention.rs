@@ -5,27 +5,34 @@
 //! pieces of a table, because it holds the table's timer ([`super::timers::hold`]): two that delete the same rows in
 //! different order would wait for each other.
 
-use demae_event::{OrganizationId, Timestamp};
+use demae_event::{OrganizationId, Scope, Timestamp};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Statement,
-    sea_query::{Expr, ExprTrait as _, Query, SelectStatement},
+    sea_query::{Expr, ExprTrait as _, IntoTableRef, Query, SelectStatement},
 };
 use uuid::Uuid;
 
-use super::{history::first_id_at, messages::MessageCursor, page::within};
+use super::{
+    history::first_id_at,
+    messages::MessageCursor,
+    page::within,
+    scoped::{endpoints_of, in_scope},
+};
 use crate::{
     StoreError, Transaction,
     engine::DeliveryState,
-    entity::{attempt, audit_entry, delivery, endpoint, idempotency_key, job, message, rejected_event},
+    entity::{
+        application, attempt, audit_entry, delivery, endpoint, idempotency_key, job, message, rejected_event,
+    },
 };
 
 /// Bytes of payloads that one piece removes; at least one message always goes.
 const PIECE_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Removes up to `limit` of an organization's attempts begun before `before`; answers how many.
+/// Removes up to `limit` of an application's attempts begun before `before`; answers how many.
 pub async fn attempts(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     before: Timestamp,
     limit: u64,
 ) -> Result<u64, StoreError> {
@@ -33,20 +40,20 @@ pub async fn attempts(
     let oldest = attempt::Entity::find()
         .select_only()
         .column(Column::Id)
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<attempt::Entity>(scope))
         .filter(Column::Id.lt(first_id_at(before)))
         .order_by_asc(Column::Id)
         .limit(limit)
         .into_query();
     let result = attempt::Entity::delete_many()
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<attempt::Entity>(scope))
         .filter(Column::Id.in_subquery(oldest))
         .exec(transaction.connection())
         .await?;
     Ok(result.rows_affected)
 }
 
-/// What a piece of work on an organization's messages did.
+/// What a piece of work on an application's messages did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Swept {
     /// Messages removed.
@@ -55,18 +62,18 @@ pub struct Swept {
     pub next: Option<MessageCursor>,
 }
 
-/// Removes messages of an organization written before `before`, with their finished deliveries: takes up to `limit` of
+/// Removes messages of an application written before `before`, with their finished deliveries: takes up to `limit` of
 /// them after `after`, oldest first and 32 MiB at most, and keeps those that still have an open delivery.
 pub async fn messages(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     before: Timestamp,
     after: Option<MessageCursor>,
     limit: u64,
 ) -> Result<Swept, StoreError> {
     let mut old = super::messages::walk_to_remove(
         transaction,
-        organization,
+        scope,
         (Timestamp::from_micros(i64::MIN), before),
         after,
         limit,
@@ -82,7 +89,7 @@ pub async fn messages(
     };
     let ids: Vec<_> = old.iter().map(|message| message.event_id).collect();
     let open: std::collections::HashSet<_> =
-        super::messages::deliveries(transaction.connection(), organization, &ids)
+        super::messages::deliveries(transaction.connection(), scope, &ids)
             .await?
             .into_iter()
             .filter(|delivery| matches!(delivery.state, DeliveryState::Waiting | DeliveryState::Leased))
@@ -98,7 +105,7 @@ pub async fn messages(
     }
     let connection = transaction.connection();
     delivery::Entity::delete_many()
-        .filter(delivery::Column::EndpointId.in_subquery(endpoints_of(organization)))
+        .filter(delivery::Column::EndpointId.in_subquery(endpoints_of(scope)))
         .filter(delivery::Column::EventId.is_in(finished.iter().copied()))
         .filter(delivery::Column::State.gte(DeliveryState::Succeeded as i16))
         .exec(connection)
@@ -107,7 +114,7 @@ pub async fn messages(
     let reopened = Query::select()
         .expr(Expr::value(1))
         .from(delivery::Entity)
-        .and_where(delivery::Column::EndpointId.in_subquery(endpoints_of(organization)))
+        .and_where(delivery::Column::EndpointId.in_subquery(endpoints_of(scope)))
         .and_where(
             Expr::col((delivery::Entity, delivery::Column::EventId))
                 .equals((message::Entity, message::Column::EventId)),
@@ -115,7 +122,7 @@ pub async fn messages(
         .to_owned();
     let result = message::Entity::delete_many()
         .filter(message::Column::EventId.is_in(finished))
-        .filter(message::Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<message::Entity>(scope))
         .filter(Expr::exists(reopened).not())
         .exec(connection)
         .await?;
@@ -125,11 +132,11 @@ pub async fn messages(
     })
 }
 
-/// Removes up to `limit` of an organization's deleted endpoints, deleted before `before` and without deliveries or
+/// Removes up to `limit` of an application's deleted endpoints, deleted before `before` and without deliveries or
 /// attempts left; answers how many.
 pub async fn endpoints(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     before: Timestamp,
     limit: u64,
 ) -> Result<u64, StoreError> {
@@ -152,7 +159,7 @@ pub async fn endpoints(
     let gone: Vec<Uuid> = endpoint::Entity::find()
         .select_only()
         .column(Column::Id)
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<endpoint::Entity>(scope))
         .filter(Column::DeletedAt.lt(before.as_micros()))
         .filter(Expr::exists(delivered).not())
         .filter(Expr::exists(attempted).not())
@@ -161,17 +168,17 @@ pub async fn endpoints(
         .all(transaction.connection())
         .await?;
     let result = endpoint::Entity::delete_many()
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<endpoint::Entity>(scope))
         .filter(Column::Id.is_in(gone))
         .exec(transaction.connection())
         .await?;
     Ok(result.rows_affected)
 }
 
-/// Removes up to `limit` of an organization's jobs made before `before` that are not running; answers how many.
+/// Removes up to `limit` of an application's jobs made before `before` that are not running; answers how many.
 pub async fn jobs(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     before: Timestamp,
     limit: u64,
 ) -> Result<u64, StoreError> {
@@ -179,18 +186,67 @@ pub async fn jobs(
     let oldest = job::Entity::find()
         .select_only()
         .column(Column::Id)
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<job::Entity>(scope))
         .filter(Column::Id.lt(first_id_at(before)))
         .filter(Column::Status.ne(super::jobs::JobStatus::Running.as_str()))
         .order_by_asc(Column::Id)
         .limit(limit)
         .into_query();
     let result = job::Entity::delete_many()
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<job::Entity>(scope))
         .filter(Column::Id.in_subquery(oldest))
         .exec(transaction.connection())
         .await?;
     Ok(result.rows_affected)
+}
+
+/// Removes up to `limit` of an organization's deleted applications, deleted before `before` and without endpoints, messages
+/// or attempts left; answers how many.
+pub async fn applications(
+    transaction: &mut Transaction,
+    organization: OrganizationId,
+    before: Timestamp,
+    limit: u64,
+) -> Result<u64, StoreError> {
+    use application::{Column, Entity};
+    let of_it = |mut rest: SelectStatement, column: Expr| {
+        rest.and_where(column.equals((Entity, Column::Id)));
+        Expr::exists(rest).not()
+    };
+    let endpoints = of_it(
+        one_of(endpoint::Entity),
+        Expr::col((endpoint::Entity, endpoint::Column::ApplicationId)),
+    );
+    let messages = of_it(
+        one_of(message::Entity),
+        Expr::col((message::Entity, message::Column::ApplicationId)),
+    );
+    let attempts = of_it(
+        one_of(attempt::Entity),
+        Expr::col((attempt::Entity, attempt::Column::ApplicationId)),
+    );
+    let gone: Vec<Uuid> = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::DeletedAt.lt(before.as_micros()))
+        .filter(endpoints)
+        .filter(messages)
+        .filter(attempts)
+        .limit(limit)
+        .into_tuple()
+        .all(transaction.connection())
+        .await?;
+    let result = Entity::delete_many()
+        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::Id.is_in(gone))
+        .exec(transaction.connection())
+        .await?;
+    Ok(result.rows_affected)
+}
+
+fn one_of(table: impl IntoTableRef) -> SelectStatement {
+    Query::select().expr(Expr::value(1)).from(table).to_owned()
 }
 
 /// Removes up to `limit` of an organization's audit entries written before `before`; answers how many.
@@ -281,12 +337,4 @@ pub async fn workers(transaction: &mut Transaction, before: Timestamp) -> Result
     let sql = "DELETE FROM workers WHERE heartbeat_at < $1";
     let statement = Statement::from_sql_and_values(backend, sql, [before.as_micros().into()]);
     Ok(connection.execute_raw(statement).await?.rows_affected())
-}
-
-fn endpoints_of(organization: OrganizationId) -> SelectStatement {
-    endpoint::Entity::find()
-        .select_only()
-        .column(endpoint::Column::Id)
-        .filter(endpoint::Column::OrganizationId.eq(organization.0))
-        .into_query()
 }

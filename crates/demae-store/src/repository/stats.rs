@@ -1,12 +1,15 @@
 //! How an endpoint fares.
 
-use demae_event::{EndpointId, OrganizationId, Timestamp};
+use demae_event::{EndpointId, Scope, Timestamp};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
     sea_query::{Alias, Asterisk, Expr, ExprTrait as _, Func, Query, SelectStatement},
 };
 
-use super::history::{ID_TIME_SLACK, first_id_at};
+use super::{
+    history::{ID_TIME_SLACK, first_id_at},
+    scoped::{has_endpoint, in_scope},
+};
 use crate::{
     StoreError,
     engine::{AttemptStatus, DeliveryState},
@@ -41,18 +44,18 @@ pub struct EndpointStats {
 /// that closes its delivery, so whoever sees nothing open sees every outcome.
 pub async fn of_endpoint(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     endpoint: EndpointId,
     (since, until): (Timestamp, Timestamp),
 ) -> Result<EndpointStats, StoreError> {
-    let (waiting, sending) = open(connection, organization, endpoint).await?;
+    let (waiting, sending) = open(connection, scope, endpoint).await?;
     let mut stats = EndpointStats {
         waiting,
         sending,
         ..EndpointStats::default()
     };
     let mut counted = 0;
-    for (status, count) in attempts(connection, organization, endpoint, (since, until)).await? {
+    for (status, count) in attempts(connection, scope, endpoint, (since, until)).await? {
         counted += count;
         match AttemptStatus::from_number(status)? {
             AttemptStatus::Success => stats.success = count,
@@ -67,7 +70,7 @@ pub async fn of_endpoint(
 
 async fn attempts(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     endpoint: EndpointId,
     (since, until): (Timestamp, Timestamp),
 ) -> Result<Vec<(i16, u64)>, StoreError> {
@@ -76,7 +79,7 @@ async fn attempts(
         .select_only()
         .column(Column::Status)
         .filter(Column::EndpointId.eq(endpoint.0))
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(in_scope::<attempt::Entity>(scope))
         .filter(Column::Id.gte(first_id_at(since - ID_TIME_SLACK)))
         .filter(Column::Id.lt(first_id_at(until + ID_TIME_SLACK)))
         .filter(Column::StartedAt.gte(since.as_micros()))
@@ -104,10 +107,10 @@ async fn attempts(
 /// The deliveries that wait and those under way, at one moment.
 async fn open(
     connection: &impl ConnectionTrait,
-    organization: OrganizationId,
+    scope: Scope,
     endpoint: EndpointId,
 ) -> Result<(u64, u64), StoreError> {
-    let count = |state| Expr::SubQuery(None, Box::new(in_state(organization, endpoint, state).into()));
+    let count = |state| Expr::SubQuery(None, Box::new(in_state(scope, endpoint, state).into()));
     let counts: SelectStatement = Query::select()
         .expr_as(count(DeliveryState::Waiting), Alias::new("waiting"))
         .expr_as(count(DeliveryState::Leased), Alias::new("sending"))
@@ -119,7 +122,7 @@ async fn open(
     Ok((number("waiting")?, number("sending")?))
 }
 
-fn in_state(organization: OrganizationId, endpoint: EndpointId, state: DeliveryState) -> SelectStatement {
+fn in_state(scope: Scope, endpoint: EndpointId, state: DeliveryState) -> SelectStatement {
     use delivery::Column;
     // The waiting ones have an index by endpoint. Those under way are few, and looked through in a form that no index
     // has: all deliveries of the endpoint, finished ones too, are under its key.
@@ -132,7 +135,8 @@ fn in_state(organization: OrganizationId, endpoint: EndpointId, state: DeliveryS
         .select_only()
         .column(Column::State)
         .filter(of_endpoint.eq(endpoint.0))
-        .filter(Column::OrganizationId.eq(organization.0))
+        .filter(Column::OrganizationId.eq(scope.organization.0))
+        .filter(has_endpoint(scope, endpoint))
         .filter(Column::State.eq(state as i16))
         .limit(COUNT_LIMIT)
         .into_query();

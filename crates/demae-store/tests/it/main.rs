@@ -21,6 +21,27 @@ macro_rules! on_both_databases {
     };
 }
 
+/// Makes two tests of every case for every database: two organizations, and two applications of one organization.
+macro_rules! in_every_scope {
+    ($($case:ident),+ $(,)?) => {
+        on_both_databases!($($case),+);
+
+        mod sqlite_applications {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&crate::support::TestStore::sqlite().await.of_applications()).await;
+            })+
+        }
+
+        mod postgres_applications {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&crate::support::TestStore::postgres().await.of_applications()).await;
+            })+
+        }
+    };
+}
+
 mod authorities;
 mod conformance;
 mod connections;

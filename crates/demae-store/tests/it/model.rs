@@ -276,7 +276,7 @@ impl<'a> World<'a> {
         let event = &self.events[self.event_index(granted.key)];
         let record = AttemptRecord {
             id: granted.lease,
-            organization_id: event.organization_id,
+            scope: event.scope,
             endpoint_id: EndpointId(granted.key.0),
             event_id: event.id,
             event_name: event.name.clone(),

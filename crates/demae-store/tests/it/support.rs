@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use demae_event::{AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp, id::new_uuid};
+use demae_event::{AttemptId, EndpointId, Event, EventId, OrganizationId, Scope, Timestamp, id::new_uuid};
 use demae_store::{
     Backend, Engine, Store, StoreOptions, Vault,
     engine::{LaneRequest, LeaseGrant, LeasedDelivery, Message, NewDelivery, RoutedMessage},
@@ -25,8 +25,18 @@ pub(crate) fn seconds(count: u64) -> Duration {
 /// A store on a database of its own.
 pub(crate) struct TestStore {
     pub(crate) store: Store,
+    /// What a case has two of.
+    pub(crate) tenants: Tenants,
     // Dropped after the store.
     home: Home,
+}
+
+/// Who must not see each other's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tenants {
+    Organizations,
+    /// Applications of one organization.
+    Applications,
 }
 
 enum Home {
@@ -48,6 +58,7 @@ impl TestStore {
         let file = SqliteFile::create().unwrap();
         Self {
             store: open(file.url()).await,
+            tenants: Tenants::Organizations,
             home: Home::Sqlite(file),
         }
     }
@@ -57,6 +68,7 @@ impl TestStore {
         let database = TestDatabase::create().await.unwrap();
         Self {
             store: open(database.url()).await,
+            tenants: Tenants::Organizations,
             home: Home::Postgres(database),
         }
     }
@@ -64,6 +76,14 @@ impl TestStore {
     async fn migrated(self) -> Self {
         self.store.migrate().await.unwrap();
         self
+    }
+
+    /// The same, for a case about two applications of one organization.
+    pub(crate) fn of_applications(self) -> Self {
+        Self {
+            tenants: Tenants::Applications,
+            ..self
+        }
     }
 
     /// The same database, opened again as another process would.
@@ -202,7 +222,7 @@ pub(crate) fn new_worker() -> Uuid {
 pub(crate) fn new_event() -> Event {
     Event {
         id: EventId::new(NOW),
-        organization_id: OrganizationId::new(NOW),
+        scope: Scope::default_of(OrganizationId::new(NOW)),
         name: "CUSTOMER_CREATION".to_owned(),
         event_type: "com.kaiten.customer.v1.created".to_owned(),
         data: json(r#"{"customer": "Ada"}"#),

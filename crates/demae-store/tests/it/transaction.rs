@@ -78,10 +78,7 @@ async fn everything_about_an_event_is_kept(store: &TestStore) {
     for (read, written) in read.iter().zip([&plain, &full]) {
         let text =
             |json: &serde_json::value::RawValue| json.get().replace("\": ", "\":").replace(", \"", ",\"");
-        assert_eq!(
-            (read.id, read.organization_id),
-            (written.id, written.organization_id)
-        );
+        assert_eq!((read.id, read.scope), (written.id, written.scope));
         assert_eq!(
             (&read.name, &read.event_type),
             (&written.name, &written.event_type)

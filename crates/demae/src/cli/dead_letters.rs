@@ -19,7 +19,7 @@ use demae_cdc::{
 use demae_event::{Timestamp, catalogue};
 use demae_store::{
     Store,
-    repository::{Page, organizations, rejected},
+    repository::{Page, applications, rejected},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -29,7 +29,10 @@ use super::{
     output::{self, Table, cell},
     settings::SettingsArgs,
 };
-use crate::{config::Mode, relay::broker};
+use crate::{
+    config::Mode,
+    relay::{broker, unknown_scope},
+};
 
 /// Letters of the broker looked at by one command.
 const LETTERS: u64 = 10_000;
@@ -267,12 +270,11 @@ impl Places {
             {
                 bail!(reserved(text));
             }
-            let organization = event.organization_id;
-            if organizations::find(self.store.reader(), organization)
+            if applications::find(self.store.reader(), event.scope)
                 .await?
                 .is_none()
             {
-                bail!("there is no organization {organization}");
+                bail!(unknown_scope(event.scope));
             }
             self.store.engine().append(&[event]).await?;
         }

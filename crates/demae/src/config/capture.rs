@@ -29,9 +29,10 @@ const KEYS: [&str; 12] = [
     "missing_slot",
 ];
 /// What `columns` may hold.
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     "id",
     "organization",
+    "application",
     "name",
     "type",
     "payload",
@@ -225,6 +226,7 @@ fn column<'a>(mapping: &'a mut Mapping, field: &str) -> &'a mut Vec<String> {
     match field {
         "id" => &mut mapping.id,
         "organization" => &mut mapping.organization,
+        "application" => &mut mapping.application,
         "name" => &mut mapping.name,
         "type" => &mut mapping.event_type,
         "payload" => &mut mapping.payload,

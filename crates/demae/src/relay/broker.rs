@@ -132,10 +132,10 @@ impl Trust {
 
 /// An event of somebody else who may speak for this organization.
 fn of_others(event: Event, organization: OrganizationId) -> Result<Event, String> {
-    if event.organization_id != organization {
+    if event.scope.organization != organization {
         return Err(format!(
             "it is not signed and of the organization {}, not of {organization} (broker_organization)",
-            event.organization_id
+            event.scope.organization
         ));
     }
     let reserved = [&event.name, &event.event_type]
@@ -145,7 +145,7 @@ fn of_others(event: Event, organization: OrganizationId) -> Result<Event, String
         return Err(mapping::reserved(text));
     }
     Ok(Event {
-        id: EventId::of_source(organization, "broker", &event.id.to_string()),
+        id: EventId::of_source(event.scope, "broker", &event.id.to_string()),
         ..event
     })
 }
@@ -265,7 +265,7 @@ mod tests {
     use std::time::Duration;
 
     use demae_broker::{DeadLetter, Verdict, in_process::InProcess};
-    use demae_event::{Timestamp, id::new_uuid};
+    use demae_event::{OrganizationId, Scope, Timestamp, id::new_uuid};
     use serde_json::value::RawValue;
     use tokio::time::timeout;
 
@@ -276,7 +276,7 @@ mod tests {
     fn event(number: u32) -> Event {
         Event {
             id: EventId::new(NOW),
-            organization_id: OrganizationId(new_uuid(NOW)),
+            scope: Scope::default_of(OrganizationId(new_uuid(NOW))),
             name: format!("EVENT_{number}"),
             event_type: "com.example.event".to_owned(),
             data: RawValue::from_string(format!("{{\"number\":{number}}}")).unwrap(),
@@ -421,13 +421,13 @@ mod tests {
         let broker = InProcess::new(1_000, 3);
         let (theirs, not_theirs) = (event(0), event(1));
         let engines_own = Event {
-            organization_id: theirs.organization_id,
+            scope: theirs.scope,
             event_type: format!("{}disabled", catalogue::OPERATIONAL_TYPE_PREFIX),
             ..event(2)
         };
         let pinned = BrokerSettings {
             key: Some(EnvelopeKey::new(&"a".repeat(32)).unwrap()),
-            organization: Some(theirs.organization_id),
+            organization: Some(theirs.scope.organization),
             ..settings()
         };
         let all = [theirs.clone(), not_theirs, engines_own];
@@ -435,8 +435,8 @@ mod tests {
         let mut worker = FromBroker::new(&broker, &pinned);
         let offered = worker.next(10).await.unwrap();
         assert_eq!(names(&offered), ["EVENT_0"]);
-        let id = EventId::of_source(theirs.organization_id, "broker", &theirs.id.to_string());
-        assert_eq!(offered[0].id, id, "an ID counts within its organization");
+        let id = EventId::of_source(theirs.scope, "broker", &theirs.id.to_string());
+        assert_eq!(offered[0].id, id, "an ID counts within its application");
         worker.acknowledge(&[id]).await.unwrap();
         assert_eq!(dead_letters(&broker).await.len(), 2);
     }

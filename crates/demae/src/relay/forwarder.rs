@@ -162,7 +162,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use demae_delivery::engine::SourceError;
-    use demae_event::{OrganizationId, Timestamp, id::new_uuid};
+    use demae_event::{OrganizationId, Scope, Timestamp, id::new_uuid};
     use serde_json::value::RawValue;
     use tokio::sync::Notify;
 
@@ -226,7 +226,7 @@ mod tests {
         (0..count)
             .map(|_| Event {
                 id: EventId::new(now),
-                organization_id: OrganizationId(new_uuid(now)),
+                scope: Scope::default_of(OrganizationId(new_uuid(now))),
                 name: "A".to_owned(),
                 event_type: "a".to_owned(),
                 data: RawValue::from_string("{}".to_owned()).unwrap(),

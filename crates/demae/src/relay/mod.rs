@@ -30,7 +30,6 @@ use demae_store::{
     leadership::{Leadership, Task},
 };
 
-pub(crate) use self::forwarder::Forwarders;
 use self::{
     active::WhileLeading,
     broker::{FromBroker, ToBroker},
@@ -39,6 +38,7 @@ use self::{
     rejections::Rejections,
     svix::Svix,
 };
+pub(crate) use self::{forwarder::Forwarders, organizations::unknown_scope};
 use crate::{
     config::{OutboxReading, Settings},
     server::roles::{Role, Roles},

@@ -1,27 +1,78 @@
-//! Whether an event's organization exists. Whoever writes to a source may name anybody, Demae's own outbox included, and an
-//! event of nobody would lie in the tables for ever.
+//! Whether an event's application exists in its organization. Whoever writes to a source may name anybody, Demae's own outbox
+//! included. An event of an unknown organization would lie in the tables for ever, and an event of another tenant's application
+//! must not be delivered.
 
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use demae_cdc::envelope;
 use demae_delivery::engine::{EventSource, SourceError};
-use demae_event::{Event, EventId, OrganizationId};
-use demae_store::{Engine, Store, StoreError, repository::organizations, silence::answer};
+use demae_event::{Event, EventId, OrganizationId, Scope};
+use demae_store::{Engine, Store, StoreError, repository::applications, silence::answer};
+use tokio::time::Instant;
 
 use super::rejections::{HoldError, Rejections};
 
-/// Organizations remembered; beyond it, memory starts anew.
+/// Organizations remembered, and applications; beyond it, memory starts anew.
 const REMEMBERED: usize = 100_000;
+/// How long applications are remembered, which can be deleted.
+const APPLICATIONS_REMEMBERED: Duration = Duration::from_mins(1);
 
-/// The organizations that exist, remembered: none is ever deleted. Clones share the memory.
+/// The organizations and applications that exist, remembered. Clones share the memory.
 #[derive(Clone)]
 pub(crate) struct Organizations {
     store: Store,
-    known: Arc<Mutex<HashSet<OrganizationId>>>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// None is ever deleted, and neither is its default application.
+    organizations: HashSet<OrganizationId>,
+    applications: HashSet<Scope>,
+    /// When the oldest of the applications was found.
+    applications_since: Option<Instant>,
+}
+
+impl Known {
+    fn contains(&self, scope: Scope) -> bool {
+        if scope.is_default() {
+            self.organizations.contains(&scope.organization)
+        } else {
+            self.applications.contains(&scope)
+        }
+    }
+
+    fn insert(&mut self, scope: Scope, now: Instant) {
+        if scope.is_default() {
+            if self.organizations.len() >= REMEMBERED {
+                self.organizations.clear();
+            }
+            self.organizations.insert(scope.organization);
+        } else {
+            if self.applications.len() >= REMEMBERED {
+                self.forget_applications();
+            }
+            self.applications_since.get_or_insert(now);
+            self.applications.insert(scope);
+        }
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        let is_old = |since| now.duration_since(since) >= APPLICATIONS_REMEMBERED;
+        if self.applications_since.is_some_and(is_old) {
+            self.forget_applications();
+        }
+    }
+
+    fn forget_applications(&mut self) {
+        self.applications.clear();
+        self.applications_since = None;
+    }
 }
 
 impl Organizations {
@@ -32,44 +83,50 @@ impl Organizations {
         }
     }
 
-    /// Whether there is such an organization.
-    pub(crate) async fn exists(&self, id: OrganizationId) -> Result<bool, StoreError> {
-        Ok(self.unknown([id].into_iter()).await?.is_empty())
+    /// Whether there is such an application in its organization.
+    pub(crate) async fn exists(&self, scope: Scope) -> Result<bool, StoreError> {
+        Ok(self.unknown([scope].into_iter()).await?.is_empty())
     }
 
-    /// Those of `ids` that do not exist. Costs no statement where all are remembered, and otherwise one.
+    /// Those of `scopes` that do not exist. Costs no statement where all are remembered, and otherwise one.
     pub(crate) async fn unknown(
         &self,
-        ids: impl Iterator<Item = OrganizationId> + Send,
-    ) -> Result<HashSet<OrganizationId>, StoreError> {
-        let mut unknown: HashSet<OrganizationId> = {
-            let known = self.known();
-            ids.filter(|id| !known.contains(id)).collect()
+        scopes: impl Iterator<Item = Scope> + Send,
+    ) -> Result<HashSet<Scope>, StoreError> {
+        let now = Instant::now();
+        let mut unknown: HashSet<Scope> = {
+            let mut known = self.known();
+            known.forget_old(now);
+            scopes.filter(|scope| !known.contains(*scope)).collect()
         };
         if unknown.is_empty() {
             return Ok(unknown);
         }
-        let question = organizations::existing(self.store.reader(), unknown.iter().copied());
+        let question = applications::existing(self.store.reader(), unknown.iter().copied());
         let found = answer(question).await?;
         let mut known = self.known();
-        if known.len() + found.len() > REMEMBERED {
-            known.clear();
-        }
-        for id in found {
-            unknown.remove(&id);
-            known.insert(id);
+        for scope in found {
+            unknown.remove(&scope);
+            known.insert(scope, now);
         }
         Ok(unknown)
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashSet<OrganizationId>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Why an event of an organization that does not exist is rejected.
-pub(super) fn unknown_organization(event: &Event) -> String {
-    format!("there is no organization {}", event.organization_id)
+/// Why an event of an organization or application that does not exist is rejected.
+pub(crate) fn unknown_scope(scope: Scope) -> String {
+    let organization = scope.organization;
+    match scope.named_application() {
+        None => format!("there is no organization {organization}"),
+        Some(application) => format!(
+            "the organization {organization} has no application {} ({application})",
+            application.0
+        ),
+    }
 }
 
 /// Why a source stops.
@@ -80,7 +137,7 @@ pub(super) fn not_held(error: HoldError) -> SourceError {
     }
 }
 
-/// A source without the events of organizations that do not exist: those are written down and acknowledged.
+/// A source without the events of organizations and applications that do not exist: those are written down and acknowledged.
 pub(crate) struct OfKnownOrganizations {
     source: Box<dyn EventSource>,
     /// For people, where an event was rejected.
@@ -127,7 +184,7 @@ impl OfKnownOrganizations {
     async fn set_aside(&mut self, events: &[Event]) -> Result<(), SourceError> {
         let rejected: Vec<_> = events
             .iter()
-            .map(|event| (unknown_organization(event), envelope::encode(event)))
+            .map(|event| (unknown_scope(event.scope), envelope::encode(event)))
             .collect();
         if self.waits {
             for (reason, body) in &rejected {
@@ -150,14 +207,14 @@ impl EventSource for OfKnownOrganizations {
     async fn next(&mut self, limit: u32) -> Result<Vec<Event>, SourceError> {
         loop {
             let events = self.source.next(limit).await?;
-            let organizations = events.iter().map(|event| event.organization_id);
-            let unknown = self.organizations.unknown(organizations).await?;
+            let scopes = events.iter().map(|event| event.scope);
+            let unknown = self.organizations.unknown(scopes).await?;
             if unknown.is_empty() {
                 return Ok(events);
             }
             let (known, rejected): (Vec<_>, Vec<_>) = events
                 .into_iter()
-                .partition(|event| !unknown.contains(&event.organization_id));
+                .partition(|event| !unknown.contains(&event.scope));
             self.set_aside(&rejected).await?;
             if !known.is_empty() {
                 return Ok(known);

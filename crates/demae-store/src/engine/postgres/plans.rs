@@ -19,8 +19,8 @@ const FILL: &str = "
            CASE WHEN i % 100 = 0 THEN gen_random_uuid() END, CASE WHEN i % 100 = 0 THEN gen_random_uuid() END,
            false, 'N', i
     FROM generate_series(1, 20000) AS i;
-    INSERT INTO messages (event_id, organization_id, event_name, event_type, payload, created_at)
-    SELECT event_id, organization_id, 'N', 't', '{}', created_at FROM deliveries;
+    INSERT INTO messages (event_id, organization_id, application_id, event_name, event_type, payload, created_at)
+    SELECT event_id, organization_id, organization_id, 'N', 't', '{}', created_at FROM deliveries;
     INSERT INTO outbox_events (id, organization_id, event_name, event_type, payload)
     SELECT event_id, organization_id, 'N', 't', '{}' FROM messages;
     INSERT INTO workers (id, started_at, heartbeat_at) VALUES (gen_random_uuid(), 1, 1);";
@@ -45,7 +45,7 @@ const STATEMENTS: [(&str, &[&str]); 11] = [
 
 /// The plan for unknown parameters, which is the one that the engine's sessions keep.
 async fn plan(connection: &mut PgConnection, statement: &str) -> Value {
-    let parameters = (1..=20)
+    let parameters = (1..=21)
         .rev()
         .find(|number| statement.contains(&format!("${number}")));
     let arguments = parameters.map(|count| format!("({})", vec!["NULL"; count].join(",")));

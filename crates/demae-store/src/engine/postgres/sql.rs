@@ -16,12 +16,14 @@
 
 pub(super) const APPEND: &str = "
     INSERT INTO outbox_events
-        (id, organization_id, event_name, event_type, raw, raw_headers, traceparent, created_at)
-    SELECT e.id, e.organization_id, e.event_name, e.event_type, e.raw, e.raw_headers, e.traceparent,
+        (id, organization_id, application_id, event_name, event_type, raw, raw_headers, traceparent, created_at)
+    SELECT e.id, e.organization_id, e.application_id, e.event_name, e.event_type, e.raw, e.raw_headers, e.traceparent,
            to_timestamp(e.created_at / 1e6)
-    FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
+    FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                $9::bigint[])
          WITH ORDINALITY
-         AS e (id, organization_id, event_name, event_type, raw, raw_headers, traceparent, created_at, place)
+         AS e (id, organization_id, application_id, event_name, event_type, raw, raw_headers, traceparent, created_at,
+               place)
     WHERE (SELECT m.event_id FROM messages m WHERE m.event_id >= e.id ORDER BY m.event_id LIMIT 1) IS DISTINCT FROM e.id
     ORDER BY e.place
     ON CONFLICT (id) DO NOTHING
@@ -30,7 +32,7 @@ pub(super) const APPEND: &str = "
 /// `$2` rows or `$3` bytes, whichever ends first, but one row at least. Of a row of more than `$4` bytes nothing is read
 /// but its size. `size` is a stored column, so nothing large is unpacked to be counted.
 pub(super) const READ_OUTBOX: &str = "
-    SELECT position, size::bigint AS size, id, organization_id,
+    SELECT position, size::bigint AS size, id, organization_id, application_id,
            CASE WHEN size <= $4 THEN event_name END AS event_name,
            CASE WHEN size <= $4 THEN event_type END AS event_type,
            CASE WHEN size <= $4 THEN COALESCE(raw, payload::text) END AS payload,
@@ -45,8 +47,8 @@ pub(super) const READ_OUTBOX: &str = "
 /// A row for people to look at, all of it as text, its long texts cut at `$3`; without payload and headers if it has more
 /// than `$2` bytes.
 pub(super) const DESCRIBE: &str = "
-    SELECT id::text AS id, organization_id::text AS organization_id, left(event_name, 1000) AS event_name,
-           left(event_type, 1000) AS event_type,
+    SELECT id::text AS id, organization_id::text AS organization_id, application_id::text AS application_id,
+           left(event_name, 1000) AS event_name, left(event_type, 1000) AS event_type,
            CASE WHEN size <= $2 THEN left(COALESCE(raw, payload::text), $3) END AS payload,
            CASE WHEN size <= $2 THEN left(COALESCE(raw_headers, headers::text), $3) END AS headers,
            left(traceparent, 1000) AS traceparent, created_at::text AS created_at, size::bigint AS size,
@@ -63,9 +65,10 @@ pub(super) const TAKE_OUT_PLACE: &str = "DELETE FROM outbox_events WHERE positio
 pub(super) const ROUTE: &str = "
     WITH new AS (
         INSERT INTO messages
-            (event_id, organization_id, event_name, event_type, payload, headers, traceparent, created_at)
+            (event_id, organization_id, application_id, event_name, event_type, payload, headers, traceparent, created_at)
         SELECT * FROM UNNEST
-            ($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
+            ($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+             $9::bigint[])
         ON CONFLICT (event_id) DO NOTHING
         RETURNING event_id
     ), fan_out AS (
@@ -73,10 +76,10 @@ pub(super) const ROUTE: &str = "
                                 manual, delivered_name, created_at)
         SELECT d.endpoint_id, d.event_id, d.organization_id,
                CASE WHEN d.lease IS NULL THEN 0 ELSE 1 END, 0, 0,
-               CASE WHEN d.lease IS NULL THEN $14::bigint ELSE $15::bigint END,
-               d.lease, CASE WHEN d.lease IS NULL THEN NULL ELSE $16::uuid END,
-               false, d.delivered_name, $14
-        FROM UNNEST($9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[])
+               CASE WHEN d.lease IS NULL THEN $15::bigint ELSE $16::bigint END,
+               d.lease, CASE WHEN d.lease IS NULL THEN NULL ELSE $17::uuid END,
+               false, d.delivered_name, $15
+        FROM UNNEST($10::uuid[], $11::uuid[], $12::uuid[], $13::uuid[], $14::text[])
              AS d (endpoint_id, event_id, organization_id, lease, delivered_name)
         WHERE (d.event_id IN (SELECT event_id FROM new)) IS TRUE
     ), taken_out AS (
@@ -88,8 +91,8 @@ pub(super) const TAKE_OUT: &str = "DELETE FROM outbox_events WHERE id = ANY ($1:
 
 pub(super) const CLAIM: &str = "
     SELECT d.endpoint_id, d.event_id, d.due_at, d.attempts, d.step, d.manual, d.resume_state, d.resume_due_at, d.delivered_name,
-           m.event_id AS id, m.organization_id, m.event_name, m.event_type, m.payload, m.headers, m.traceparent,
-           m.created_at, m.expunged_at
+           m.event_id AS id, m.organization_id, m.application_id, m.event_name, m.event_type, m.payload, m.headers,
+           m.traceparent, m.created_at, m.expunged_at
     FROM UNNEST($1::uuid[], $2::int[]) AS l (endpoint_id, most)
     CROSS JOIN LATERAL (
         SELECT * FROM (
@@ -115,10 +118,12 @@ pub(super) const GIVE_UP: &str = "
         RETURNING d.organization_id, d.endpoint_id, d.event_id
     )
     INSERT INTO attempts
-        (organization_id, id, endpoint_id, event_id, event_name, number, manual, status, url, error_kind, error_detail,
-         request_headers, response_headers, response_body, duration_ms, started_at)
-    SELECT organization_id, $3, endpoint_id, event_id, $5, $4, false, $9, '', $10, $6, '{}', '{}', '', 0, $7
-    FROM failed";
+        (organization_id, application_id, id, endpoint_id, event_id, event_name, number, manual, status, url, error_kind,
+         error_detail, request_headers, response_headers, response_body, duration_ms, started_at)
+    SELECT organization_id,
+           COALESCE((SELECT e.application_id FROM endpoints e WHERE e.id = f.endpoint_id), f.organization_id),
+           $3, endpoint_id, event_id, $5, $4, false, $9, '', $10, $6, '{}', '{}', '', 0, $7
+    FROM failed f";
 
 pub(super) const LEASE: &str = "
     UPDATE deliveries d SET state = 1, due_at = $4, lease = l.lease, worker_id = $5
@@ -140,10 +145,10 @@ pub(super) const WAITING_LANES: &str = "
 pub(super) const RECORD: &str = "
     WITH done AS (
         SELECT * FROM UNNEST
-            ($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::int[], $7::bool[], $8::smallint[],
-             $9::smallint[], $10::bigint[], $11::int[], $12::text[], $13::int[], $14::text[], $15::text[],
-             $16::text[], $17::text[], $18::text[], $19::int[], $20::bigint[])
-        AS a (id, organization_id, endpoint_id, event_id, event_name, number, manual, status,
+            ($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::int[], $8::bool[],
+             $9::smallint[], $10::smallint[], $11::bigint[], $12::int[], $13::text[], $14::int[], $15::text[],
+             $16::text[], $17::text[], $18::text[], $19::text[], $20::int[], $21::bigint[])
+        AS a (id, organization_id, application_id, endpoint_id, event_id, event_name, number, manual, status,
               state, next_attempt_at, step, url, http_status, error_kind, error_detail,
               request_headers, response_headers, response_body, duration_ms, started_at)
     ), moved AS (
@@ -155,12 +160,12 @@ pub(super) const RECORD: &str = "
         RETURNING a.id
     ), kept AS (
         INSERT INTO attempts
-            (organization_id, id, endpoint_id, event_id, event_name, number, manual, status, next_attempt_at, url,
-             http_status, error_kind, error_detail, request_headers, response_headers, response_body, duration_ms,
-             started_at)
-        SELECT organization_id, id, endpoint_id, event_id, event_name, number, manual, status, next_attempt_at, url,
-               http_status, error_kind, error_detail, request_headers, response_headers, response_body, duration_ms,
-               started_at
+            (organization_id, application_id, id, endpoint_id, event_id, event_name, number, manual, status,
+             next_attempt_at, url, http_status, error_kind, error_detail, request_headers, response_headers,
+             response_body, duration_ms, started_at)
+        SELECT organization_id, application_id, id, endpoint_id, event_id, event_name, number, manual, status,
+               next_attempt_at, url, http_status, error_kind, error_detail, request_headers, response_headers,
+               response_body, duration_ms, started_at
         FROM done
         ON CONFLICT DO NOTHING
     )

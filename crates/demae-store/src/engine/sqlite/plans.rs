@@ -17,8 +17,8 @@ const FILL: &str = "
            CASE WHEN i % 100 = 0 THEN 1 WHEN i % 4 = 0 THEN 2 ELSE 0 END, 0, 0, random(),
            CASE WHEN i % 100 = 0 THEN randomblob(16) END, CASE WHEN i % 100 = 0 THEN randomblob(16) END, false, 'N', i
     FROM n;
-    INSERT INTO messages (event_id, organization_id, event_name, event_type, payload, created_at)
-    SELECT event_id, organization_id, 'N', 't', '{}', created_at FROM deliveries;
+    INSERT INTO messages (event_id, organization_id, application_id, event_name, event_type, payload, created_at)
+    SELECT event_id, organization_id, organization_id, 'N', 't', '{}', created_at FROM deliveries;
     INSERT INTO outbox_events (id, organization_id, event_name, event_type, payload)
     SELECT event_id, organization_id, 'N', 't', '{}' FROM messages;
     INSERT INTO workers (id, started_at, heartbeat_at) VALUES (randomblob(16), 1, 1);";

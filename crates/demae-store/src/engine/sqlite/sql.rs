@@ -17,10 +17,10 @@ pub(super) fn text((before, columns, after): MultiRow, rows: usize) -> AssertSql
 /// Milliseconds are cut off, not rounded: `webhook-id` holds the second.
 pub(super) const APPEND: MultiRow = (
     "INSERT INTO outbox_events
-         (id, organization_id, event_name, event_type, raw, raw_headers, traceparent, created_at)
-     SELECT column1, column2, column3, column4, column5, column6, column7,
-            strftime('%Y-%m-%d %H:%M:%f', column8 / 1000 / 1e3, 'unixepoch') FROM (",
-    8,
+         (id, organization_id, application_id, event_name, event_type, raw, raw_headers, traceparent, created_at)
+     SELECT column1, column2, column3, column4, column5, column6, column7, column8,
+            strftime('%Y-%m-%d %H:%M:%f', column9 / 1000 / 1e3, 'unixepoch') FROM (",
+    9,
     ") WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.event_id = column1)
      ON CONFLICT (id) DO NOTHING RETURNING id",
 );
@@ -28,12 +28,15 @@ pub(super) const APPEND: MultiRow = (
 /// `?1` rows or `?2` bytes, whichever ends first, but one row at least. Of a row of more than `?3` bytes nothing is read
 /// but its size, which SQLite knows without reading the text.
 ///
-/// Other programs may write ids as text, where the reader wants bytes, and texts as bytes.
+/// Other programs may write ids as text, where the reader wants bytes, and texts as bytes. A text that is no id must not
+/// become NULL, which names the default application.
 pub(super) const READ_OUTBOX: &str = "
     SELECT o.position, p.size,
            CASE typeof(id) WHEN 'blob' THEN id ELSE unhex(id, '-') END AS id,
            CASE typeof(organization_id) WHEN 'blob' THEN organization_id ELSE unhex(organization_id, '-') END
                AS organization_id,
+           CASE typeof(application_id) WHEN 'text' THEN COALESCE(unhex(application_id, '-'), x'') ELSE application_id END
+               AS application_id,
            CASE WHEN size <= ?3 THEN CAST(event_name AS TEXT) END AS event_name,
            CASE WHEN size <= ?3 THEN CAST(event_type AS TEXT) END AS event_type,
            CASE WHEN size <= ?3 THEN CAST(COALESCE(raw, payload) AS TEXT) END AS payload,
@@ -55,6 +58,7 @@ pub(super) const DESCRIBE: &str = "
     SELECT CASE typeof(id) WHEN 'blob' THEN hex(id) ELSE id END AS id,
            CASE typeof(organization_id) WHEN 'blob' THEN hex(organization_id) ELSE organization_id END
                AS organization_id,
+           CASE typeof(application_id) WHEN 'blob' THEN hex(application_id) ELSE application_id END AS application_id,
            substr(CAST(event_name AS BLOB), 1, 1000) AS event_name,
            substr(CAST(event_type AS BLOB), 1, 1000) AS event_type,
            CASE WHEN size <= ?2 THEN substr(CAST(COALESCE(raw, payload) AS BLOB), 1, ?3) END AS payload,
@@ -76,8 +80,8 @@ pub(super) const TAKE_OUT: MultiRow = ("DELETE FROM outbox_events WHERE id IN ("
 
 pub(super) const MESSAGES: MultiRow = (
     "INSERT INTO messages
-         (event_id, organization_id, event_name, event_type, payload, headers, traceparent, created_at)",
-    8,
+         (event_id, organization_id, application_id, event_name, event_type, payload, headers, traceparent, created_at)",
+    9,
     "ON CONFLICT (event_id) DO NOTHING RETURNING event_id",
 );
 
@@ -91,18 +95,20 @@ pub(super) const DELIVERIES: MultiRow = (
 
 pub(super) const CLAIM: &str = "
     SELECT d.rowid AS place, d.endpoint_id, d.due_at, d.attempts, d.step, d.manual, d.resume_state, d.resume_due_at,
-           d.delivered_name, m.event_id AS id, m.organization_id, m.event_name, m.event_type, m.payload, m.headers,
-           m.traceparent, m.created_at, m.expunged_at
+           d.delivered_name, m.event_id AS id, m.organization_id, m.application_id, m.event_name, m.event_type, m.payload,
+           m.headers, m.traceparent, m.created_at, m.expunged_at
     FROM deliveries d LEFT JOIN messages m ON m.event_id = d.event_id
     WHERE d.endpoint_id = ? AND d.state = 0 AND d.due_at <= ? ORDER BY d.due_at LIMIT ?";
 
 /// Gives a delivery up that cannot be made, with an entry in the history that says why: first the entry.
 pub(super) const GIVE_UP: [&str; 2] = [
     "INSERT INTO attempts
-         (organization_id, id, endpoint_id, event_id, event_name, number, manual, status, url, error_kind, error_detail,
-          request_headers, response_headers, response_body, duration_ms, started_at)
-     SELECT organization_id, ?2, endpoint_id, event_id, ?4, ?3, false, ?7, '', ?8, ?5, '{}', '{}', '', 0, ?6
-     FROM deliveries WHERE rowid = ?1",
+         (organization_id, application_id, id, endpoint_id, event_id, event_name, number, manual, status, url, error_kind,
+          error_detail, request_headers, response_headers, response_body, duration_ms, started_at)
+     SELECT organization_id,
+            COALESCE((SELECT e.application_id FROM endpoints e WHERE e.id = d.endpoint_id), d.organization_id),
+            ?2, endpoint_id, event_id, ?4, ?3, false, ?7, '', ?8, ?5, '{}', '{}', '', 0, ?6
+     FROM deliveries d WHERE d.rowid = ?1",
     "UPDATE deliveries SET state = ?3, attempts = ?2, lease = NULL, worker_id = NULL, manual = false, resume_state = NULL,
                            resume_due_at = NULL WHERE rowid = ?1",
 ];
@@ -152,10 +158,10 @@ pub(super) const MOVE: MultiRow = (
 
 pub(super) const KEEP: MultiRow = (
     "INSERT INTO attempts
-         (organization_id, id, endpoint_id, event_id, event_name, number, manual, status, next_attempt_at, url,
-          http_status, error_kind, error_detail, request_headers, response_headers, response_body, duration_ms,
-          started_at)",
-    18,
+         (organization_id, application_id, id, endpoint_id, event_id, event_name, number, manual, status,
+          next_attempt_at, url, http_status, error_kind, error_detail, request_headers, response_headers, response_body,
+          duration_ms, started_at)",
+    19,
     "ON CONFLICT DO NOTHING",
 );
 

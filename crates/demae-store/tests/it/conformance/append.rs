@@ -46,7 +46,7 @@ async fn everything_about_an_event_is_kept(store: &TestStore) {
 
     let read = the_one_event(store).await;
     assert_eq!(read.id, event.id);
-    assert_eq!(read.organization_id, event.organization_id);
+    assert_eq!(read.scope, event.scope);
     assert_eq!(read.name, event.name);
     assert_eq!(read.event_type, event.event_type);
     assert_eq!(read.traceparent, event.traceparent);

@@ -126,10 +126,7 @@ async fn what_is_claimed_says_everything_about_the_attempt(store: &TestStore) {
     assert_eq!(leased.resume, None);
     assert_eq!(leased.delivered_name, "shown");
     let message = &leased.message;
-    assert_eq!(
-        (message.event_id, message.organization_id),
-        (event.id, event.organization_id)
-    );
+    assert_eq!((message.event_id, message.scope), (event.id, event.scope));
     assert_eq!(
         (&message.event_name, &message.event_type),
         (&event.name, &event.event_type)

@@ -1,6 +1,6 @@
 //! Reading committed events, and that routing takes them out.
 
-use demae_event::{Event, EventId, OrganizationId, Timestamp};
+use demae_event::{Event, EventId, OrganizationId, Scope, Timestamp};
 use demae_store::outbox;
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
@@ -96,11 +96,11 @@ async fn rows_of_other_programs_are_read(store: &TestStore) {
     let events = store.engine().read_outbox(10).await.unwrap();
     assert_eq!(events.len(), 2);
     assert_eq!(events[0].id, EventId(id));
-    assert_eq!(events[0].organization_id, OrganizationId(organization));
+    assert_eq!(events[0].scope, Scope::default_of(OrganizationId(organization)));
     assert_eq!(events[0].data.get().replace(' ', ""), r#"{"c":1}"#);
     assert_eq!(Ok(events[0].created_at), "2026-02-03T12:00:00.250Z".parse());
     assert_ne!(events[1].id, events[0].id, "an id was drawn");
-    assert_eq!(events[1].organization_id, OrganizationId(organization));
+    assert_eq!(events[1].scope, Scope::default_of(OrganizationId(organization)));
     let year_2025 = Timestamp::from_secs(1_735_689_600);
     assert!(
         events[1].created_at > year_2025,
@@ -155,7 +155,7 @@ async fn an_event_in_both_spellings_is_routed_once_on_sqlite() {
         .execute(&format!(
             "INSERT INTO outbox_events (id, organization_id, event_name, event_type, payload)
              VALUES ('{}', '{}', 'A', 'b', '{{}}')",
-            event.id, event.organization_id
+            event.id, event.scope.organization
         ))
         .await
         .unwrap();

@@ -25,7 +25,7 @@ on_both_databases!(
 pub(super) fn success(leased: &LeasedDelivery) -> AttemptRecord {
     AttemptRecord {
         id: leased.lease,
-        organization_id: leased.message.organization_id,
+        scope: leased.message.scope,
         endpoint_id: leased.endpoint_id,
         event_id: leased.message.event_id,
         event_name: leased.message.event_name.clone(),
@@ -122,8 +122,12 @@ async fn everything_about_an_attempt_is_kept(store: &TestStore) {
     assert_eq!(attempts.len(), 1);
     let kept = &attempts[0];
     assert_eq!(
-        (kept.id, kept.organization_id),
-        (record.id.0, record.organization_id.0)
+        (kept.id, kept.organization_id, kept.application_id),
+        (
+            record.id.0,
+            record.scope.organization.0,
+            record.scope.application.0
+        )
     );
     assert_eq!(
         (kept.endpoint_id, kept.event_id),

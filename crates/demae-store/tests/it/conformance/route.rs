@@ -27,7 +27,7 @@ async fn a_message_is_kept_whole(store: &TestStore) {
     };
     store.enqueue(event.clone(), &[], NOW).await;
     let message = store.message(event.id).await.unwrap();
-    assert_eq!(message.organization_id, event.organization_id.0);
+    assert_eq!(message.organization_id, event.scope.organization.0);
     assert_eq!(message.event_name, event.name);
     assert_eq!(message.event_type, event.event_type);
     assert_eq!(message.payload, event.data.get(), "byte for byte");
@@ -45,7 +45,7 @@ async fn deliveries_wait_or_are_leased_as_the_router_said(store: &TestStore) {
     assert_eq!(store.engine().route(&[message], grant).await.unwrap(), [true]);
 
     let row = store.delivery(waiting, event.id).await;
-    assert_eq!(row.organization_id, event.organization_id.0);
+    assert_eq!(row.organization_id, event.scope.organization.0);
     assert_eq!(
         (row.state, row.due_at),
         (DeliveryState::Waiting as i16, NOW.as_micros())

@@ -2,13 +2,16 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use demae_event::{EndpointId, OrganizationId};
+use demae_event::{EndpointId, Scope};
 use demae_store::{
     Store,
     repository::deliveries::{self, Retry},
 };
 
-use crate::support::{NOW, TestStore, grant, new_endpoint, new_event, new_worker, routed};
+use crate::{
+    repository::organization,
+    support::{NOW, TestStore, grant, new_endpoint, new_event, new_worker, routed},
+};
 
 on_both_databases!(
     a_manual_retry_is_told_to_the_scheduler_of_this_process,
@@ -24,18 +27,18 @@ async fn told(store: &Store) -> HashSet<EndpointId> {
 }
 
 /// A delivery that another attempt can be asked for.
-async fn delivered(store: &TestStore) -> (OrganizationId, EndpointId, demae_event::EventId) {
-    let event = new_event();
-    let organization = event.organization_id;
-    let endpoint = new_endpoint();
+async fn delivered(store: &TestStore) -> (Scope, EndpointId, demae_event::EventId) {
+    let scope = Scope::default_of(organization(store, "Test").await);
+    let endpoint = store.endpoint(scope).await;
+    let event = demae_event::Event { scope, ..new_event() };
     let event = store.enqueue(event, &[endpoint], NOW).await;
-    (organization, endpoint, event)
+    (scope, endpoint, event)
 }
 
 async fn retry(store: &TestStore, commit: bool) -> EndpointId {
-    let (organization, endpoint, event) = delivered(store).await;
+    let (scope, endpoint, event) = delivered(store).await;
     let mut transaction = store.store.begin().await.unwrap();
-    let planned = deliveries::retry(&mut transaction, organization, (endpoint, event), NOW)
+    let planned = deliveries::retry(&mut transaction, scope, (endpoint, event), NOW)
         .await
         .unwrap();
     assert_eq!(planned, Retry::Planned);

@@ -229,7 +229,7 @@ async fn payloads_are_kept_byte_for_byte(store: &TestStore) {
         let mut transaction = store.store.begin().await.unwrap();
         outbox::append(&mut transaction, &other).await.unwrap();
         transaction.commit().await.unwrap();
-        let found = messages::find_unrouted(store.store.reader(), event.organization_id, event.id).await;
+        let found = messages::find_unrouted(store.store.reader(), event.scope, event.id).await;
         assert_eq!(found.unwrap().unwrap().data.get(), text);
         let read = store.engine().read_outbox(10).await.unwrap();
         for read in &read {

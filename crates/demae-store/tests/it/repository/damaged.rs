@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{Two, event};
 use crate::support::{NOW, TestStore, json, seconds};
 
-on_both_databases!(
+in_every_scope!(
     a_message_that_cannot_be_read_is_shown_and_the_others_are_listed,
     an_attempt_that_cannot_be_read_is_shown_and_the_others_are_listed,
     an_endpoint_that_cannot_be_opened_is_shown_and_the_others_are_listed,
@@ -40,7 +40,7 @@ async fn unreadable(store: &TestStore) -> Vec<(&'static str, String)> {
 }
 
 async fn a_message_that_cannot_be_read_is_shown_and_the_others_are_listed(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let mut ids = Vec::new();
     for after in 0..4 {
         let event = Event {
@@ -98,7 +98,7 @@ async fn a_message_that_cannot_be_read_is_shown_and_the_others_are_listed(store:
 }
 
 async fn an_attempt_that_cannot_be_read_is_shown_and_the_others_are_listed(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = store.endpoint(two.mine).await;
     let event = store.message_at(two.mine, NOW, "A").await;
     let of = (two.mine, endpoint, event);
@@ -132,7 +132,7 @@ async fn an_attempt_that_cannot_be_read_is_shown_and_the_others_are_listed(store
 }
 
 async fn an_endpoint_that_cannot_be_opened_is_shown_and_the_others_are_listed(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let ids = [store.endpoint(two.mine).await, store.endpoint(two.mine).await];
     assert_eq!(unreadable(store).await, []);
     let value = if store.is_postgres() { "'\\x00'" } else { "x'00'" };
@@ -216,7 +216,7 @@ async fn a_rejected_event_that_cannot_be_read_is_shown_and_the_others_are_listed
 
 async fn no_more_rows_are_tried_than_the_bound(store: &TestStore) {
     const ROWS: usize = 512;
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let mut ids = Vec::new();
     let mut transaction = store.begin().await;
     for _ in 0..=ROWS {

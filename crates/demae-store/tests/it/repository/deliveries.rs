@@ -1,6 +1,6 @@
 //! Manual retries and deliveries written besides the router's.
 
-use demae_event::{EventId, OrganizationId};
+use demae_event::{EventId, Scope};
 use demae_store::engine::AttemptStatus;
 use demae_store::{
     engine::DeliveryState,
@@ -13,7 +13,7 @@ use demae_store::{
 use super::Two;
 use crate::support::{NOW, TestStore, grant, new_worker, seconds};
 
-on_both_databases!(
+in_every_scope!(
     a_retry_keeps_what_was_planned,
     a_second_retry_does_not_forget_the_first_plan,
     a_retry_is_refused_while_an_attempt_is_under_way,
@@ -25,12 +25,12 @@ on_both_databases!(
 
 async fn retry(
     store: &TestStore,
-    organization: OrganizationId,
+    scope: Scope,
     key: (demae_event::EndpointId, EventId),
     after: u64,
 ) -> Retry {
     let mut transaction = store.begin().await;
-    let retry = deliveries::retry(&mut transaction, organization, key, NOW + seconds(after))
+    let retry = deliveries::retry(&mut transaction, scope, key, NOW + seconds(after))
         .await
         .unwrap();
     transaction.commit().await.unwrap();
@@ -38,7 +38,7 @@ async fn retry(
 }
 
 async fn a_retry_keeps_what_was_planned(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = store.endpoint(two.mine).await;
     let finished = [
         DeliveryState::Succeeded,
@@ -69,7 +69,7 @@ async fn a_retry_keeps_what_was_planned(store: &TestStore) {
 }
 
 async fn a_second_retry_does_not_forget_the_first_plan(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = store.endpoint(two.mine).await;
     let event = store.message_at(two.mine, NOW, "A").await;
     store
@@ -84,7 +84,7 @@ async fn a_second_retry_does_not_forget_the_first_plan(store: &TestStore) {
 }
 
 async fn a_retry_is_refused_while_an_attempt_is_under_way(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = store.endpoint(two.mine).await;
     let event = store.message_at(two.mine, NOW, "A").await;
     let lease = store
@@ -103,7 +103,7 @@ async fn a_retry_is_refused_while_an_attempt_is_under_way(store: &TestStore) {
 }
 
 async fn many_are_retried_at_once(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = store.endpoint(two.mine).await;
     let mut events = vec![EventId::new(NOW)];
     for state in [
@@ -145,7 +145,7 @@ async fn many_are_retried_at_once(store: &TestStore) {
 }
 
 async fn what_never_was_is_inserted_once(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = store.endpoint(two.mine).await;
     let events = [
         store.message_at(two.mine, NOW, "A").await,
@@ -191,7 +191,7 @@ async fn what_never_was_is_inserted_once(store: &TestStore) {
 }
 
 async fn waiting_deliveries_are_canceled_in_bounded_chunks(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let (mine, theirs) = (store.endpoint(two.mine).await, store.endpoint(two.theirs).await);
     for state in [
         DeliveryState::Waiting,
@@ -252,7 +252,7 @@ async fn waiting_deliveries_are_canceled_in_bounded_chunks(store: &TestStore) {
 }
 
 async fn stats_count_one_endpoint_within_a_window(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let (endpoint, other) = (store.endpoint(two.mine).await, store.endpoint(two.mine).await);
     let event = store.message_at(two.mine, NOW, "A").await;
     let mine = (two.mine, endpoint, event);
@@ -275,7 +275,7 @@ async fn stats_count_one_endpoint_within_a_window(store: &TestStore) {
         .await;
 
     let window = (NOW + seconds(1), NOW + seconds(10));
-    let stats = |organization| stats::of_endpoint(store.store.reader(), organization, endpoint, window);
+    let stats = |scope| stats::of_endpoint(store.store.reader(), scope, endpoint, window);
     let expected = EndpointStats {
         failing: 2,
         failed: 1,

@@ -1,6 +1,6 @@
 //! Endpoints: secrets at rest, the version the router compares, health.
 
-use demae_event::{EndpointId, OrganizationId};
+use demae_event::{EndpointId, Scope};
 use demae_store::{
     StoreError, Vault,
     entity::endpoint,
@@ -12,9 +12,9 @@ use demae_store::{
 use sea_orm::EntityTrait;
 
 use super::{Two, endpoint as example};
-use crate::support::{NOW, TestStore, seconds};
+use crate::support::{NOW, Tenants, TestStore, seconds};
 
-on_both_databases!(
+in_every_scope!(
     everything_is_read_back,
     nothing_secret_stands_in_the_row,
     another_key_opens_nothing,
@@ -38,8 +38,8 @@ async fn insert(store: &TestStore, endpoint: &Endpoint) {
     transaction.commit().await.unwrap();
 }
 
-async fn find(store: &TestStore, organization: OrganizationId, id: EndpointId) -> Option<Endpoint> {
-    endpoints::find(store.store.reader(), store.store.vault(), organization, id)
+async fn find(store: &TestStore, scope: Scope, id: EndpointId) -> Option<Endpoint> {
+    endpoints::find(store.store.reader(), store.store.vault(), scope, id)
         .await
         .unwrap()
 }
@@ -48,7 +48,7 @@ async fn version(store: &TestStore) -> i64 {
     store.engine().endpoints_version().await.unwrap()
 }
 
-fn full(organization: OrganizationId) -> Endpoint {
+fn full(scope: Scope) -> Endpoint {
     let previous = PreviousSecret {
         secret: "whsec_old".to_owned().into(),
         expires_at: NOW + seconds(60),
@@ -59,12 +59,12 @@ fn full(organization: OrganizationId) -> Endpoint {
         failing_notified_at: Some(NOW + seconds(1)),
         disabled_reason: Some("gone".to_owned()),
         enabled: false,
-        ..example(organization)
+        ..example(scope)
     }
 }
 
 async fn everything_is_read_back(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let written = full(two.mine);
     insert(store, &written).await;
     assert_eq!(find(store, two.mine, written.id).await, Some(written.clone()));
@@ -88,7 +88,7 @@ async fn everything_is_read_back(store: &TestStore) {
 }
 
 async fn nothing_secret_stands_in_the_row(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let written = full(two.mine);
     insert(store, &written).await;
     let row = endpoint::Entity::find_by_id(written.id.0)
@@ -113,7 +113,7 @@ async fn nothing_secret_stands_in_the_row(store: &TestStore) {
 }
 
 async fn another_key_opens_nothing(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let id = store.endpoint(two.mine).await;
     let other = Vault::from_text(&Vault::generate_text()).unwrap();
     let found = endpoints::find(store.store.reader(), &other, two.mine, id).await;
@@ -125,7 +125,7 @@ async fn another_key_opens_nothing(store: &TestStore) {
 }
 
 async fn every_change_raises_the_version_in_its_transaction(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = example(two.mine);
     let before = version(store).await;
     let mut transaction = store.begin().await;
@@ -156,7 +156,7 @@ async fn every_change_raises_the_version_in_its_transaction(store: &TestStore) {
 }
 
 async fn the_limit_is_exact_even_for_inserts_at_once(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     store.endpoint(two.theirs).await;
     let insert = || async {
         let mut transaction = store.begin().await;
@@ -167,21 +167,28 @@ async fn the_limit_is_exact_even_for_inserts_at_once(store: &TestStore) {
         written
     };
     let written = futures::future::join_all((0..6).map(|_| insert())).await;
-    assert_eq!(written.into_iter().filter(|written| *written).count(), 3);
-    assert_eq!(endpoints::count(store.store.reader(), two.mine).await.unwrap(), 3);
+    // It is the organization's, whatever applications it has.
+    let expected = match store.tenants {
+        Tenants::Organizations => 3,
+        Tenants::Applications => 2,
+    };
+    assert_eq!(written.into_iter().filter(|written| *written).count(), expected);
+    let organization = two.mine.organization;
     assert_eq!(
-        endpoints::count(store.store.reader(), two.theirs).await.unwrap(),
-        1
+        endpoints::count(store.store.reader(), organization)
+            .await
+            .unwrap(),
+        3
     );
 }
 
 async fn other_organizations_see_and_change_nothing(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let mine = example(two.mine);
     insert(store, &mine).await;
     assert_eq!(find(store, two.theirs, mine.id).await, None);
     let stolen = Endpoint {
-        organization_id: two.theirs,
+        scope: two.theirs,
         url: "https://evil.test/".to_owned(),
         ..mine.clone()
     };
@@ -211,7 +218,7 @@ async fn other_organizations_see_and_change_nothing(store: &TestStore) {
 }
 
 async fn deleted_endpoints_are_gone_from_every_list(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let ids = [store.endpoint(two.mine).await, store.endpoint(two.mine).await];
     let theirs = store.endpoint(two.theirs).await;
     let mut transaction = store.begin().await;
@@ -242,11 +249,13 @@ async fn deleted_endpoints_are_gone_from_every_list(store: &TestStore) {
     );
     let loaded = endpoints::load(reader, vault, None).await.unwrap();
     assert_eq!(loaded_ids(&loaded), [ids[1], theirs]);
-    assert_eq!(endpoints::count(reader, two.mine).await.unwrap(), 1);
+    let of_others = u64::from(store.tenants == Tenants::Applications);
+    let count = endpoints::count(reader, two.mine.organization).await;
+    assert_eq!(count.unwrap(), 1 + of_others);
 }
 
 async fn a_failure_is_noted_once_and_ended_by_a_success(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let id = store.endpoint(two.mine).await;
     let later = NOW + seconds(60);
     let mut transaction = store.begin().await;
@@ -283,7 +292,7 @@ async fn a_failure_is_noted_once_and_ended_by_a_success(store: &TestStore) {
 }
 
 async fn disabling_and_telling_happen_once(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let id = store.endpoint(two.mine).await;
     let later = NOW + seconds(60);
     let mut transaction = store.begin().await;
@@ -329,7 +338,7 @@ fn loaded_ids(changes: &endpoints::Changes) -> Vec<EndpointId> {
 }
 
 async fn only_what_changed_is_loaded_again(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let ids = [
         store.endpoint(two.mine).await,
         store.endpoint(two.mine).await,
@@ -370,14 +379,14 @@ async fn only_what_changed_is_loaded_again(store: &TestStore) {
 }
 
 async fn an_endpoint_that_cannot_be_opened_is_loaded_without_its_secrets(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let ids = [store.endpoint(two.mine).await, store.endpoint(two.theirs).await];
     // The sealed text of one belongs to it alone.
     let copy =
         "UPDATE endpoints SET secret = (SELECT o.secret FROM endpoints o WHERE o.id <> endpoints.id LIMIT 1)";
     store
         .execute(&format!(
-            "{copy} WHERE organization_id = (SELECT organization_id FROM endpoints ORDER BY id LIMIT 1)"
+            "{copy} WHERE application_id = (SELECT application_id FROM endpoints ORDER BY id LIMIT 1)"
         ))
         .await
         .unwrap();

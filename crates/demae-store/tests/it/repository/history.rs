@@ -1,6 +1,6 @@
 //! The history: pages, filters, attempts under way.
 
-use demae_event::{AttemptId, EventId, OrganizationId};
+use demae_event::{AttemptId, EventId, Scope};
 use demae_store::{
     engine::{AttemptStatus, DeliveryState},
     entity::attempt,
@@ -14,7 +14,7 @@ use sea_orm::EntityTrait;
 use super::Two;
 use crate::support::{NOW, TestStore, new_endpoint, seconds};
 
-on_both_databases!(
+in_every_scope!(
     pages_go_from_new_to_old_without_gaps,
     a_page_of_long_answers_is_short_and_has_a_next_one,
     attempts_under_way_come_first_and_only_once,
@@ -26,18 +26,18 @@ on_both_databases!(
 
 async fn list(
     store: &TestStore,
-    organization: OrganizationId,
+    scope: Scope,
     filter: &HistoryFilter,
     page: Page<AttemptId>,
 ) -> (Vec<AttemptId>, Option<AttemptId>) {
-    let listing = history::list(store.store.reader(), organization, filter, page)
+    let listing = history::list(store.store.reader(), scope, filter, page)
         .await
         .unwrap();
     (listing.items.iter().map(|entry| entry.id).collect(), listing.next)
 }
 
 async fn pages_go_from_new_to_old_without_gaps(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = store.endpoint(two.mine).await;
     let event = store.message_at(two.mine, NOW, "A").await;
     let mut ids = Vec::new();
@@ -88,7 +88,7 @@ async fn pages_go_from_new_to_old_without_gaps(store: &TestStore) {
 }
 
 async fn a_page_of_long_answers_is_short_and_has_a_next_one(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let of = (
         two.mine,
         new_endpoint(),
@@ -131,7 +131,7 @@ async fn a_page_of_long_answers_is_short_and_has_a_next_one(store: &TestStore) {
 }
 
 async fn attempts_under_way_come_first_and_only_once(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = store.endpoint(two.mine).await;
     let mut leases = Vec::new();
     for _ in 0..2 {
@@ -175,7 +175,7 @@ async fn attempts_under_way_come_first_and_only_once(store: &TestStore) {
 }
 
 async fn a_rare_filter_stops_at_its_bound_and_goes_on(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let key = (two.mine, new_endpoint(), EventId::new(NOW));
     let rare = store.attempt_at(key, NOW, AttemptStatus::Success).await;
     let template = store.attempts().await.remove(0);
@@ -212,7 +212,7 @@ async fn a_rare_filter_stops_at_its_bound_and_goes_on(store: &TestStore) {
 
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn filters_choose(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let (endpoint, other) = (store.endpoint(two.mine).await, store.endpoint(two.mine).await);
     let event = store.message_at(two.mine, NOW, "CUSTOMER_CREATION").await;
     let old = store
@@ -317,14 +317,12 @@ async fn filters_choose(store: &TestStore) {
     }
 }
 
-async fn find(store: &TestStore, organization: OrganizationId, id: AttemptId) -> Option<HistoryEntry> {
-    history::find(store.store.reader(), organization, id)
-        .await
-        .unwrap()
+async fn find(store: &TestStore, scope: Scope, id: AttemptId) -> Option<HistoryEntry> {
+    history::find(store.store.reader(), scope, id).await.unwrap()
 }
 
 async fn an_attempt_is_found_under_way_and_finished(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = store.endpoint(two.mine).await;
     let event = store.message_at(two.mine, NOW, "CUSTOMER_CREATION").await;
     let sending = store
@@ -360,7 +358,7 @@ async fn an_attempt_is_found_under_way_and_finished(store: &TestStore) {
 }
 
 async fn an_attempt_outlives_its_message(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = store.endpoint(two.mine).await;
     let id = store
         .attempt_at(

@@ -41,7 +41,10 @@ fn answered(body: &str) -> Reservation {
 
 async fn a_repeated_request_finds_the_answer(store: &TestStore) {
     let two = Two::organizations(store).await;
-    let (mine, theirs) = (request(two.mine, 1), request(two.theirs, 1));
+    let (mine, theirs) = (
+        request(two.mine.organization, 1),
+        request(two.theirs.organization, 1),
+    );
     answer(store, &mine, "first").await;
     let mut transaction = store.begin().await;
     assert_eq!(
@@ -58,9 +61,9 @@ async fn a_repeated_request_finds_the_answer(store: &TestStore) {
 
 async fn a_key_for_another_request_is_a_mismatch(store: &TestStore) {
     let two = Two::organizations(store).await;
-    answer(store, &request(two.mine, 1), "first").await;
+    answer(store, &request(two.mine.organization, 1), "first").await;
     let mut transaction = store.begin().await;
-    let other = reserve(&mut transaction, &request(two.mine, 2), NOW)
+    let other = reserve(&mut transaction, &request(two.mine.organization, 2), NOW)
         .await
         .unwrap();
     assert_eq!(other, Reservation::Mismatch);
@@ -68,7 +71,7 @@ async fn a_key_for_another_request_is_a_mismatch(store: &TestStore) {
 
 async fn a_key_is_free_again_after_a_rollback_and_after_its_time(store: &TestStore) {
     let two = Two::organizations(store).await;
-    let mine = request(two.mine, 1);
+    let mine = request(two.mine.organization, 1);
     let mut transaction = store.begin().await;
     assert_eq!(
         reserve(&mut transaction, &mine, NOW).await.unwrap(),
@@ -77,15 +80,19 @@ async fn a_key_is_free_again_after_a_rollback_and_after_its_time(store: &TestSto
     transaction.rollback().await.unwrap();
     answer(store, &mine, "first").await;
     let mut transaction = store.begin().await;
-    let expired = reserve(&mut transaction, &request(two.mine, 2), mine.expires_at)
-        .await
-        .unwrap();
+    let expired = reserve(
+        &mut transaction,
+        &request(two.mine.organization, 2),
+        mine.expires_at,
+    )
+    .await
+    .unwrap();
     assert_eq!(expired, Reservation::New);
 }
 
 async fn a_request_at_the_same_time_waits_for_the_answer(store: &TestStore) {
     let two = Two::organizations(store).await;
-    let mine = request(two.mine, 1);
+    let mine = request(two.mine.organization, 1);
     let mut first = store.begin().await;
     assert_eq!(reserve(&mut first, &mine, NOW).await.unwrap(), Reservation::New);
     let second = async {

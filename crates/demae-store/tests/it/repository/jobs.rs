@@ -1,6 +1,6 @@
 //! Jobs and their progress.
 
-use demae_event::{EndpointId, JobId, OrganizationId};
+use demae_event::{EndpointId, JobId, Scope};
 use demae_store::repository::{
     Page,
     jobs::{self, Job, JobStatus, NewJob, NextStep, Step},
@@ -9,7 +9,7 @@ use demae_store::repository::{
 use super::Two;
 use crate::support::{NOW, TestStore, new_endpoint, seconds};
 
-on_both_databases!(
+in_every_scope!(
     jobs_stay_in_their_organization,
     progress_is_kept,
     a_job_that_has_ended_takes_no_step,
@@ -17,11 +17,11 @@ on_both_databases!(
 
 const KIND: &str = "test.kind";
 
-async fn create(store: &TestStore, organization: OrganizationId, endpoint: EndpointId) -> Job {
+async fn create(store: &TestStore, scope: Scope, endpoint: EndpointId) -> Job {
     let mut transaction = store.begin().await;
     let new = NewJob {
         id: JobId::new(NOW),
-        organization_id: organization,
+        scope,
         kind: KIND,
         endpoint_id: endpoint,
         parameters: "{}".to_owned(),
@@ -50,7 +50,7 @@ async fn advance(store: &TestStore, job: &mut Job, next: NextStep) -> bool {
 }
 
 async fn jobs_stay_in_their_organization(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = new_endpoint();
     let mine = create(store, two.mine, endpoint).await;
     let second = create(store, two.mine, new_endpoint()).await;
@@ -88,7 +88,7 @@ async fn jobs_stay_in_their_organization(store: &TestStore) {
 }
 
 async fn progress_is_kept(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let mut job = create(store, two.mine, new_endpoint()).await;
     assert!(advance(store, &mut job, NextStep::Continue).await);
     assert!(advance(store, &mut job, NextStep::Continue).await);
@@ -100,7 +100,7 @@ async fn progress_is_kept(store: &TestStore) {
 }
 
 async fn a_job_that_has_ended_takes_no_step(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let mut job = create(store, two.mine, new_endpoint()).await;
     let mut known_before = job.clone();
     let reason = "the webhook was deleted".to_owned();
@@ -114,6 +114,6 @@ async fn a_job_that_has_ended_takes_no_step(store: &TestStore) {
 }
 
 async fn found(store: &TestStore, job: &Job) -> Job {
-    let found = jobs::find(store.store.reader(), job.organization_id, job.id).await;
+    let found = jobs::find(store.store.reader(), job.scope, job.id).await;
     found.unwrap().unwrap()
 }

@@ -1,6 +1,6 @@
 //! Messages and the outbox, as people look at them.
 
-use demae_event::{Event, EventId, OrganizationId};
+use demae_event::{Event, EventId, Scope};
 use demae_store::{
     engine::DeliveryState,
     outbox,
@@ -13,7 +13,7 @@ use demae_store::{
 use super::{Two, event};
 use crate::support::{NOW, TestStore, json, seconds};
 
-on_both_databases!(
+in_every_scope!(
     a_message_is_read_back_as_it_was,
     pages_go_from_new_to_old_also_within_a_moment,
     a_page_of_large_messages_is_short_and_has_a_next_one,
@@ -26,11 +26,11 @@ on_both_databases!(
 
 async fn list(
     store: &TestStore,
-    organization: OrganizationId,
+    scope: Scope,
     filter: &MessageFilter,
     page: Page<MessageCursor>,
 ) -> (Vec<EventId>, Option<MessageCursor>) {
-    let listing = messages::list(store.store.reader(), organization, filter, page)
+    let listing = messages::list(store.store.reader(), scope, filter, page)
         .await
         .unwrap();
     (
@@ -44,7 +44,7 @@ async fn list(
 }
 
 async fn a_message_is_read_back_as_it_was(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let written = Event {
         data: json(r#"{"z": 1.50, "a": "ö"}"#),
         headers: Some(json(r#"{"k":"v"}"#)),
@@ -88,7 +88,7 @@ async fn a_message_is_read_back_as_it_was(store: &TestStore) {
 }
 
 async fn pages_go_from_new_to_old_also_within_a_moment(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let mut ids = Vec::new();
     // Two moments, and ids that are not in the order of time.
     for after in [0, 1] {
@@ -121,7 +121,7 @@ async fn pages_go_from_new_to_old_also_within_a_moment(store: &TestStore) {
 }
 
 async fn a_page_of_large_messages_is_short_and_has_a_next_one(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let mut written = Vec::new();
     // In bytes, not in characters; the largest is larger than any page.
     let sizes = [PAGE_BYTES / 2, PAGE_BYTES / 2 - 100, 10, PAGE_BYTES * 2, 10];
@@ -156,7 +156,7 @@ async fn a_page_of_large_messages_is_short_and_has_a_next_one(store: &TestStore)
 async fn a_page_of_widely_delivered_messages_is_short_and_has_a_next_one(store: &TestStore) {
     const ENDPOINTS: usize = 100;
     const MESSAGES: usize = 60;
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let mut endpoints = Vec::new();
     for _ in 0..ENDPOINTS {
         endpoints.push(store.endpoint(two.mine).await);
@@ -183,7 +183,7 @@ async fn a_page_of_widely_delivered_messages_is_short_and_has_a_next_one(store: 
 }
 
 async fn filters_choose(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let old = store.message_at(two.mine, NOW, "A").await;
     let new = store.message_at(two.mine, NOW + seconds(60), "B").await;
     let any = MessageFilter::default;
@@ -232,7 +232,7 @@ async fn filters_choose(store: &TestStore) {
 }
 
 async fn an_event_in_the_outbox_is_found(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let written = event(two.mine, NOW, "A");
     let mut transaction = store.begin().await;
     outbox::append(&mut transaction, &written).await.unwrap();
@@ -242,7 +242,7 @@ async fn an_event_in_the_outbox_is_found(store: &TestStore) {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!((found.event_id, found.organization_id), (written.id, two.mine));
+    assert_eq!((found.event_id, found.scope), (written.id, two.mine));
     assert_eq!((found.event_name, found.created_at), (written.name, NOW));
     assert!(
         messages::find_unrouted(reader, two.theirs, written.id)
@@ -259,7 +259,7 @@ async fn an_event_in_the_outbox_is_found(store: &TestStore) {
 }
 
 async fn the_walk_goes_from_old_to_new_within_its_window(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let mut ids = Vec::new();
     for after in 0..5 {
         ids.push(store.message_at(two.mine, NOW + seconds(after), "A").await);
@@ -288,7 +288,7 @@ async fn the_walk_goes_from_old_to_new_within_its_window(store: &TestStore) {
 }
 
 async fn deliveries_of_messages_are_found(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoints = [store.endpoint(two.mine).await, store.endpoint(two.mine).await];
     let events = [
         store.message_at(two.mine, NOW, "A").await,

@@ -1,5 +1,7 @@
-//! The queries that are not hot. Every case has two organizations, and asks for one's rows in the name of the other.
+//! The queries that are not hot. Every case has two organizations, and asks for one's rows in the name of the other. Cases
+//! about what belongs to an application do the same with two applications of one organization.
 
+mod applications;
 mod damaged;
 mod deliveries;
 mod endpoints;
@@ -16,34 +18,73 @@ mod timers;
 
 use std::collections::BTreeMap;
 
-use demae_event::{AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp};
+use demae_event::{ApplicationId, AttemptId, EndpointId, Event, EventId, OrganizationId, Scope, Timestamp};
 use demae_store::{
     Transaction,
     engine::{AttemptStatus, DeliveryState},
-    entity::{attempt, delivery, organization},
+    entity::{application, attempt, delivery, organization},
     repository::{self, endpoints::Endpoint},
 };
 use sea_orm::EntityTrait;
 
-use crate::support::{NOW, TestStore, new_event};
+use crate::support::{NOW, Tenants, TestStore, new_event};
 
-/// Two organizations in one database.
+/// Two organizations, or applications of one, in one database.
 #[derive(Clone, Copy)]
 struct Two {
-    mine: OrganizationId,
-    theirs: OrganizationId,
+    mine: Scope,
+    theirs: Scope,
 }
 
 impl Two {
+    /// What the case has two of.
+    async fn scopes(store: &TestStore) -> Self {
+        match store.tenants {
+            Tenants::Organizations => Self::organizations(store).await,
+            Tenants::Applications => Self::applications(store).await,
+        }
+    }
+
     async fn organizations(store: &TestStore) -> Self {
         Self {
-            mine: organization(store, "Mine").await,
-            theirs: organization(store, "Theirs").await,
+            mine: Scope::default_of(organization(store, "Mine").await),
+            theirs: Scope::default_of(organization(store, "Theirs").await),
+        }
+    }
+
+    /// The second of two is the default one: what is written without an application must not reach the first.
+    async fn applications(store: &TestStore) -> Self {
+        let organization = organization(store, "Ours").await;
+        Self {
+            mine: application(store, organization, "mine").await,
+            theirs: Scope::default_of(organization),
         }
     }
 }
 
-async fn organization(store: &TestStore, name: &str) -> OrganizationId {
+pub(crate) async fn application(store: &TestStore, organization: OrganizationId, uid: &str) -> Scope {
+    let id = ApplicationId::new(NOW);
+    let row = application::Model {
+        id: id.0,
+        organization_id: organization.0,
+        uid: Some(uid.to_owned()),
+        name: "An application".to_owned(),
+        version: 0,
+        created_at: NOW.as_micros(),
+        updated_at: NOW.as_micros(),
+        deleted_at: None,
+    };
+    let mut transaction = store.begin().await;
+    assert!(
+        repository::applications::insert(&mut transaction, row)
+            .await
+            .unwrap()
+    );
+    transaction.commit().await.unwrap();
+    Scope::new(organization, Some(id))
+}
+
+pub(crate) async fn organization(store: &TestStore, name: &str) -> OrganizationId {
     let id = OrganizationId::new(NOW);
     let row = organization::Model {
         id: id.0,
@@ -67,8 +108,8 @@ impl TestStore {
     }
 
     /// Writes an endpoint.
-    async fn endpoint(&self, organization: OrganizationId) -> EndpointId {
-        let endpoint = endpoint(organization);
+    pub(crate) async fn endpoint(&self, scope: Scope) -> EndpointId {
+        let endpoint = endpoint(scope);
         let mut transaction = self.begin().await;
         let written = repository::endpoints::insert(&mut transaction, self.store.vault(), &endpoint, 1_000)
             .await
@@ -79,8 +120,8 @@ impl TestStore {
     }
 
     /// Writes a message.
-    async fn message_at(&self, organization: OrganizationId, created_at: Timestamp, name: &str) -> EventId {
-        let event = event(organization, created_at, name);
+    async fn message_at(&self, scope: Scope, created_at: Timestamp, name: &str) -> EventId {
+        let event = event(scope, created_at, name);
         let mut transaction = self.begin().await;
         assert!(
             repository::messages::insert(&mut transaction, &event)
@@ -94,14 +135,14 @@ impl TestStore {
     /// Writes a delivery in a state; leased ones get a lease.
     async fn delivery_in(
         &self,
-        (organization, endpoint, event): (OrganizationId, EndpointId, EventId),
+        (scope, endpoint, event): (Scope, EndpointId, EventId),
         state: DeliveryState,
     ) -> Option<AttemptId> {
         let lease = (state == DeliveryState::Leased).then(|| AttemptId::new(NOW));
         let row = delivery::Model {
             endpoint_id: endpoint.0,
             event_id: event.0,
-            organization_id: organization.0,
+            organization_id: scope.organization.0,
             state: state as i16,
             attempts: 2,
             step: 2,
@@ -126,13 +167,14 @@ impl TestStore {
     /// Writes a finished attempt.
     async fn attempt_at(
         &self,
-        (organization, endpoint, event): (OrganizationId, EndpointId, EventId),
+        (scope, endpoint, event): (Scope, EndpointId, EventId),
         started_at: Timestamp,
         status: AttemptStatus,
     ) -> AttemptId {
         let id = AttemptId::new(started_at);
         let row = attempt::Model {
-            organization_id: organization.0,
+            organization_id: scope.organization.0,
+            application_id: scope.application.0,
             id: id.0,
             endpoint_id: endpoint.0,
             event_id: event.0,
@@ -161,10 +203,10 @@ impl TestStore {
     }
 }
 
-fn event(organization: OrganizationId, created_at: Timestamp, name: &str) -> Event {
+fn event(scope: Scope, created_at: Timestamp, name: &str) -> Event {
     Event {
         id: EventId::new(created_at),
-        organization_id: organization,
+        scope,
         name: name.to_owned(),
         event_type: format!("test.{}", name.to_lowercase()),
         created_at,
@@ -172,10 +214,10 @@ fn event(organization: OrganizationId, created_at: Timestamp, name: &str) -> Eve
     }
 }
 
-fn endpoint(organization: OrganizationId) -> Endpoint {
+fn endpoint(scope: Scope) -> Endpoint {
     Endpoint {
         id: EndpointId::new(NOW),
-        organization_id: organization,
+        scope,
         url: "https://example.com/hook".to_owned(),
         event_names: vec!["CUSTOMER_*".to_owned()],
         name: "Billing".to_owned(),

@@ -221,7 +221,8 @@ fn pages<C>(cursor: C) -> [Page<C>; 2] {
 const SOME: Uuid = Uuid::from_u128(1);
 
 async fn resources_are_listed_along_their_indices(store: &TestStore) {
-    let mine = Two::organizations(store).await.mine;
+    let scope = Two::organizations(store).await.mine;
+    let mine = scope.organization;
     for page in pages(SOME) {
         store
             .assert_indices(&["customers_page"], async |c| {
@@ -271,7 +272,7 @@ async fn resources_are_listed_along_their_indices(store: &TestStore) {
         let vault = store.store.vault();
         store
             .assert_indices(&["endpoints_page"], async |c| {
-                endpoints::list(c, vault, mine, page).await
+                endpoints::list(c, vault, scope, page).await
             })
             .await;
     }
@@ -284,7 +285,7 @@ async fn resources_are_listed_along_their_indices(store: &TestStore) {
     }
     for page in pages(JobId(SOME)) {
         store
-            .assert_indices(&["jobs_page"], async |c| jobs::list(c, mine, page).await)
+            .assert_indices(&["jobs_page"], async |c| jobs::list(c, scope, page).await)
             .await;
     }
     for page in pages("name".to_owned()) {
@@ -302,7 +303,8 @@ async fn resources_are_listed_along_their_indices(store: &TestStore) {
 }
 
 async fn what_belongs_to_something_is_listed_along_its_index(store: &TestStore) {
-    let mine = Two::organizations(store).await.mine;
+    let scope = Two::organizations(store).await.mine;
+    let mine = scope.organization;
     for page in pages(SOME) {
         let grants = ["license_entitlements_page", "entitlements_pkey"];
         store
@@ -340,7 +342,8 @@ async fn what_belongs_to_something_is_listed_along_its_index(store: &TestStore) 
 }
 
 async fn the_audit_trail_has_an_index_for_every_filter(store: &TestStore) {
-    let mine = Two::organizations(store).await.mine;
+    let scope = Two::organizations(store).await.mine;
+    let mine = scope.organization;
     let name = || Some("CUSTOMER_CREATION".to_owned());
     let filters = [
         ("audit_entries_page", AuditFilter::default()),
@@ -398,7 +401,7 @@ async fn the_audit_trail_has_an_index_for_every_filter(store: &TestStore) {
 }
 
 async fn events_and_history_are_listed_along_their_indices(store: &TestStore) {
-    let mine = Two::organizations(store).await.mine;
+    let scope = Two::organizations(store).await.mine;
     let place = MessageCursor {
         created_at: NOW,
         event_id: EventId(SOME),
@@ -416,7 +419,7 @@ async fn events_and_history_are_listed_along_their_indices(store: &TestStore) {
         for page in pages(place) {
             store
                 .assert_indices(&["messages_page"], async |c| {
-                    messages::list(c, mine, &filter, page).await
+                    messages::list(c, scope, &filter, page).await
                 })
                 .await;
         }
@@ -462,25 +465,31 @@ async fn events_and_history_are_listed_along_their_indices(store: &TestStore) {
     for (index, filter) in filters {
         let [first, next] = pages(AttemptId(SOME));
         store
-            .assert_indices(&[index, "deliveries_leased"], async |c| {
-                history::list(c, mine, &filter, first).await
+            .assert_indices(&[index, "deliveries_leased", "endpoints_page"], async |c| {
+                history::list(c, scope, &filter, first).await
             })
             .await;
         store
-            .assert_indices(&[index], async |c| history::list(c, mine, &filter, next).await)
+            .assert_indices(&[index], async |c| history::list(c, scope, &filter, next).await)
             .await;
     }
     let window = (NOW, NOW + seconds(60));
     store
         .assert_indices(
-            &["attempts_endpoint", "deliveries_waiting", "deliveries_leased"],
-            async |c| stats::of_endpoint(c, mine, EndpointId(SOME), window).await,
+            &[
+                "attempts_endpoint",
+                "deliveries_waiting",
+                "deliveries_leased",
+                "endpoints_page",
+            ],
+            async |c| stats::of_endpoint(c, scope, EndpointId(SOME), window).await,
         )
         .await;
 }
 
 async fn who_uses_something_is_found_by_index(store: &TestStore) {
-    let mine = Two::organizations(store).await.mine;
+    let scope = Two::organizations(store).await.mine;
+    let mine = scope.organization;
     store
         .assert_indices(&["instances_customer"], async |c| {
             instances::of_customer(c, mine, SOME, 6).await
@@ -522,7 +531,8 @@ async fn who_uses_something_is_found_by_index(store: &TestStore) {
 /// On empty tables Postgres has no reason to prefer the key to another index of the organization; that it reads none of
 /// them whole is what can be said there.
 async fn single_things_are_found_by_index(store: &TestStore) {
-    let mine = Two::organizations(store).await.mine;
+    let scope = Two::organizations(store).await.mine;
+    let mine = scope.organization;
     let customer = store.plan(async |c| customers::find(c, mine, "a").await).await;
     let instance = store.plan(async |c| instances::find(c, mine, "a").await).await;
     let usage = store.plan(async |c| usages::find(c, mine, "a", "b").await).await;

@@ -1,6 +1,6 @@
 //! Forgetting: what is old goes in chunks, what is open stays, and the other organization's is not touched.
 
-use demae_event::{EndpointId, Event, EventId, JobId, OrganizationId, Timestamp, id::new_uuid};
+use demae_event::{EndpointId, Event, EventId, JobId, Scope, Timestamp, id::new_uuid};
 use demae_store::{
     Transaction,
     engine::{AttemptStatus, DeliveryState},
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{Two, event};
 use crate::support::{NOW, TestStore, json, new_endpoint, new_worker, seconds};
 
-on_both_databases!(
+in_every_scope!(
     attempts_go_from_the_oldest,
     messages_go_with_their_finished_deliveries,
     a_step_removes_a_bounded_number_of_bytes,
@@ -35,7 +35,7 @@ on_both_databases!(
 );
 
 async fn attempts_go_from_the_oldest(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = new_endpoint();
     let event = store.message_at(two.mine, NOW, "A").await;
     let mut ids = Vec::new();
@@ -75,15 +75,10 @@ async fn attempts_go_from_the_oldest(store: &TestStore) {
     assert_eq!(left, expected);
 }
 
-async fn sweep(
-    store: &TestStore,
-    organization: OrganizationId,
-    after: Option<MessageCursor>,
-    limit: u64,
-) -> Swept {
+async fn sweep(store: &TestStore, scope: Scope, after: Option<MessageCursor>, limit: u64) -> Swept {
     let mut transaction = store.begin().await;
     let before = NOW + seconds(100);
-    let swept = retention::messages(&mut transaction, organization, before, after, limit)
+    let swept = retention::messages(&mut transaction, scope, before, after, limit)
         .await
         .unwrap();
     transaction.commit().await.unwrap();
@@ -91,7 +86,7 @@ async fn sweep(
 }
 
 async fn messages_go_with_their_finished_deliveries(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoints = [store.endpoint(two.mine).await, store.endpoint(two.mine).await];
     let done = store.message_at(two.mine, NOW, "A").await;
     store
@@ -132,7 +127,7 @@ async fn messages_go_with_their_finished_deliveries(store: &TestStore) {
 }
 
 async fn a_step_removes_a_bounded_number_of_bytes(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     for after in 0..5 {
         let mut transaction = store.begin().await;
         let large = Event {
@@ -183,7 +178,7 @@ async fn someone_waits(store: &TestStore) -> bool {
 }
 
 async fn a_delivery_that_is_being_written_keeps_its_message(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = store.endpoint(two.mine).await;
     let event = store.message_at(two.mine, NOW, "A").await;
     let mut recovery = store.begin().await;
@@ -205,7 +200,7 @@ async fn a_delivery_that_is_being_written_keeps_its_message(store: &TestStore) {
 }
 
 async fn a_message_that_is_being_removed_gets_no_delivery(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = store.endpoint(two.mine).await;
     let event = store.message_at(two.mine, NOW, "A").await;
     let mut removal = store.begin().await;
@@ -224,7 +219,7 @@ async fn a_message_that_is_being_removed_gets_no_delivery(store: &TestStore) {
 /// Writes a delivery as a recovery does; `written` says how many that should be.
 async fn plan(
     transaction: &mut Transaction,
-    organization: OrganizationId,
+    scope: Scope,
     endpoint: EndpointId,
     event: EventId,
     written: u64,
@@ -233,12 +228,12 @@ async fn plan(
         event_id: event,
         delivered_name: "A".to_owned(),
     };
-    let inserted = deliveries::insert(transaction, organization, endpoint, vec![planned], NOW).await;
+    let inserted = deliveries::insert(transaction, scope, endpoint, vec![planned], NOW).await;
     assert_eq!(inserted.unwrap(), written);
 }
 
 async fn a_message_that_stays_does_not_hold_up_the_others(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let endpoint = store.endpoint(two.mine).await;
     let open = store.message_at(two.mine, NOW, "A").await;
     store
@@ -268,9 +263,9 @@ async fn a_message_that_stays_does_not_hold_up_the_others(store: &TestStore) {
 async fn expired_keys_go(store: &TestStore) {
     let two = Two::organizations(store).await;
     let mut transaction = store.begin().await;
-    for (organization, key, life) in [(two.mine, 1, 10), (two.mine, 2, 20), (two.theirs, 1, 10)] {
+    for (scope, key, life) in [(two.mine, 1, 10), (two.mine, 2, 20), (two.theirs, 1, 10)] {
         let request = idempotency::Request {
-            organization_id: organization,
+            organization_id: scope.organization,
             key_digest: [key; 32],
             request_digest: [0; 32],
             expires_at: NOW + seconds(life),
@@ -296,13 +291,13 @@ async fn expired_keys_go(store: &TestStore) {
 }
 
 async fn finished_jobs_go(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let mut transaction = store.begin().await;
     let mut created = Vec::new();
-    for organization in [two.mine, two.mine, two.theirs] {
+    for scope in [two.mine, two.mine, two.theirs] {
         let new = NewJob {
             id: JobId::new(NOW),
-            organization_id: organization,
+            scope,
             kind: "test",
             endpoint_id: new_endpoint(),
             parameters: "{}".to_owned(),
@@ -352,7 +347,7 @@ async fn finished_jobs_go(store: &TestStore) {
 }
 
 async fn deleted_endpoints_go_when_nothing_is_left_of_them(store: &TestStore) {
-    let two = Two::organizations(store).await;
+    let two = Two::scopes(store).await;
     let ids = [
         store.endpoint(two.mine).await,
         store.endpoint(two.mine).await,
@@ -403,10 +398,10 @@ async fn deleted_endpoints_go_when_nothing_is_left_of_them(store: &TestStore) {
 async fn old_audit_entries_go(store: &TestStore) {
     let two = Two::organizations(store).await;
     let mut transaction = store.begin().await;
-    for (organization, after) in [(two.mine, 0), (two.mine, 1), (two.mine, 2), (two.theirs, 0)] {
+    for (scope, after) in [(two.mine, 0), (two.mine, 1), (two.mine, 2), (two.theirs, 0)] {
         let entry = audit_entry::Model {
             id: new_uuid(NOW + seconds(after)),
-            organization_id: organization.0,
+            organization_id: scope.organization.0,
             event_name: "CUSTOMER_CREATION".to_owned(),
             event_type: "com.kaiten.customer.v1.created".to_owned(),
             resource: "customer".to_owned(),
@@ -424,16 +419,16 @@ async fn old_audit_entries_go(store: &TestStore) {
     let before = NOW + seconds(2);
     for (limit, removed) in [(1, 1), (9, 1), (9, 0)] {
         assert_eq!(
-            retention::audit_entries(&mut transaction, two.mine, before, limit)
+            retention::audit_entries(&mut transaction, two.mine.organization, before, limit)
                 .await
                 .unwrap(),
             removed
         );
     }
     transaction.commit().await.unwrap();
-    for (organization, left) in [(two.mine, NOW + seconds(2)), (two.theirs, NOW)] {
+    for (scope, left) in [(two.mine, NOW + seconds(2)), (two.theirs, NOW)] {
         let filter = audit::AuditFilter::default();
-        let listing = audit::list(store.store.reader(), organization, &filter, Page::first(9))
+        let listing = audit::list(store.store.reader(), scope.organization, &filter, Page::first(9))
             .await
             .unwrap();
         let times: Vec<i64> = listing.items.iter().map(|entry| entry.created_at).collect();

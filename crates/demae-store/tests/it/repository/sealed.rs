@@ -67,12 +67,12 @@ async fn every_stored_secret_is_resealed_in_steps_and_only_once(store: &TestStor
         made.push(endpoint);
     }
     let request = Request {
-        organization_id: two.mine,
+        organization_id: two.mine.organization,
         key_digest: [7; 32],
         request_digest: [1; 32],
         expires_at: NOW + seconds(60),
     };
-    let owner = idempotency::owner(two.mine, &request.key_digest);
+    let owner = idempotency::owner(two.mine.organization, &request.key_digest);
     idempotency::reserve(&mut transaction, &request, NOW)
         .await
         .unwrap();
@@ -93,13 +93,7 @@ async fn every_stored_secret_is_resealed_in_steps_and_only_once(store: &TestStor
 
     let after = open(store, new).await;
     for (number, endpoint) in made.iter().enumerate() {
-        let found = endpoints::find(
-            after.reader(),
-            after.vault(),
-            endpoint.organization_id,
-            endpoint.id,
-        )
-        .await;
+        let found = endpoints::find(after.reader(), after.vault(), endpoint.scope, endpoint.id).await;
         if number == 7 {
             assert!(found.is_err());
         } else {

@@ -77,11 +77,11 @@ async fn organizations_are_listed_from_the_oldest(store: &TestStore) {
     assert_eq!(organizations::first(store.store.reader()).await.unwrap(), None);
     let two = Two::organizations(store).await;
     let first = organizations::first(store.store.reader()).await.unwrap().unwrap();
-    assert_eq!(first.id, two.mine.0);
+    assert_eq!(first.id, two.mine.organization.0);
     let page = organizations::list(store.store.reader(), Page::first(1))
         .await
         .unwrap();
-    assert_eq!((page.items.len(), page.next), (1, Some(two.mine)));
+    assert_eq!((page.items.len(), page.next), (1, Some(two.mine.organization)));
     let page = organizations::list(
         store.store.reader(),
         Page {
@@ -91,9 +91,9 @@ async fn organizations_are_listed_from_the_oldest(store: &TestStore) {
     )
     .await
     .unwrap();
-    assert_eq!((page.items[0].id, page.next), (two.theirs.0, None));
+    assert_eq!((page.items[0].id, page.next), (two.theirs.organization.0, None));
     assert!(
-        organizations::find(store.store.reader(), two.theirs)
+        organizations::find(store.store.reader(), two.theirs.organization)
             .await
             .unwrap()
             .is_some()
@@ -131,7 +131,10 @@ async fn an_external_id_is_taken_once(store: &TestStore) {
 
 async fn a_service_account_has_its_slug_in_its_organization(store: &TestStore) {
     let two = Two::organizations(store).await;
-    let (mine, theirs) = (account(two.mine, "ci"), account(two.theirs, "ci"));
+    let (mine, theirs) = (
+        account(two.mine.organization, "ci"),
+        account(two.theirs.organization, "ci"),
+    );
     let mut transaction = store.begin().await;
     assert!(
         service_accounts::insert(&mut transaction, mine.clone())
@@ -144,39 +147,41 @@ async fn a_service_account_has_its_slug_in_its_organization(store: &TestStore) {
             .unwrap()
     );
     assert!(
-        !service_accounts::insert(&mut transaction, account(two.mine, "ci"))
+        !service_accounts::insert(&mut transaction, account(two.mine.organization, "ci"))
             .await
             .unwrap()
     );
     assert!(
-        !service_accounts::rename(&mut transaction, two.theirs, mine.id, "Stolen")
+        !service_accounts::rename(&mut transaction, two.theirs.organization, mine.id, "Stolen")
             .await
             .unwrap()
     );
     assert!(
-        service_accounts::rename(&mut transaction, two.mine, mine.id, "Builds")
+        service_accounts::rename(&mut transaction, two.mine.organization, mine.id, "Builds")
             .await
             .unwrap()
     );
     transaction.commit().await.unwrap();
 
     let reader = store.store.reader();
-    let found = service_accounts::find(reader, two.mine, "ci")
+    let found = service_accounts::find(reader, two.mine.organization, "ci")
         .await
         .unwrap()
         .unwrap();
     assert_eq!((found.id, found.name.as_str()), (mine.id, "Builds"));
     assert_eq!(
-        service_accounts::find(reader, two.mine, "other").await.unwrap(),
-        None
-    );
-    assert_eq!(
-        service_accounts::find_by_id(reader, two.mine, theirs.id)
+        service_accounts::find(reader, two.mine.organization, "other")
             .await
             .unwrap(),
         None
     );
-    let listed = service_accounts::list(reader, two.theirs, Page::first(10))
+    assert_eq!(
+        service_accounts::find_by_id(reader, two.mine.organization, theirs.id)
+            .await
+            .unwrap(),
+        None
+    );
+    let listed = service_accounts::list(reader, two.theirs.organization, Page::first(10))
         .await
         .unwrap();
     assert_eq!((listed.items, listed.next), (vec![theirs], None));
@@ -184,7 +189,10 @@ async fn a_service_account_has_its_slug_in_its_organization(store: &TestStore) {
 
 async fn a_token_is_found_with_its_account_by_digest_only(store: &TestStore) {
     let two = Two::organizations(store).await;
-    let (mine, theirs) = (account(two.mine, "ci"), account(two.theirs, "ci"));
+    let (mine, theirs) = (
+        account(two.mine.organization, "ci"),
+        account(two.theirs.organization, "ci"),
+    );
     let one = token(&mine, "one", 1);
     let mut transaction = store.begin().await;
     for row in [&mine, &theirs] {
@@ -220,22 +228,24 @@ async fn a_token_is_found_with_its_account_by_digest_only(store: &TestStore) {
     );
     assert_eq!(api_tokens::find_by_digest(reader, &[9; 32]).await.unwrap(), None);
     assert_eq!(
-        api_tokens::find(reader, two.mine, mine.id, "one").await.unwrap(),
+        api_tokens::find(reader, two.mine.organization, mine.id, "one")
+            .await
+            .unwrap(),
         Some(one.clone())
     );
     assert_eq!(
-        api_tokens::find(reader, two.theirs, mine.id, "one")
+        api_tokens::find(reader, two.theirs.organization, mine.id, "one")
             .await
             .unwrap(),
         None
     );
-    let listed = api_tokens::list(reader, two.mine, mine.id, Page::first(10))
+    let listed = api_tokens::list(reader, two.mine.organization, mine.id, Page::first(10))
         .await
         .unwrap();
     assert_eq!(listed.items, std::slice::from_ref(&one));
     let both = [mine.id, theirs.id];
     assert_eq!(
-        api_tokens::of_accounts(reader, two.mine, &both, 10)
+        api_tokens::of_accounts(reader, two.mine.organization, &both, 10)
             .await
             .unwrap(),
         [one]
@@ -244,7 +254,7 @@ async fn a_token_is_found_with_its_account_by_digest_only(store: &TestStore) {
 
 async fn a_token_is_revoked_once(store: &TestStore) {
     let two = Two::organizations(store).await;
-    let mine = account(two.mine, "ci");
+    let mine = account(two.mine.organization, "ci");
     let one = token(&mine, "one", 1);
     let mut transaction = store.begin().await;
     service_accounts::insert(&mut transaction, mine.clone())
@@ -257,17 +267,17 @@ async fn a_token_is_revoked_once(store: &TestStore) {
     };
     let later = NOW + seconds(5);
     assert!(
-        !api_tokens::revoke(&mut transaction, two.theirs, one.id, NOW, by)
+        !api_tokens::revoke(&mut transaction, two.theirs.organization, one.id, NOW, by)
             .await
             .unwrap()
     );
     assert!(
-        api_tokens::revoke(&mut transaction, two.mine, one.id, NOW, by)
+        api_tokens::revoke(&mut transaction, two.mine.organization, one.id, NOW, by)
             .await
             .unwrap()
     );
     assert!(
-        !api_tokens::revoke(&mut transaction, two.mine, one.id, later, by)
+        !api_tokens::revoke(&mut transaction, two.mine.organization, one.id, later, by)
             .await
             .unwrap()
     );
@@ -282,7 +292,10 @@ async fn a_token_is_revoked_once(store: &TestStore) {
 
 async fn customers_stay_in_their_organization(store: &TestStore) {
     let two = Two::organizations(store).await;
-    let (mine, theirs) = (customer(two.mine, "acme"), customer(two.theirs, "acme"));
+    let (mine, theirs) = (
+        customer(two.mine.organization, "acme"),
+        customer(two.theirs.organization, "acme"),
+    );
     let mut transaction = store.begin().await;
     assert!(customers::insert(&mut transaction, mine.clone()).await.unwrap());
     assert!(customers::insert(&mut transaction, theirs.clone()).await.unwrap());
@@ -293,16 +306,16 @@ async fn customers_stay_in_their_organization(store: &TestStore) {
     };
     assert!(customers::update(&mut transaction, &changed).await.unwrap());
     let foreign = customer::Model {
-        organization_id: two.theirs.0,
+        organization_id: two.theirs.organization.0,
         ..changed.clone()
     };
     assert!(!customers::update(&mut transaction, &foreign).await.unwrap());
     assert!(
-        !customers::delete(&mut transaction, two.theirs, mine.id)
+        !customers::delete(&mut transaction, two.theirs.organization, mine.id)
             .await
             .unwrap()
     );
-    let locked = customers::find_for_update(&mut transaction, two.mine, "acme")
+    let locked = customers::find_for_update(&mut transaction, two.mine.organization, "acme")
         .await
         .unwrap();
     assert_eq!(locked, Some(changed.clone()));
@@ -310,34 +323,38 @@ async fn customers_stay_in_their_organization(store: &TestStore) {
 
     let reader = store.store.reader();
     assert_eq!(
-        customers::find(reader, two.mine, "acme").await.unwrap(),
+        customers::find(reader, two.mine.organization, "acme")
+            .await
+            .unwrap(),
         Some(changed)
     );
     assert_eq!(
-        customers::find(reader, two.theirs, "acme").await.unwrap(),
+        customers::find(reader, two.theirs.organization, "acme")
+            .await
+            .unwrap(),
         Some(theirs.clone())
     );
     let mut transaction = store.begin().await;
     assert!(
-        customers::delete(&mut transaction, two.mine, mine.id)
+        customers::delete(&mut transaction, two.mine.organization, mine.id)
             .await
             .unwrap()
     );
     assert!(
-        !customers::delete(&mut transaction, two.mine, mine.id)
+        !customers::delete(&mut transaction, two.mine.organization, mine.id)
             .await
             .unwrap()
     );
     transaction.commit().await.unwrap();
     assert_eq!(
-        customers::list(reader, two.mine, Page::first(9))
+        customers::list(reader, two.mine.organization, Page::first(9))
             .await
             .unwrap()
             .items,
         []
     );
     assert_eq!(
-        customers::list(reader, two.theirs, Page::first(9))
+        customers::list(reader, two.theirs.organization, Page::first(9))
             .await
             .unwrap()
             .items,
@@ -348,17 +365,17 @@ async fn customers_stay_in_their_organization(store: &TestStore) {
 async fn a_taken_slug_does_not_spoil_the_transaction(store: &TestStore) {
     let two = Two::organizations(store).await;
     let mut transaction = store.begin().await;
-    let first = customer(two.mine, "acme");
+    let first = customer(two.mine.organization, "acme");
     assert!(customers::insert(&mut transaction, first.clone()).await.unwrap());
     assert!(
-        !customers::insert(&mut transaction, customer(two.mine, "acme"))
+        !customers::insert(&mut transaction, customer(two.mine.organization, "acme"))
             .await
             .unwrap()
     );
-    let second = customer(two.mine, "acme-2");
+    let second = customer(two.mine.organization, "acme-2");
     assert!(customers::insert(&mut transaction, second.clone()).await.unwrap());
     transaction.commit().await.unwrap();
-    let listed = customers::list(store.store.reader(), two.mine, Page::first(9))
+    let listed = customers::list(store.store.reader(), two.mine.organization, Page::first(9))
         .await
         .unwrap();
     assert_eq!(listed.items, [first, second]);
@@ -377,52 +394,76 @@ async fn event_types_stay_in_their_organization(store: &TestStore) {
         updated_at: NOW.as_micros(),
     };
     let mut transaction = store.begin().await;
-    for row in [row(two.mine, "B"), row(two.mine, "A"), row(two.theirs, "A")] {
+    for row in [
+        row(two.mine.organization, "B"),
+        row(two.mine.organization, "A"),
+        row(two.theirs.organization, "A"),
+    ] {
         assert!(event_types::insert(&mut transaction, row).await.unwrap());
     }
     assert!(
-        !event_types::insert(&mut transaction, row(two.mine, "A"))
+        !event_types::insert(&mut transaction, row(two.mine.organization, "A"))
             .await
             .unwrap()
     );
     let changed = event_type::Model {
         schema: Some("{}".to_owned()),
-        ..row(two.mine, "A")
+        ..row(two.mine.organization, "A")
     };
     assert!(event_types::update(&mut transaction, &changed).await.unwrap());
     assert!(
-        !event_types::update(&mut transaction, &row(two.theirs, "B"))
+        !event_types::update(&mut transaction, &row(two.theirs.organization, "B"))
             .await
             .unwrap()
     );
     assert!(
-        !event_types::delete(&mut transaction, two.theirs, "B")
+        !event_types::delete(&mut transaction, two.theirs.organization, "B")
             .await
             .unwrap()
     );
     transaction.commit().await.unwrap();
 
     let reader = store.store.reader();
-    assert_eq!(event_types::count(reader, two.mine).await.unwrap(), 2);
-    let page = event_types::list(reader, two.mine, Page::first(1)).await.unwrap();
+    assert_eq!(
+        event_types::count(reader, two.mine.organization).await.unwrap(),
+        2
+    );
+    let page = event_types::list(reader, two.mine.organization, Page::first(1))
+        .await
+        .unwrap();
     assert_eq!(
         (page.items, page.next.as_deref()),
         (vec![changed.clone()], Some("A"))
     );
     assert_eq!(
-        event_types::find(reader, two.theirs, "A").await.unwrap(),
-        Some(row(two.theirs, "A"))
+        event_types::find(reader, two.theirs.organization, "A")
+            .await
+            .unwrap(),
+        Some(row(two.theirs.organization, "A"))
     );
-    let names = event_types::names(reader, two.theirs, 9).await.unwrap();
-    let theirs = row(two.theirs, "A");
+    let names = event_types::names(reader, two.theirs.organization, 9)
+        .await
+        .unwrap();
+    let theirs = row(two.theirs.organization, "A");
     assert_eq!(names, [(theirs.name, theirs.event_type)]);
-    assert_eq!(event_types::names(reader, two.mine, 1).await.unwrap().len(), 1);
+    assert_eq!(
+        event_types::names(reader, two.mine.organization, 1)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     let mut transaction = store.begin().await;
     assert!(
-        event_types::delete(&mut transaction, two.mine, "A")
+        event_types::delete(&mut transaction, two.mine.organization, "A")
             .await
             .unwrap()
     );
     transaction.commit().await.unwrap();
-    assert_eq!(event_types::find(reader, two.mine, "A").await.unwrap(), None);
+    assert_eq!(
+        event_types::find(reader, two.mine.organization, "A")
+            .await
+            .unwrap(),
+        None
+    );
 }

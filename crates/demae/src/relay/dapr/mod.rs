@@ -3,7 +3,7 @@
 //!
 //! An event is answered SUCCESS when it is durably routed, RETRY when that did not happen in time or failed, DROP when it
 //! can never be routed; what is dropped is written down (`demae dead-letters`). Heartbeats are answered and forgotten.
-//! An event's id counts within its organization, and events that only the engine emits are dropped.
+//! An event's id counts within its application, and events that only the engine emits are dropped.
 //!
 //! These paths know no tenant, so they exist only where `dapr_app_token` is set, and want that token in the header in which
 //! Dapr sends it (`APP_API_TOKEN`). The address of a peer proves nothing: behind a proxy on this machine, every client has
@@ -36,7 +36,7 @@ use tokio::{
 };
 
 use super::{
-    organizations::{Organizations, unknown_organization},
+    organizations::{Organizations, unknown_scope},
     rejections::{HoldError, Rejections},
 };
 use crate::config::Secret;
@@ -202,8 +202,8 @@ impl Handlers {
             Ok(Envelope::Heartbeat | Envelope::Ignored) => return Ok(Status::Success),
             Err(error) => return self.drop_it(&error.to_string(), &body).await,
         };
-        if !self.dapr.organizations.exists(event.organization_id).await? {
-            return self.drop_it(&unknown_organization(&event), &body).await;
+        if !self.dapr.organizations.exists(event.scope).await? {
+            return self.drop_it(&unknown_scope(event.scope), &body).await;
         }
         if let Some(text) = [&event.name, &event.event_type]
             .into_iter()
@@ -212,7 +212,7 @@ impl Handlers {
             return self.drop_it(&reserved(text), &body).await;
         }
         // Whoever brings it may name any id; it must be no other organization's.
-        event.id = EventId::of_source(event.organization_id, SOURCE, &event.id.to_string());
+        event.id = EventId::of_source(event.scope, SOURCE, &event.id.to_string());
         drop(body);
         let (routed, done) = oneshot::channel();
         let waiting = Waiting { routed, _room: room };

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use demae_event::{Clock as _, OrganizationId, SystemClock, Timestamp, id::new_uuid};
+use demae_event::{Clock as _, OrganizationId, Scope, SystemClock, Timestamp, id::new_uuid};
 use demae_store::{
     Store, StoreOptions, Vault,
     entity::organization,
@@ -59,7 +59,7 @@ impl Fixture {
     fn event(&self) -> Event {
         Event {
             id: EventId(new_uuid(SystemClock.now())),
-            organization_id: self.organization,
+            scope: Scope::default_of(self.organization),
             name: "CUSTOMER_CREATION".to_owned(),
             event_type: "com.kaiten.customer.v1.created".to_owned(),
             data: RawValue::from_string(r#"{"id": "c"}"#.to_owned()).unwrap(),
@@ -71,7 +71,7 @@ impl Fixture {
 
     /// What the id of an event becomes that a sidecar brings.
     fn brought(event: &Event) -> EventId {
-        EventId::of_source(event.organization_id, "dapr", &event.id.to_string())
+        EventId::of_source(event.scope, "dapr", &event.id.to_string())
     }
 
     /// What came out of the source for `body`, and the answer; `route` says whether the router acknowledges it.
@@ -168,7 +168,7 @@ async fn an_event_that_is_not_routed_in_time_has_to_come_again() {
     // Known by now, so that nothing but the router has to be waited for once the clock stands still.
     assert!(
         Organizations::new(fixture.store.clone())
-            .exists(fixture.organization)
+            .exists(Scope::default_of(fixture.organization))
             .await
             .unwrap()
     );
@@ -210,7 +210,7 @@ async fn heartbeats_are_acknowledged_and_ignored() {
 async fn what_cannot_be_an_event_is_dropped_and_visible() {
     let mut fixture = fixture().await;
     let mut stranger = fixture.event();
-    stranger.organization_id = OrganizationId(new_uuid(SystemClock.now()));
+    stranger.scope = Scope::default_of(OrganizationId(new_uuid(SystemClock.now())));
     let bodies = [
         b"{\"specversion\": \"1.0\"".to_vec(),
         b"\xff\0".to_vec(),
@@ -228,7 +228,11 @@ async fn what_cannot_be_an_event_is_dropped_and_visible() {
     assert_eq!(rejected.len(), bodies.len());
     assert!(rejected.iter().all(|rejected| rejected.source == "dapr"));
     // The last to arrive first.
-    assert!(rejected[0].reason.contains(&stranger.organization_id.to_string()));
+    assert!(
+        rejected[0]
+            .reason
+            .contains(&stranger.scope.organization.to_string())
+    );
     let (_, kept) = rejected::find(fixture.store.reader(), rejected[2].id)
         .await
         .unwrap()

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use demae_delivery::engine::OutboxSource;
-use demae_event::{Clock as _, SystemClock, Timestamp, id::new_uuid};
+use demae_event::{ApplicationId, Clock as _, SystemClock, Timestamp, id::new_uuid};
 use demae_store::{
     StoreOptions, Vault,
-    entity::organization,
-    repository::{Page, rejected},
+    entity::{application, organization},
+    repository::{Page, organizations, rejected},
 };
 use demae_testkit::sqlite::SqliteFile;
 use serde_json::value::RawValue;
@@ -14,7 +14,7 @@ use super::*;
 
 struct Fixture {
     store: Store,
-    known: OrganizationId,
+    known: Scope,
     rejections: Rejections,
     _file: SqliteFile,
 }
@@ -26,10 +26,10 @@ async fn fixture() -> Fixture {
         .await
         .unwrap();
     store.migrate().await.unwrap();
-    let known = OrganizationId::new(SystemClock.now());
+    let known = Scope::default_of(OrganizationId::new(SystemClock.now()));
     let mut transaction = store.begin().await.unwrap();
     let row = organization::Model {
-        id: known.0,
+        id: known.organization.0,
         external_id: None,
         name: "Test".to_owned(),
         created_at: 0,
@@ -45,6 +45,24 @@ async fn fixture() -> Fixture {
 }
 
 impl Fixture {
+    async fn application(&self, organization: OrganizationId) -> Scope {
+        let id = ApplicationId::new(SystemClock.now());
+        let row = application::Model {
+            id: id.0,
+            organization_id: organization.0,
+            uid: None,
+            name: "Test".to_owned(),
+            version: 0,
+            created_at: 0,
+            updated_at: 0,
+            deleted_at: None,
+        };
+        let mut transaction = self.store.begin().await.unwrap();
+        assert!(applications::insert(&mut transaction, row).await.unwrap());
+        transaction.commit().await.unwrap();
+        Scope::new(organization, Some(id))
+    }
+
     async fn rejected(&self) -> Vec<rejected::Rejected> {
         rejected::list(self.store.reader(), Page::first(100))
             .await
@@ -53,10 +71,10 @@ impl Fixture {
     }
 }
 
-fn event(organization_id: OrganizationId) -> Event {
+fn event(scope: Scope) -> Event {
     Event {
         id: EventId(new_uuid(SystemClock.now())),
-        organization_id,
+        scope,
         name: "A".to_owned(),
         event_type: "a".to_owned(),
         data: RawValue::from_string("{}".to_owned()).unwrap(),
@@ -74,7 +92,7 @@ fn ids(events: &[Event]) -> Vec<EventId> {
 async fn the_own_outbox_sets_events_of_nobody_aside_and_goes_on_behind_them() {
     let fixture = fixture().await;
     let engine = fixture.store.engine();
-    let nobody = OrganizationId::new(SystemClock.now());
+    let nobody = Scope::default_of(OrganizationId::new(SystemClock.now()));
     // More than one batch of them in front.
     let mut events: Vec<Event> = (0..70).map(|_| event(nobody)).collect();
     events.push(event(fixture.known));
@@ -90,11 +108,78 @@ async fn the_own_outbox_sets_events_of_nobody_aside_and_goes_on_behind_them() {
     assert_eq!(ids(&engine.read_outbox(100).await.unwrap()), ids(&events[70..]));
     let rejected = fixture.rejected().await;
     assert_eq!(rejected.len(), 70);
+    assert!(rejected.iter().all(|row| row.source == "outbox"
+        && row.reason == format!("there is no organization {}", nobody.organization)));
+}
+
+#[tokio::test]
+async fn events_of_applications_of_others_are_set_aside_and_never_delivered() {
+    let fixture = fixture().await;
+    let engine = fixture.store.engine();
+    let mine = fixture.application(fixture.known.organization).await;
+    let other = OrganizationId::new(SystemClock.now());
+    let mut transaction = fixture.store.begin().await.unwrap();
+    let row = organization::Model {
+        id: other.0,
+        external_id: None,
+        name: "Other".to_owned(),
+        created_at: 0,
+    };
+    assert!(organizations::insert(&mut transaction, row).await.unwrap());
+    transaction.commit().await.unwrap();
+    let named = |application| Scope::new(other, Some(application));
+    let strange = [
+        named(mine.application),
+        named(fixture.known.application),
+        named(ApplicationId::new(SystemClock.now())),
+    ];
+    let good = [event(mine), event(Scope::default_of(other)), event(fixture.known)];
+    let events: Vec<Event> = strange.map(event).into_iter().chain(good.clone()).collect();
+    engine.append(&events).await.unwrap();
+
+    let outbox = OutboxSource::new(engine.clone(), Duration::from_millis(10));
+    let organizations = Organizations::new(fixture.store.clone());
+    let rejections = fixture.rejections.clone();
+    let source = OfKnownOrganizations::new(Box::new(outbox), "outbox", organizations, rejections);
+    let mut source = source.out_of(engine.clone());
+    let offered = source.next(40).await.unwrap();
+    assert_eq!(ids(&offered), ids(&good));
+    let scopes: Vec<Scope> = offered.iter().map(|event| event.scope).collect();
+    assert_eq!(scopes, [mine, Scope::default_of(other), fixture.known]);
+    assert_eq!(ids(&engine.read_outbox(100).await.unwrap()), ids(&good));
+    let mut reasons: Vec<String> = fixture
+        .rejected()
+        .await
+        .into_iter()
+        .map(|row| row.reason)
+        .collect();
+    reasons.sort_unstable();
+    let mut expected = strange.map(unknown_scope);
+    expected.sort_unstable();
+    assert_eq!(reasons, expected);
     assert!(
-        rejected
+        expected
             .iter()
-            .all(|row| row.source == "outbox" && row.reason == format!("there is no organization {nobody}"))
+            .all(|reason| reason.starts_with(&format!("the organization {other} has no application ")))
     );
+}
+
+#[tokio::test]
+async fn a_deleted_application_is_remembered_for_a_minute_only() {
+    let fixture = fixture().await;
+    let mine = fixture.application(fixture.known.organization).await;
+    let organizations = Organizations::new(fixture.store.clone());
+    assert!(organizations.exists(mine).await.unwrap());
+    assert!(organizations.exists(fixture.known).await.unwrap());
+    let mut transaction = fixture.store.begin().await.unwrap();
+    let deleted = applications::delete(&mut transaction, mine, SystemClock.now()).await;
+    assert!(deleted.unwrap());
+    transaction.commit().await.unwrap();
+    tokio::time::pause();
+    tokio::time::advance(APPLICATIONS_REMEMBERED).await;
+    tokio::time::resume();
+    assert!(!organizations.exists(mine).await.unwrap());
+    assert!(organizations.exists(fixture.known).await.unwrap());
 }
 
 /// A source that offers the same events until they are acknowledged.
@@ -115,7 +200,7 @@ impl EventSource for Waiting {
 #[tokio::test]
 async fn what_is_rejected_is_never_dropped_while_nobody_has_looked() {
     let fixture = fixture().await;
-    let nobody = OrganizationId::new(SystemClock.now());
+    let nobody = Scope::default_of(OrganizationId::new(SystemClock.now()));
     let strange: Vec<Event> = (0..2).map(|_| event(nobody)).collect();
     let good = event(fixture.known);
     let waiting = Arc::new(Mutex::new([strange.clone(), vec![good.clone()]].concat()));

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use demae_delivery::policy::parse_retry_after;
-use demae_event::{Clock, Event, OrganizationId};
+use demae_event::{ApplicationId, Clock, Event};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
@@ -69,7 +69,7 @@ impl Api {
             event_id: event.id.to_string(),
             payload: serde_json::from_slice(payload).context("the envelope is JSON")?,
         };
-        let path = format!("api/v1/app/{}/msg/?with_content=false", event.organization_id);
+        let path = format!("api/v1/app/{}/msg/?with_content=false", event.scope.application.0);
         let response = self.post(&path, serde_json::to_vec(&message)?).await?;
         match response.status() {
             // The event id is taken: by this very message.
@@ -87,12 +87,12 @@ impl Api {
     /// `POST /api/v1/app/`; one that exists is fine.
     pub(super) async fn create_application(
         &self,
-        organization: OrganizationId,
+        application: ApplicationId,
         name: &str,
     ) -> Result<(), NotTaken> {
         // At least one character, none below 0x09.
         let name: String = name.chars().filter(|character| *character >= '\t').collect();
-        let uid = organization.to_string();
+        let uid = application.0.to_string();
         let name = if name.is_empty() { &uid } else { &name };
         let application = json!({ "name": name, "uid": uid });
         let response = self

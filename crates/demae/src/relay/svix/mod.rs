@@ -1,14 +1,15 @@
 //! Delivery by somebody else's Svix: instead of routing, events become messages there through its API.
 //!
-//! One application per organization, whose uid is the organization's id; it is made when it is first needed. A message's
+//! One application of Svix per application, whose uid is the application's UUID (the organization's for its default one); it
+//! is made when it is first needed. A message's
 //! event id is the outbox id, so a repeated message is refused as a conflict, which is as good as taken. Its event type
 //! is the event's **type** (`com.kaiten.customer.v1.created`): kaiten.md, section 6.4, says that Svix selects endpoints by
 //! event type and leaves open whether those are types or names; the type is what Svix's documentation calls an event
 //! type, has only characters that Svix allows, and does not depend on which of two name forms somebody subscribed to.
 //! The payload is the envelope, as Demae itself would send it.
 //!
-//! Messages of one organization are made one after the other, in order; [`ORGANIZATIONS_AT_ONCE`] organizations at a
-//! time, whose order nobody can compare. A batch is done when all of it is.
+//! Messages of one application are made one after the other, in order; [`APPLICATIONS_AT_ONCE`] applications at a time, whose
+//! order nobody can compare. A batch is done when all of it is.
 
 mod api;
 #[cfg(test)]
@@ -21,21 +22,21 @@ use std::{
 
 use async_trait::async_trait;
 use demae_cdc::envelope as wire;
-use demae_event::{Clock, Event, EventId, OrganizationId, envelope::envelope};
-use demae_store::{Store, repository::organizations};
+use demae_event::{Clock, Event, EventId, Scope, envelope::envelope};
+use demae_store::{Store, repository::applications};
 use futures::{StreamExt as _, stream};
 use std::sync::Arc;
 
 use self::api::{Answer, Api};
 use super::{
     forwarder::{Destination, NotTaken},
-    organizations::unknown_organization,
+    organizations::unknown_scope,
     rejections::Rejections,
 };
 use crate::config::SvixSettings;
 
-/// Organizations whose messages are made at the same time.
-const ORGANIZATIONS_AT_ONCE: usize = 16;
+/// Applications whose messages are made at the same time.
+const APPLICATIONS_AT_ONCE: usize = 16;
 /// How rejected events are labelled.
 const SOURCE: &str = "svix";
 
@@ -63,15 +64,15 @@ impl Svix {
         })
     }
 
-    /// Makes the messages of one organization, in order; answers which are done, and why the others are not.
-    async fn of_organization(
+    /// Makes the messages of one application, in order; answers which are done, and why the others are not.
+    async fn of_application(
         &self,
-        organization: OrganizationId,
+        scope: Scope,
         events: Vec<&Event>,
     ) -> (Vec<EventId>, Result<(), NotTaken>) {
         let mut done = Vec::with_capacity(events.len());
         for event in events {
-            match self.send_one(organization, event).await {
+            match self.send_one(scope, event).await {
                 Ok(()) => done.push(event.id),
                 Err(not_taken) => return (done, Err(not_taken)),
             }
@@ -79,7 +80,7 @@ impl Svix {
         (done, Ok(()))
     }
 
-    async fn send_one(&self, organization: OrganizationId, event: &Event) -> Result<(), NotTaken> {
+    async fn send_one(&self, scope: Scope, event: &Event) -> Result<(), NotTaken> {
         let payload = envelope(
             &event.name,
             &event.event_type,
@@ -93,11 +94,11 @@ impl Svix {
         let mut answer = self.api.create_message(event, &payload).await?;
         if matches!(answer, Answer::NoApplication) {
             let Some(row) =
-                demae_store::silence::answer(organizations::find(self.store.reader(), organization)).await?
+                demae_store::silence::answer(applications::find(self.store.reader(), scope)).await?
             else {
-                return reject(&unknown_organization(event)).await;
+                return reject(&unknown_scope(scope)).await;
             };
-            self.api.create_application(organization, &row.name).await?;
+            self.api.create_application(scope.application, &row.name).await?;
             answer = self.api.create_message(event, &payload).await?;
         }
         match answer {
@@ -119,23 +120,23 @@ impl Destination for Svix {
 
     async fn send(&mut self, events: &[Event]) -> Result<(), NotTaken> {
         let mut order = Vec::new();
-        let mut by_organization: HashMap<OrganizationId, Vec<&Event>> = HashMap::new();
+        let mut by_scope: HashMap<Scope, Vec<&Event>> = HashMap::new();
         for event in events.iter().filter(|event| !self.done.contains(&event.id)) {
-            by_organization
-                .entry(event.organization_id)
+            by_scope
+                .entry(event.scope)
                 .or_insert_with(|| {
-                    order.push(event.organization_id);
+                    order.push(event.scope);
                     Vec::new()
                 })
                 .push(event);
         }
         let this = &*self;
-        let work = order.into_iter().filter_map(|organization| {
-            let events = by_organization.remove(&organization)?;
-            Some(this.of_organization(organization, events))
+        let work = order.into_iter().filter_map(|scope| {
+            let events = by_scope.remove(&scope)?;
+            Some(this.of_application(scope, events))
         });
         let results: Vec<_> = stream::iter(work)
-            .buffer_unordered(ORGANIZATIONS_AT_ONCE)
+            .buffer_unordered(APPLICATIONS_AT_ONCE)
             .collect()
             .await;
         let mut first_trouble = None;

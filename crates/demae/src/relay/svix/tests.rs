@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use demae_event::{SystemClock, id::new_uuid};
+use demae_event::{OrganizationId, SystemClock, id::new_uuid};
 use demae_store::{
     StoreOptions, Vault,
     entity::organization,
-    repository::{Page, rejected},
+    repository::{Page, organizations, rejected},
 };
 use demae_testkit::{sqlite::SqliteFile, svix::SvixStub};
 use serde_json::{Value, value::RawValue};
@@ -74,7 +74,7 @@ impl Fixture {
 fn event(organization: OrganizationId) -> Event {
     Event {
         id: EventId(new_uuid(SystemClock.now())),
-        organization_id: organization,
+        scope: Scope::default_of(organization),
         name: "CUSTOMER_CREATION".to_owned(),
         event_type: "com.kaiten.customer.v1.created".to_owned(),
         data: RawValue::from_string(r#"{"z": 1.50, "a": 2}"#.to_owned()).unwrap(),
@@ -198,7 +198,7 @@ async fn what_svix_will_never_take_is_written_down_and_passed() {
             .any(|reason| reason.contains("422") && reason.contains("eventType")),
         "{reasons:?}"
     );
-    let unknown = stranger.organization_id.to_string();
+    let unknown = stranger.scope.organization.to_string();
     assert!(
         reasons.iter().any(|reason| reason.contains(&unknown)),
         "{reasons:?}"
