@@ -8,7 +8,7 @@ use crate::testing::TestApi;
 
 on_both_databases! {
     a_repetition_gets_the_stored_answer_and_changes_nothing,
-    a_key_belongs_to_its_body_its_path_and_its_caller,
+    a_key_belongs_to_its_body_its_path_its_query_and_its_caller,
     requests_at_the_same_time_change_once,
     a_refusal_is_not_stored,
     an_answer_is_forgotten_after_its_time,
@@ -41,7 +41,7 @@ async fn a_repetition_gets_the_stored_answer_and_changes_nothing(api: TestApi) {
     assert_eq!(count_customers(&api).await, 1);
 }
 
-async fn a_key_belongs_to_its_body_its_path_and_its_caller(mut api: TestApi) {
+async fn a_key_belongs_to_its_body_its_path_its_query_and_its_caller(mut api: TestApi) {
     let body = json!({"name": "One"});
     assert_eq!(
         api.post_with_key("/api/customers", "key", &body).await.status,
@@ -53,6 +53,16 @@ async fn a_key_belongs_to_its_body_its_path_and_its_caller(mut api: TestApi) {
     assert_eq!(
         (other_body.status.as_u16(), other_body.code().as_str()),
         (422, "Idempotency.KeyReused")
+    );
+    let other_query = api
+        .post_with_key("/api/customers?list=two", "key", &json!({"name": "Two"}))
+        .await;
+    assert_eq!(
+        (
+            other_query.status.as_u16(),
+            other_query.header("idempotent-replayed")
+        ),
+        (201, None)
     );
     let other_path = api.post_with_key("/api/service-accounts", "key", &body).await;
     assert_eq!(

@@ -11,7 +11,7 @@ mod parcels {
     use demae_control_plane::token;
     use demae_delivery::management::{EndpointInput, endpoint::receiver_secret, events::PublishInput};
     use futures::FutureExt as _;
-    use http::{HeaderValue, StatusCode, request::Parts};
+    use http::{HeaderValue, StatusCode, header, request::Parts};
     use serde_json::{json, value::to_raw_value};
 
     use crate::{
@@ -24,6 +24,8 @@ mod parcels {
         write::{Answer, Operation, Outcome},
     };
 
+    const ENDPOINT: &str = "/parcels/v1/endpoint";
+
     pub(super) fn surface() -> Surface {
         Surface {
             name: "parcels",
@@ -31,7 +33,7 @@ mod parcels {
             reading_prefixes: &[],
             routes: Router::new()
                 .route("/parcels/v1/scans", axum::routing::post(scan))
-                .route("/parcels/v1/endpoint", axum::routing::put(set_endpoint))
+                .route(ENDPOINT, axum::routing::put(set_endpoint))
                 .route("/parcels/v1/document", axum::routing::get(document_as_json))
                 .layer(Extension(document())),
             document: document(),
@@ -164,7 +166,8 @@ mod parcels {
                         .create_endpoint(transaction, scope, input, caller.now())
                         .await?;
                     let shown = json!({"id": endpoint.id.to_string(), "key": &*receiver_secret(&endpoint)?});
-                    Answer::with_secret(StatusCode::CREATED, &shown, "key")
+                    let answer = Answer::with_secret(StatusCode::CREATED, &shown, "key")?;
+                    Ok(answer.with_header(header::LOCATION, HeaderValue::from_static(ENDPOINT)))
                 }
                 .boxed()
             })
@@ -232,6 +235,11 @@ async fn a_surface_emits_events_and_makes_endpoints() {
     // The kit repeats the stored answer, without what is shown once.
     let repeated = call(&api, (Method::PUT, "/endpoint", body, token)).await;
     assert_eq!(repeated.json(), json!({"id": made.json()["id"]}));
+    assert_eq!(repeated.status, made.status);
+    for header in ["content-type", "location"] {
+        assert!(made.header(header).is_some());
+        assert_eq!(repeated.header(header), made.header(header));
+    }
     assert_eq!(repeated.header("idempotent-replayed"), Some("true"));
 }
 

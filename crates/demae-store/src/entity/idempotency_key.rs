@@ -16,7 +16,7 @@ pub struct Model {
     pub request_digest: Vec<u8>,
     pub status: i32,
     #[sea_orm(column_type = "Text")]
-    pub body: String,
+    pub answer: String,
     pub expires_at: i64,
 }
 

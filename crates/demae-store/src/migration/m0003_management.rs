@@ -120,7 +120,8 @@ impl MigrationTrait for Migration {
                     .col(bytes("key_digest"))
                     .col(bytes("request_digest"))
                     .col(integer("status"))
-                    .col(text("body"))
+                    // Its headers and body, sealed, in base64.
+                    .col(text("answer"))
                     .col(micros("expires_at"))
                     .primary_key(&mut primary_key(&["organization_id", "key_digest"]))
                     .foreign_key(&mut owned_by_organization())

@@ -40,8 +40,8 @@ pub enum Reservation {
     Answered {
         /// With this HTTP status.
         status: u16,
-        /// And this body.
-        body: String,
+        /// And these headers and this body, sealed.
+        answer: String,
     },
     /// The key was used for another request.
     Mismatch,
@@ -65,7 +65,7 @@ pub async fn reserve(
         key_digest: key.1.clone(),
         request_digest: request.request_digest.to_vec(),
         status: 0,
-        body: String::new(),
+        answer: String::new(),
         expires_at: request.expires_at.as_micros(),
     });
     if insert_unless_taken(transaction, row).await? {
@@ -74,7 +74,7 @@ pub async fn reserve(
     match Entity::find_by_id(key).one(transaction.connection()).await? {
         Some(row) if row.request_digest == request.request_digest => Ok(Reservation::Answered {
             status: u16::try_from(row.status).map_err(|_| StoreError::Unreadable("an answer's status"))?,
-            body: row.body,
+            answer: row.answer,
         }),
         Some(_) => Ok(Reservation::Mismatch),
         // It was there a moment ago: removed as expired by somebody with a clock ahead of ours.
@@ -84,16 +84,16 @@ pub async fn reserve(
     }
 }
 
-/// Keeps the answer to a request that was [`Reservation::New`].
+/// Keeps the answer to a request that was [`Reservation::New`]; `answer` is its sealed headers and body, in base64.
 pub async fn complete(
     transaction: &mut Transaction,
     request: &Request,
     status: u16,
-    body: &str,
+    answer: &str,
 ) -> Result<(), StoreError> {
     Entity::update_many()
         .col_expr(Column::Status, Expr::value(i32::from(status)))
-        .col_expr(Column::Body, Expr::value(body))
+        .col_expr(Column::Answer, Expr::value(answer))
         .filter(Column::OrganizationId.eq(request.organization_id.0))
         .filter(Column::KeyDigest.eq(request.key_digest.to_vec()))
         .exec(transaction.connection())

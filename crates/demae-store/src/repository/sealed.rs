@@ -100,13 +100,13 @@ pub async fn reseal_answers(store: &Store, after: Option<AnswerKey>) -> Result<S
     for row in rows {
         let owner = idempotency::owner(OrganizationId(row.organization_id), &row.key_digest);
         let resealed = STANDARD
-            .decode(&row.body)
+            .decode(&row.answer)
             .map_err(|_| StoreError::Unreadable("a stored answer"))
             .and_then(|sealed| reseal(store, &owner, [&sealed]));
         match resealed {
             Ok(Some([sealed])) => {
                 Entity::update_many()
-                    .col_expr(Column::Body, Expr::value(STANDARD.encode(sealed)))
+                    .col_expr(Column::Answer, Expr::value(STANDARD.encode(sealed)))
                     .filter(Column::OrganizationId.eq(row.organization_id))
                     .filter(Column::KeyDigest.eq(row.key_digest))
                     .exec(transaction.connection())

@@ -22,20 +22,20 @@ fn request(organization: OrganizationId, body: u8) -> Request {
     }
 }
 
-async fn answer(store: &TestStore, request: &Request, body: &str) {
+async fn answer(store: &TestStore, request: &Request, answer: &str) {
     let mut transaction = store.begin().await;
     assert_eq!(
         reserve(&mut transaction, request, NOW).await.unwrap(),
         Reservation::New
     );
-    complete(&mut transaction, request, 201, body).await.unwrap();
+    complete(&mut transaction, request, 201, answer).await.unwrap();
     transaction.commit().await.unwrap();
 }
 
-fn answered(body: &str) -> Reservation {
+fn answered(answer: &str) -> Reservation {
     Reservation::Answered {
         status: 201,
-        body: body.to_owned(),
+        answer: answer.to_owned(),
     }
 }
 

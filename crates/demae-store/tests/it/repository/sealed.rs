@@ -104,12 +104,12 @@ async fn every_stored_secret_is_resealed_in_steps_and_only_once(store: &TestStor
     let found = idempotency::reserve(&mut transaction, &request, NOW)
         .await
         .unwrap();
-    let Reservation::Answered { body, .. } = found else {
+    let Reservation::Answered { answer, .. } = found else {
         panic!("{found:?}")
     };
     let opened = after
         .vault()
-        .open(&owner, &STANDARD.decode(body).unwrap())
+        .open(&owner, &STANDARD.decode(answer).unwrap())
         .unwrap();
     assert_eq!(&**opened, b"answer");
 }
