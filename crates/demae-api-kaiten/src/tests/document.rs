@@ -1,5 +1,6 @@
 //! The OpenAPI document against the router it describes.
 
+use demae_api::testing::walk::Fixture as _;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -222,19 +223,22 @@ async fn it_is_served_in_both_forms_with_a_page_that_needs_no_network(api: TestA
 /// body.
 async fn answers_follow_their_schemas(api: TestApi) {
     let fixture = Fixture::new(&api).await;
-    for (method, template, operation) in fixture::operations() {
-        let path = fixture.fill(&template);
+    for documented in fixture::operations() {
+        let (method, operation) = (&documented.method, &documented.described);
+        let path = fixture.fill(&documented.template);
         if operation.get("requestBody").is_some() {
             let reply = api.call(method.clone(), &path, Some(json!({}))).await;
-            assert_described(&operation, &reply, &format!("{method} {path} {{}}"));
+            assert_described(operation, &reply, &format!("{method} {path} {{}}"));
         }
-        let reply = api.call(method.clone(), &path, fixture.body_of(&operation)).await;
+        let reply = api
+            .call(method.clone(), &path, fixture.body_of(&documented))
+            .await;
         let place = format!("{method} {path}");
         assert!(
             reply.status.is_success() || reply.status == 409,
             "{place} {reply:?}"
         );
-        assert_described(&operation, &reply, &place);
+        assert_described(operation, &reply, &place);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use demae_api::testing::walk::{self, ApiOperation, Walk};
 use demae_delivery::management::{EndpointInput, Management, Rules, recovery::RecoverInput};
 use demae_event::{ApplicationId, Event, EventId, Scope, Timestamp};
 use demae_store::{entity::application, repository::applications};
@@ -10,7 +11,8 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     document,
-    testing::{START, TestApi},
+    document::OFREP,
+    testing::{Reply, START, TestApi},
 };
 
 /// What the first tenant has.
@@ -131,9 +133,28 @@ impl Fixture {
         }
     }
 
-    /// A body that the operation takes: the document's example, referring to what is there.
-    pub(super) fn body_of(&self, operation: &Value) -> Option<Value> {
-        let mut body = body_of(operation)?;
+    /// Walks of this surface.
+    pub(super) fn walk<'w>(&'w self, api: &'w TestApi) -> Walk<'w, Self> {
+        Walk { api, fixture: self }
+    }
+}
+
+impl walk::Fixture for Fixture {
+    fn document(&self) -> &'static Value {
+        document().value()
+    }
+
+    fn marks(&self) -> Vec<String> {
+        vec![
+            "Hidden".to_owned(),
+            "HIDDEN".to_owned(),
+            self.paths["/api/webhooks/"].clone(),
+        ]
+    }
+
+    /// The document's example, referring to what is there.
+    fn body_of(&self, operation: &ApiOperation) -> Option<Value> {
+        let mut body = walk::example_of(document().value(), operation)?;
         for (key, value) in &self.references {
             if let Some(member) = body.get_mut(key) {
                 *member = value.clone();
@@ -142,7 +163,31 @@ impl Fixture {
         Some(body)
     }
 
-    pub(super) fn fill(&self, template: &str) -> String {
+    fn is_foreign(&self, operation: &ApiOperation) -> bool {
+        operation.template.starts_with(OFREP)
+    }
+
+    /// An integration is created under the name that its path gives it.
+    fn creates(&self, operation: &ApiOperation, place: usize) -> bool {
+        operation.method == Method::POST && operation.template.ends_with("/integrations/{name}") && place == 1
+    }
+
+    /// OFREP has a form of its own.
+    fn is_refusal(&self, reply: &Reply) -> bool {
+        let document = reply.json();
+        document["code"].is_string() || document["errorCode"].is_string()
+    }
+
+    fn is_not_found(&self, refusal: &Reply) -> bool {
+        let document = refusal.json();
+        let code = document["code"].as_str().or(document["errorCode"].as_str());
+        // Endpoints are webhooks here.
+        code.is_some_and(|code| {
+            code.ends_with("NotFound") && !code.contains("Endpoint") || code == "FLAG_NOT_FOUND"
+        })
+    }
+
+    fn fill(&self, template: &str) -> String {
         let mut path = String::new();
         let mut rest = template;
         while let Some((before, after)) = rest.split_once('{') {
@@ -222,42 +267,7 @@ async fn releases(api: &TestApi) {
     assert_eq!(zone.status, 201, "{zone:?}");
 }
 
-/// Every operation, those that destroy last and the deepest of them first.
-pub(super) fn operations() -> Vec<(Method, String, Value)> {
-    let mut operations = Vec::new();
-    for (path, item) in document().value()["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            operations.push((
-                method.to_uppercase().parse::<Method>().unwrap(),
-                path.clone(),
-                operation.clone(),
-            ));
-        }
-    }
-    operations.sort_by_key(|(method, path, _)| (method == Method::DELETE, usize::MAX - path.len()));
-    operations
-}
-
-/// An example of a body that the operation takes.
-fn body_of(operation: &Value) -> Option<Value> {
-    let content = operation.get("requestBody")?;
-    let mut schema = content["content"]["application/json"]["schema"].clone();
-    while schema.get("example").is_none() {
-        let next = [
-            schema.get("$ref"),
-            schema.pointer("/oneOf/0"),
-            schema.pointer("/oneOf/1"),
-            schema.pointer("/anyOf/0"),
-        ]
-        .into_iter()
-        .flatten()
-        .find(|next| next["type"] != "null")
-        .unwrap_or_else(|| panic!("no example: {operation}"))
-        .clone();
-        schema = match next.as_str().or_else(|| next["$ref"].as_str()) {
-            Some(reference) => document().value().pointer(&reference[1..]).unwrap().clone(),
-            None => next,
-        };
-    }
-    Some(schema["example"].clone())
+/// Every operation of the document.
+pub(super) fn operations() -> Vec<ApiOperation> {
+    walk::operations(document().value())
 }

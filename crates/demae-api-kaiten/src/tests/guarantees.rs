@@ -2,21 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use axum::body::Body;
-use http::{Method, Request};
+use demae_api::testing::walk::{ApiOperation, Fixture as _};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::fixture::{Fixture, operations};
-use crate::{
-    document::OFREP,
-    testing::{Reply, TestApi, request},
-};
+use crate::{document::OFREP, testing::TestApi};
 
 on_both_databases! {
     every_change_is_in_the_audit_trail,
-    what_is_refused_leaves_no_trace,
     every_resource_has_a_tag_that_its_changes_honour,
-    what_is_not_there_is_not_found_wherever_it_is_named,
     a_slug_is_taken_once,
     pages_have_bounds,
 }
@@ -52,28 +47,14 @@ async fn outbox(api: &TestApi) -> Vec<String> {
     events.into_iter().map(|event| event.name).collect()
 }
 
-fn id_of(operation: &Value) -> &str {
-    operation["operationId"].as_str().unwrap()
+fn id_of(operation: &ApiOperation) -> &str {
+    operation.described["operationId"].as_str().unwrap()
 }
 
-fn changes() -> impl Iterator<Item = (Method, String, Value)> {
+fn changes() -> impl Iterator<Item = ApiOperation> {
     operations()
         .into_iter()
-        .filter(|(method, ..)| method != Method::GET)
-}
-
-async fn send(
-    api: &TestApi,
-    (method, path): (&Method, &str),
-    headers: &[(&str, &str)],
-    body: Option<&Value>,
-) -> Reply {
-    let mut request = request(method.clone(), path, &api.token);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-    api.send(request.body(body).unwrap()).await
+        .filter(|operation| operation.method != Method::GET)
 }
 
 /// What the walk below cannot do, because of what the fixture has.
@@ -173,9 +154,10 @@ async fn every_change_is_in_the_audit_trail(api: TestApi) {
         }
     }
     let mut all = BTreeSet::new();
-    for (method, template, operation) in changes() {
-        let (id, path) = (id_of(&operation), fixture.fill(&template));
-        if leaves_its_entries(&api, id, method, &path, fixture.body_of(&operation)).await {
+    for operation in changes() {
+        let (id, path) = (id_of(&operation), fixture.fill(&operation.template));
+        let (method, body) = (operation.method.clone(), fixture.body_of(&operation));
+        if leaves_its_entries(&api, id, method, &path, body).await {
             done.insert(id.to_owned());
         }
         all.insert(id.to_owned());
@@ -209,51 +191,6 @@ async fn leaves_its_entries(
     true
 }
 
-/// Each change in every way in which it can be refused before its own rules are asked.
-async fn what_is_refused_leaves_no_trace(api: TestApi) {
-    let fixture = Fixture::new(&api).await;
-    let other = api.other_token().await;
-    let before = (trail(&api).await, outbox(&api).await);
-    for (method, template, operation) in changes() {
-        let path = fixture.fill(&template);
-        let place = format!("{method} {template}");
-        let body = fixture.body_of(&operation);
-        let refused = |reply: Reply, statuses: &[u16]| {
-            assert!(statuses.contains(&reply.status.as_u16()), "{place}: {reply:?}");
-        };
-        let anonymous = Request::builder().method(method.clone()).uri(&path);
-        refused(api.send(anonymous.body(Body::empty()).unwrap()).await, &[401]);
-        if template.contains('{') {
-            let theirs = api.call_as(&other, method.clone(), &path, body.clone()).await;
-            refused(theirs, &[404]);
-        }
-        if body.is_some() {
-            let broken = request(method.clone(), &path, &api.token).body(Body::from("{"));
-            refused(api.send(broken.unwrap()).await, &[400]);
-            let strange = json!({"no_such_key": 1});
-            let reply = api.call(method.clone(), &path, Some(strange)).await;
-            // OFREP takes members that it does not know.
-            if !template.starts_with(OFREP) {
-                assert!(
-                    reply.locations().contains(&"body.no_such_key".to_owned()),
-                    "{place}"
-                );
-                refused(reply, &[422]);
-            }
-        }
-        if takes(&operation, "If-Match") {
-            let stale = [("if-match", "\"stale\"")];
-            refused(send(&api, (&method, &path), &stale, body.as_ref()).await, &[412]);
-        }
-    }
-    assert_eq!((trail(&api).await, outbox(&api).await), before);
-}
-
-fn takes(operation: &Value, parameter: &str) -> bool {
-    let parameters = operation["parameters"].as_array().into_iter().flatten();
-    parameters.clone().any(|known| known["name"] == parameter)
-}
-
 /// Paths without tags: an attempt, an event and a job are never edited.
 const UNTAGGED: [&str; 3] = [
     "/api/webhooks/history/{id}",
@@ -263,10 +200,11 @@ const UNTAGGED: [&str; 3] = [
 
 async fn every_resource_has_a_tag_that_its_changes_honour(api: TestApi) {
     let fixture = Fixture::new(&api).await;
-    let all = operations();
-    for (method, template, operation) in &all {
-        let is_resource = method == Method::GET && template.ends_with('}');
-        if !is_resource || UNTAGGED.contains(&template.as_str()) {
+    let (all, walk) = (operations(), fixture.walk(&api));
+    for operation in &all {
+        let template = operation.template.as_str();
+        let is_resource = operation.method == Method::GET && template.ends_with('}');
+        if !is_resource || UNTAGGED.contains(&template) {
             continue;
         }
         let path = fixture.fill(template);
@@ -274,33 +212,41 @@ async fn every_resource_has_a_tag_that_its_changes_honour(api: TestApi) {
         let tag = seen
             .header("etag")
             .unwrap_or_else(|| panic!("{template} has no tag"));
-        assert!(takes(operation, "If-None-Match"), "{template}");
-        let again = send(&api, (method, &path), &[("if-none-match", tag)], None).await;
+        assert!(operation.takes("If-None-Match"), "{template}");
+        let known = [("if-none-match", tag)];
+        let again = walk
+            .send(&api.token, (&operation.method, &path), &known, None)
+            .await;
         assert_eq!(
             (again.status.as_u16(), again.text.as_str()),
             (304, ""),
             "{template}"
         );
     }
-    for (method, template, operation) in &all {
+    for operation in &all {
+        let (method, template) = (&operation.method, operation.template.as_str());
         let edits = [Method::PUT, Method::PATCH, Method::DELETE].contains(method);
         // Nobody edits a token: it is revoked, whatever it is.
-        let is_tagged = !UNTAGGED.contains(&template.as_str()) && !template.ends_with("/tokens/{token}");
+        let is_tagged = !UNTAGGED.contains(&template) && !template.ends_with("/tokens/{token}");
         if !edits || !is_tagged {
             continue;
         }
         let place = format!("{method} {template}");
-        assert!(takes(operation, "If-Match"), "{place} does not tell of If-Match");
+        assert!(operation.takes("If-Match"), "{place} does not tell of If-Match");
         let (path, body) = (fixture.fill(template), fixture.body_of(operation));
-        let stale = [("if-match", "\"stale\"")];
-        let refused = send(&api, (method, &path), &stale, body.as_ref()).await;
+        let send = async |tag: &str| {
+            let headers = [("if-match", tag)];
+            walk.send(&api.token, (method, &path), &headers, body.as_ref())
+                .await
+        };
+        let refused = send("\"stale\"").await;
         assert_eq!(refused.status, 412, "{place}: {refused:?}");
         assert!(
             refused.code().ends_with(".PreconditionFailed"),
             "{place}: {refused:?}"
         );
         let now = api.get(&path).await.header("etag").unwrap().to_owned();
-        let done = send(&api, (method, &path), &[("if-match", &now)], body.as_ref()).await;
+        let done = send(&now).await;
         assert!(
             done.status.is_success() || done.status == 409,
             "{place}: {done:?}"
@@ -308,50 +254,11 @@ async fn every_resource_has_a_tag_that_its_changes_honour(api: TestApi) {
     }
 }
 
-/// Of paths that name two things, each of them.
-async fn what_is_not_there_is_not_found_wherever_it_is_named(api: TestApi) {
-    let fixture = Fixture::new(&api).await;
-    for (method, template, operation) in operations() {
-        for place in 0..template.matches('{').count() {
-            // An integration is created under the name that its path gives it.
-            let creates = method == Method::POST && template.ends_with("/integrations/{name}");
-            if creates && place == 1 {
-                continue;
-            }
-            let path = fill_but(&fixture, &template, place);
-            let reply = api.call(method.clone(), &path, fixture.body_of(&operation)).await;
-            assert_eq!(reply.status, 404, "{method} {path}: {reply:?}");
-            let document = reply.json();
-            let code = document["code"].as_str().or(document["errorCode"].as_str());
-            let code = code.unwrap_or_else(|| panic!("{method} {path}: {reply:?}"));
-            assert!(
-                code.ends_with("NotFound") || code == "FLAG_NOT_FOUND",
-                "{method} {path}: {code}"
-            );
-        }
-    }
-}
-
-/// The path, but the `place`th thing that it names is none that is there.
-fn fill_but(fixture: &Fixture, template: &str, place: usize) -> String {
-    let mut names = 0..;
-    let filled = fixture.fill(template);
-    let parts = template.split('/').zip(filled.split('/'));
-    let parts = parts.map(|(of_template, part)| {
-        if of_template.starts_with('{') && names.next() == Some(place) {
-            "nobody"
-        } else {
-            part
-        }
-    });
-    parts.collect::<Vec<_>>().join("/")
-}
-
 /// What is there under the path of a list, if single things are under it.
 fn member_of(fixture: &Fixture, list: &str) -> Option<String> {
-    let member = operations().into_iter().find_map(|(_, template, _)| {
-        let rest = template.strip_prefix(list)?.strip_prefix("/{")?;
-        (rest.find('}') == Some(rest.len() - 1)).then_some(template)
+    let member = operations().into_iter().find_map(|operation| {
+        let rest = operation.template.strip_prefix(list)?.strip_prefix("/{")?;
+        (rest.find('}') == Some(rest.len() - 1)).then_some(operation.template)
     })?;
     Some(fixture.fill(&member).rsplit('/').next()?.to_owned())
 }
@@ -359,18 +266,17 @@ fn member_of(fixture: &Fixture, list: &str) -> Option<String> {
 async fn a_slug_is_taken_once(api: TestApi) {
     let fixture = Fixture::new(&api).await;
     let mut refused = BTreeSet::new();
-    for (method, template, operation) in operations() {
-        let Some(mut body) = fixture.body_of(&operation).filter(|_| method == Method::POST) else {
-            continue;
-        };
-        if template.starts_with(OFREP) {
+    for operation in operations() {
+        let template = operation.template.as_str();
+        if operation.method != Method::POST || template.starts_with(OFREP) {
             continue;
         }
-        let Some(taken) = member_of(&fixture, &template) else {
+        let (Some(mut body), Some(taken)) = (fixture.body_of(&operation), member_of(&fixture, template))
+        else {
             continue;
         };
         body["slug"] = json!(taken);
-        let reply = api.call(method, &fixture.fill(&template), Some(body)).await;
+        let reply = api.post(&fixture.fill(template), body).await;
         // Not all that is created has a slug.
         if reply.status != 422 {
             assert_eq!(reply.status, 409, "{template}: {reply:?}");
@@ -396,12 +302,12 @@ async fn a_slug_is_taken_once(api: TestApi) {
 async fn pages_have_bounds(api: TestApi) {
     let fixture = Fixture::new(&api).await;
     let mut lists = 0;
-    for (method, template, operation) in operations() {
-        if method != Method::GET || !takes(&operation, "limit") {
+    for operation in operations() {
+        if operation.method != Method::GET || !operation.takes("limit") {
             continue;
         }
-        let path = fixture.fill(&template);
-        for query in ["limit=0", "limit=201", "limit=x", "cursor=%21", "no_such_key=1"] {
+        let path = fixture.fill(&operation.template);
+        for query in ["limit=0", "limit=201", "cursor=%21", "no_such_key=1"] {
             let reply = api.get(&format!("{path}?{query}")).await;
             let location = format!("query.{}", query.split('=').next().unwrap());
             assert_eq!(

@@ -33,7 +33,6 @@ mod events;
 mod feature_flags;
 mod fixture;
 mod guarantees;
-mod hostile;
 mod instances;
 mod licenses;
 mod openfeature;

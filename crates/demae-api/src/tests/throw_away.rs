@@ -1,4 +1,4 @@
-//! A surface that exists to be thrown away: two events, one endpoint call, its own credential, errors and document.
+//! A surface that exists to be thrown away: two events, endpoints, its own credential, errors and document.
 //!
 //! It stands for a crate of its own and uses nothing but what this crate makes public. What it takes is the recipe for the
 //! next surface: see ARCHITECTURE.md.
@@ -7,24 +7,29 @@
 mod parcels {
     use std::sync::LazyLock;
 
-    use axum::{Extension, Router, extract::FromRequestParts, extract::State, response::Response};
+    use axum::{Extension, Json, Router, extract::FromRequestParts, extract::State, response::Response};
     use demae_control_plane::token;
-    use demae_delivery::management::{EndpointInput, endpoint::receiver_secret, events::PublishInput};
+    use demae_delivery::management::{
+        Endpoint, EndpointInput, endpoint::receiver_secret, events::PublishInput,
+    };
+    use demae_event::EndpointId;
     use futures::FutureExt as _;
     use http::{HeaderValue, StatusCode, header, request::Parts};
-    use serde_json::{json, value::to_raw_value};
+    use serde_json::{Value, json, value::to_raw_value};
 
     use crate::{
         ApiState, Surface,
         caller::Caller,
-        extract,
+        extract::{self, PathOf},
         json::fields::{Fields, Node, ReadBody},
         openapi::Document,
+        page::PageQuery,
         problem::{Problem, ProblemKind, Rendered, write_place},
+        query::Query,
         write::{Answer, Operation, Outcome},
     };
 
-    const ENDPOINT: &str = "/parcels/v1/endpoint";
+    const ENDPOINTS: &str = "/parcels/v1/endpoints";
 
     pub(super) fn surface() -> Surface {
         Surface {
@@ -33,7 +38,8 @@ mod parcels {
             reading_prefixes: &[],
             routes: Router::new()
                 .route("/parcels/v1/scans", axum::routing::post(scan))
-                .route(ENDPOINT, axum::routing::put(set_endpoint))
+                .route(ENDPOINTS, axum::routing::post(add_endpoint).get(list_endpoints))
+                .route("/parcels/v1/endpoints/{id}", axum::routing::get(get_endpoint))
                 .route("/parcels/v1/document", axum::routing::get(document_as_json))
                 .layer(Extension(document())),
             document: document(),
@@ -42,8 +48,23 @@ mod parcels {
     }
 
     fn document() -> &'static Document {
-        static DOCUMENT: LazyLock<Document> =
-            LazyLock::new(|| Document::new(json!({"openapi": "3.1.0", "info": {"title": "Parcels"}})));
+        static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
+            let scanner = json!([{"scanner": []}]);
+            let taking = |example: Value| {
+                let content = json!({"application/json": {"schema": {"example": example}}});
+                json!({"security": scanner, "requestBody": {"content": content}})
+            };
+            let limit = json!({"name": "limit", "in": "query", "schema": {"minimum": 1, "maximum": 200}});
+            let list = json!({"security": scanner, "parameters": [limit]});
+            let id = json!([{"name": "id", "in": "path"}]);
+            Document::new(
+                json!({"openapi": "3.1.0", "info": {"title": "Parcels"}, "paths": {
+                    "/parcels/v1/scans": {"post": taking(json!({"parcel": "P-17", "arrived": true}))},
+                    ENDPOINTS: {"post": taking(json!({"target": "https://example.com/parcels"})), "get": list},
+                    "/parcels/v1/endpoints/{id}": {"get": {"security": scanner, "parameters": id}},
+                }}),
+            )
+        });
         &DOCUMENT
     }
 
@@ -150,7 +171,7 @@ mod parcels {
         }
     }
 
-    async fn set_endpoint(
+    async fn add_endpoint(
         State(state): State<ApiState>,
         Scanner(caller): Scanner,
         operation: Operation,
@@ -167,21 +188,52 @@ mod parcels {
                         .await?;
                     let shown = json!({"id": endpoint.id.to_string(), "key": &*receiver_secret(&endpoint)?});
                     let answer = Answer::with_secret(StatusCode::CREATED, &shown, "key")?;
-                    Ok(answer.with_header(header::LOCATION, HeaderValue::from_static(ENDPOINT)))
+                    Ok(answer.with_header(header::LOCATION, HeaderValue::from_static(ENDPOINTS)))
                 }
                 .boxed()
             })
             .await
     }
+
+    fn shown(endpoint: &Endpoint) -> Value {
+        json!({"id": endpoint.id.to_string(), "target": endpoint.url})
+    }
+
+    async fn list_endpoints(
+        State(state): State<ApiState>,
+        Scanner(caller): Scanner,
+        Query(PageQuery(page)): Query<PageQuery<EndpointId>>,
+    ) -> Result<Json<Value>, Problem> {
+        let listing = state.management().endpoints(caller.scope(), page).await?;
+        Ok(Json(
+            listing
+                .items
+                .iter()
+                .map(|loaded| shown(&loaded.endpoint))
+                .collect(),
+        ))
+    }
+
+    async fn get_endpoint(
+        State(state): State<ApiState>,
+        Scanner(caller): Scanner,
+        PathOf(id): PathOf<EndpointId>,
+    ) -> Result<Json<Value>, Problem> {
+        let endpoint = state.management().endpoint(caller.scope(), id).await?;
+        Ok(Json(shown(&endpoint)))
+    }
 }
 
 use axum::body::Body;
-use http::{Method, Request};
+use http::{Method, Request, request::Builder};
 use serde_json::{Value, json};
 
 use crate::{
     Limits,
-    testing::{Reply, TestApi, TestStore},
+    testing::{
+        Reply, TestApi, TestStore,
+        walk::{Fixture, Walk},
+    },
 };
 
 /// A path with the body and the credential of a request for it.
@@ -228,12 +280,12 @@ async fn a_surface_emits_events_and_makes_endpoints() {
         [("PARCEL_SENT", data, scope), ("PARCEL_ARRIVED", data, scope)]
     );
     let body = json!({"target": "https://example.com/parcels"});
-    let made = call(&api, (Method::PUT, "/endpoint", body.clone(), token)).await;
+    let made = call(&api, (Method::POST, "/endpoints", body.clone(), token)).await;
     assert_eq!(made.status, 201, "{made:?}");
     let key = made.json()["key"].clone();
     assert!(key.as_str().unwrap().starts_with("whsec_"), "{key}");
     // The kit repeats the stored answer, without what is shown once.
-    let repeated = call(&api, (Method::PUT, "/endpoint", body, token)).await;
+    let repeated = call(&api, (Method::POST, "/endpoints", body, token)).await;
     assert_eq!(repeated.json(), json!({"id": made.json()["id"]}));
     assert_eq!(repeated.status, made.status);
     for header in ["content-type", "location"] {
@@ -279,8 +331,8 @@ async fn every_refusal_under_its_prefix_has_the_surfaces_form() {
             (422, "Request.Invalid body.arrived body.parcel"),
         ),
         (
-            Method::PUT,
-            "/endpoint",
+            Method::POST,
+            "/endpoints",
             private,
             token,
             (422, "CreateWebhook.Invalid parcel.target"),
@@ -302,4 +354,73 @@ async fn a_surface_serves_its_document_at_its_own_place() {
     let api = api().await;
     let served = call(&api, (Method::GET, "/document", Value::Null, None)).await;
     assert_eq!(&served.json(), parcels::surface().document.value());
+}
+
+/// What the first tenant has: an endpoint.
+struct Hidden(String);
+
+impl Hidden {
+    async fn new(api: &TestApi) -> Self {
+        let body = json!({"target": "https://example.com/hidden"});
+        let made = call(api, (Method::POST, "/endpoints", body, Some(&api.token))).await;
+        Self(made.json()["id"].as_str().unwrap().to_owned())
+    }
+}
+
+impl Fixture for Hidden {
+    fn document(&self) -> &'static Value {
+        parcels::surface().document.value()
+    }
+
+    fn fill(&self, template: &str) -> String {
+        template.replace("{id}", &self.0)
+    }
+
+    fn marks(&self) -> Vec<String> {
+        vec![self.0.clone(), "hidden".to_owned()]
+    }
+
+    fn request(&self, method: Method, path: &str, token: &str) -> Builder {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("x-scanner", token)
+    }
+
+    fn is_refusal(&self, reply: &Reply) -> bool {
+        reply.header("content-type") == Some("text/plain")
+    }
+
+    fn places(&self, refusal: &Reply) -> Vec<String> {
+        refusal
+            .text
+            .split_whitespace()
+            .skip(1)
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+/// Every walk of the kit, as the next surface's tests call them.
+#[tokio::test]
+async fn the_kit_walks_a_surface_by_its_document() {
+    for store in [TestStore::Sqlite, TestStore::Postgres { connections: Some(1) }] {
+        let api = TestApi::start(store, Limits::default(), vec![parcels::surface()]).await;
+        let hidden = Hidden::new(&api).await;
+        let walk = Walk {
+            api: &api,
+            fixture: &hidden,
+        };
+        assert_eq!(walk.what_is_refused_leaves_no_trace().await, 2);
+        assert_eq!(walk.nothing_of_another_tenant_is_there().await, 1);
+        assert_eq!(walk.no_list_shows_what_is_another_tenants().await, 1);
+        assert_eq!(
+            walk.what_is_not_there_is_not_found_wherever_it_is_named().await,
+            1
+        );
+        assert_eq!(walk.numbers_in_queries_have_bounds().await, 1);
+        assert!(walk.nothing_that_is_sent_makes_the_server_fail().await > 60);
+        assert_eq!(walk.no_repetition_shows_a_secret().await, (1, 1));
+        walk.no_operation_needs_two_connections().await;
+    }
 }

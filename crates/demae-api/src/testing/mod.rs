@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be prepared is a failed test")]
 
+mod hostile;
+pub mod walk;
+
 use std::sync::Arc;
 
 use axum::{Router, body::Body};
