@@ -59,6 +59,7 @@ pub fn surface() -> Surface {
             .merge(viewer::routes("/api/docs", health::DOCUMENT_PATH)),
         document: document(),
         render: places::render,
+        challenge: document::CHALLENGE,
     }
 }
 

@@ -51,6 +51,10 @@ pub(crate) async fn handle(State(surfaces): State<Arc<Surfaces>>, request: Reque
     });
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         write_problem(&mut response, surfaces.render(&problem, &path), &method);
+        if problem.kind() == ProblemKind::Unauthenticated {
+            let headers = response.headers_mut();
+            headers.insert(header::WWW_AUTHENTICATE, surfaces.challenge(&path));
+        }
     }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {

@@ -60,7 +60,7 @@ pub use json::MAX_DEPTH;
 pub use state::{ApiState, Limits};
 pub use surface::Surface;
 
-use surfaces::Surfaces;
+use surfaces::{Refusals, Surfaces};
 
 /// Everything that the surfaces serve, with an answer for every other path.
 ///
@@ -68,7 +68,11 @@ use surfaces::Surfaces;
 pub fn router(state: ApiState, surfaces: Vec<Surface>) -> Router {
     let mut known = Surfaces::default();
     for surface in &surfaces {
-        known.add(surface.prefixes, surface.render, surface.reading_prefixes);
+        let refusals = Refusals {
+            render: surface.render,
+            challenge: surface.challenge,
+        };
+        known.add(surface.prefixes, refusals, surface.reading_prefixes);
     }
     let known = Arc::new(known);
     let routes = surfaces.into_iter().map(|surface| surface.routes);

@@ -1,4 +1,4 @@
-//! Lists in pages: `{items, hasMore, nextCursor}` (kaiten.md, section 3.1).
+//! Lists in pages: `{items, hasMore, nextCursor}`, for surfaces that have no form of their own.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use demae_event::{AttemptId, EndpointId, EventId, Timestamp};
@@ -11,7 +11,7 @@ use crate::query::{QueryFields, ReadQuery};
 
 /// Items in a page unless the caller says how many.
 const DEFAULT_LIMIT: u32 = 50;
-/// Most items in a page; the official SDK asks for so many.
+/// Most items in a page.
 const MAX_LIMIT: u32 = 200;
 const MAX_CURSOR_LENGTH: usize = 512;
 

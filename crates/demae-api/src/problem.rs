@@ -145,8 +145,7 @@ impl ProblemKind {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ProblemFault)]
 pub struct FaultBody<'a> {
-    /// Where: `body.eventNames[0]`, `query.limit`, `header.Idempotency-Key`.
-    #[schema(examples("body.eventNames[0]"))]
+    /// Where, in the body, the query or the headers.
     location: String,
     /// What is wrong there.
     #[schema(examples("must be at least 1"))]
@@ -375,7 +374,7 @@ pub fn render_naming(problem: &Problem, path: &str, name: NamePlace) -> Rendered
     }
 }
 
-/// An RFC 9457 problem document (kaiten.md, section 4).
+/// An RFC 9457 problem document.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Problem)]
@@ -396,14 +395,13 @@ pub struct ProblemDocument<'a> {
     detail: &'a str,
     /// The path of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, examples("/api/webhooks"))]
+    #[schema(nullable = false)]
     instance: Option<&'a str>,
     /// Everything that is wrong with the request, sorted by location.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<FaultBody<'a>>,
     /// A stable code for programs to branch on.
-    #[schema(examples("Auth.MissingScope"))]
     code: &'a str,
     /// The id of the log entry, when the cause is withheld.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -474,19 +472,13 @@ fn sentence(message: &str) -> String {
 }
 
 impl IntoResponse for Problem {
-    /// The status and the headers; the document is written by `edge`, which finds the problem in the
+    /// The status and the headers that go by the kind alone; the rest is written by `edge`, which finds the problem in the
     /// response's extensions.
     fn into_response(self) -> Response {
         let mut response = self.kind.status().into_response();
         let headers = response.headers_mut();
-        match self.kind {
-            ProblemKind::Unauthenticated => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            ProblemKind::TooMany | ProblemKind::Unavailable => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
-            }
-            _ => {}
+        if matches!(self.kind, ProblemKind::TooMany | ProblemKind::Unavailable) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         response.extensions_mut().insert(self);
         response

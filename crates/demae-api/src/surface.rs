@@ -29,4 +29,6 @@ pub struct Surface {
     pub document: &'static Document,
     /// Writes a refusal in the form of the surface.
     pub render: Render,
+    /// How a request authenticates, for those that did not: `WWW-Authenticate` of a 401 (RFC 9110, section 11.6.1).
+    pub challenge: &'static str,
 }

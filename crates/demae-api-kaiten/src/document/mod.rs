@@ -18,9 +18,13 @@ pub(crate) const TOKEN: &str = "token";
 /// Paths of a protocol that is not ours: its bodies may have more keys, and faults are answered in its own form.
 pub(crate) const OFREP: &str = "/api/ofrep/";
 
+/// How a request authenticates.
+pub(crate) const CHALLENGE: &str = "Bearer";
+
 const CONVENTIONS: Conventions = Conventions {
     is_foreign: |path| path.starts_with(OFREP),
     example,
+    challenge: CHALLENGE,
     example_path: "/api/webhooks",
     example_fault: ["body.eventNames[0]", "is no event name", "A B"],
 };

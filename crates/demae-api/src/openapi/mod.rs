@@ -27,6 +27,8 @@ pub struct Conventions {
     pub is_foreign: fn(path: &str) -> bool,
     /// A code and a detail, as an example of a problem of this kind.
     pub example: fn(ProblemKind) -> (&'static str, &'static str),
+    /// [`Surface::challenge`](crate::Surface::challenge).
+    pub challenge: &'static str,
     /// The path in the examples.
     pub example_path: &'static str,
     /// The location, message and value of the fault in the examples.
@@ -49,12 +51,26 @@ pub fn complete(document: &mut Value, conventions: &Conventions) {
         .into_iter()
         .map(|kind| (component_name(kind), component(kind, conventions)));
     document["components"]["responses"] = Value::Object(responses.collect());
+    add_examples(&mut document["components"]["schemas"], conventions);
     for (path, method, operation) in operations_mut(document) {
         complete_operation(&path, &method, operation, conventions);
     }
     for schema in body_schemas(document, conventions) {
         // The readers refuse what they did not ask for.
         document["components"]["schemas"][schema]["additionalProperties"] = false.into();
+    }
+}
+
+/// The examples in the schema of problems.
+fn add_examples(schemas: &mut Value, conventions: &Conventions) {
+    let (code, _) = (conventions.example)(ProblemKind::Forbidden);
+    let [location, ..] = conventions.example_fault;
+    for (schema, member, example) in [
+        ("Problem", "instance", conventions.example_path),
+        ("Problem", "code", code),
+        ("ProblemFault", "location", location),
+    ] {
+        schemas[schema]["properties"][member]["examples"] = json!([example]);
     }
 }
 
@@ -229,7 +245,8 @@ fn component(kind: ProblemKind, conventions: &Conventions) -> Value {
     };
     match kind {
         ProblemKind::Unauthenticated => {
-            component["headers"] = header("WWW-Authenticate", "`Bearer`", "string");
+            let challenge = format!("`{}`", conventions.challenge);
+            component["headers"] = header("WWW-Authenticate", &challenge, "string");
         }
         ProblemKind::TooMany | ProblemKind::Unavailable => {
             component["headers"] = header("Retry-After", "Seconds after which to try again.", "integer");

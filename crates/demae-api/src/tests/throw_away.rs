@@ -44,6 +44,7 @@ mod parcels {
                 .layer(Extension(document())),
             document: document(),
             render,
+            challenge: "Scanner",
         }
     }
 
@@ -341,6 +342,8 @@ async fn every_refusal_under_its_prefix_has_the_surfaces_form() {
         let reply = call(&api, (method, path, body, token)).await;
         assert_eq!((reply.status.as_u16(), reply.text.as_str()), expected);
         assert_eq!(reply.header("content-type"), Some("text/plain"));
+        let challenge = (reply.status == 401).then_some("Scanner");
+        assert_eq!(reply.header("www-authenticate"), challenge);
     }
     let elsewhere = api.get("/elsewhere").await;
     assert_eq!(
