@@ -1,4 +1,6 @@
-//! The names that this surface has for the places of the domains' inputs.
+//! The names that this surface has for the places of the domains' inputs, and for endpoints.
+//!
+//! This surface calls an endpoint a webhook, in codes and details, too.
 //!
 //! A fault is located as `body.eventNames[0]`. Bodies write most of their fields in camel case; those of feature flags and
 //! integrations are in snake case (kaiten.md, section 2.0), and so are their faults.
@@ -12,7 +14,42 @@ const IN_SNAKE_CASE: [&str; 4] = ["default_variant", "external_id", "last_error"
 
 /// Writes a refusal as a problem document.
 pub(crate) fn render(problem: &Problem, path: &str) -> Rendered {
-    problem::render_naming(problem, path, name)
+    match code_name(problem.code()) {
+        None => problem::render_naming(problem, path, name),
+        Some(code) => {
+            let problem = problem.reworded(code, in_own_words(problem.detail()));
+            problem::render_naming(&problem, path, name)
+        }
+    }
+}
+
+/// What is said of an endpoint, said of a webhook. Not for texts that repeat something of a request.
+pub(crate) fn in_own_words(text: &str) -> String {
+    text.replace("endpoint", "webhook")
+}
+
+/// The code for a refusal that is about an endpoint or one of its attempts.
+fn code_name(code: &str) -> Option<String> {
+    let (operation, reason) = code.split_once('.')?;
+    let operation = match operation {
+        "CreateEndpoint" => "CreateWebhook",
+        "GetEndpoint" => "GetWebhook",
+        "UpdateEndpoint" => "UpdateWebhook",
+        "DeleteEndpoint" => "DeleteWebhook",
+        "RotateEndpointSecret" => "RotateWebhookSecret",
+        "GetEndpointStats" => "GetWebhookStats",
+        "RecoverEndpoint" => "RecoverWebhook",
+        "TestEndpoint" => "TestWebhook",
+        "GetAttempt" => "GetWebhookAttempt",
+        "RetryAttempt" => "RetryWebhookAttempt",
+        _ => return None,
+    };
+    let reason = match reason {
+        "EndpointDisabled" => "WebhookDisabled",
+        "EndpointDeleted" => "WebhookDeleted",
+        reason => reason,
+    };
+    Some(format!("{operation}.{reason}"))
 }
 
 /// The place `location` of an input, in a refusal with this code.
@@ -47,7 +84,36 @@ fn in_camel_case(field: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use demae_api::problem::ProblemKind;
+    use serde_json::Value;
+
     use super::*;
+
+    #[test]
+    fn an_endpoint_is_called_a_webhook() {
+        for (code, detail, expected) in [
+            (
+                "TestEndpoint.EndpointDisabled",
+                "The endpoint is disabled; enable it first.",
+                [
+                    "TestWebhook.WebhookDisabled",
+                    "The webhook is disabled; enable it first.",
+                ],
+            ),
+            (
+                "GetEventType.NotFound",
+                "There is no endpoint.",
+                ["GetEventType.NotFound", "There is no endpoint."],
+            ),
+        ] {
+            let rendered = render(
+                &Problem::new(ProblemKind::Conflict, code, detail),
+                "/api/webhooks",
+            );
+            let document: Value = serde_json::from_slice(&rendered.body).unwrap();
+            assert_eq!([&document["code"], &document["detail"]], expected);
+        }
+    }
 
     #[test]
     fn places_have_the_names_of_the_bodies() {

@@ -298,6 +298,21 @@ impl Problem {
         &self.code
     }
 
+    /// What happened, for a person to read.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The same problem by the names of a surface.
+    #[must_use]
+    pub fn reworded(&self, code: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code: code.into(),
+            detail: detail.into(),
+            ..self.clone()
+        }
+    }
+
     /// Its faults, sorted by location, at most [`MAX_FAULTS`]. `name` writes the places of a domain's input.
     pub fn faults(&self, name: NamePlace) -> Vec<FaultBody<'_>> {
         let location = |fault: &'_ Fault| match self.places {

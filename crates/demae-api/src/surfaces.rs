@@ -99,7 +99,10 @@ mod tests {
             ("/jwks", "inner"),
         ] {
             assert_eq!(form(path), rendered(expected), "{path}");
-            assert_eq!(surfaces.challenge(path).to_str().unwrap().to_lowercase(), expected);
+            assert_eq!(
+                surfaces.challenge(path).to_str().unwrap().to_lowercase(),
+                expected
+            );
         }
         for path in ["/", "/apiary", ""] {
             assert_eq!(form(path).content_type, problem::CONTENT_TYPE, "{path}");

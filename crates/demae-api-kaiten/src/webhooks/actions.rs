@@ -24,6 +24,7 @@ use crate::{
     auth::{Allowed, ReadWebhooks, WriteWebhooks},
     events::body::AcceptedBody,
     input::{JsonBody, Kaiten, OptionalBody},
+    places::in_own_words,
 };
 
 /// The routes of this module.
@@ -242,7 +243,7 @@ impl From<Job> for JobBody {
             status: job.status.as_str(),
             examined: job.examined,
             resent: job.resent,
-            error: job.error,
+            error: job.error.as_deref().map(in_own_words),
             created_at: job.created_at,
             updated_at: job.updated_at,
         }

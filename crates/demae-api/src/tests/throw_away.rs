@@ -336,7 +336,7 @@ async fn every_refusal_under_its_prefix_has_the_surfaces_form() {
             "/endpoints",
             private,
             token,
-            (422, "CreateWebhook.Invalid parcel.target"),
+            (422, "CreateEndpoint.Invalid parcel.target"),
         ),
     ] {
         let reply = call(&api, (method, path, body, token)).await;

@@ -39,7 +39,7 @@ pub const MAX_PREVIOUS_SECRETS: usize = 10;
 /// Longest window of statistics.
 pub const MAX_STATS_WINDOW: Duration = Duration::from_hours(28 * 24);
 
-pub(super) const RESOURCE: &str = "webhook";
+pub(super) const RESOURCE: &str = "endpoint";
 
 /// What an endpoint is made of, or replaced with: what is left out gets its default.
 #[derive(Debug, Clone, Default)]
@@ -117,7 +117,7 @@ impl Management {
         input: EndpointInput,
         now: Timestamp,
     ) -> Result<Endpoint, ManagementError> {
-        let operation = Operation("CreateWebhook");
+        let operation = Operation("CreateEndpoint");
         let mut faults = Faults::new();
         let key = check_secret(&mut faults, "secret", input.secret.as_deref());
         let mut endpoint = blank(scope, now);
@@ -129,7 +129,7 @@ impl Management {
         operation.check(faults)?;
         let limit = self.rules.endpoints_per_organization;
         if !endpoints::insert(transaction, self.store.vault(), &endpoint, u64::from(limit)).await? {
-            let detail = format!("an organization may have at most {limit} webhooks");
+            let detail = format!("an organization may have at most {limit} endpoints");
             return Err(operation.conflict("LimitReached", detail));
         }
         Ok(endpoint)
@@ -139,7 +139,7 @@ impl Management {
     pub async fn endpoint(&self, scope: Scope, id: EndpointId) -> Result<Endpoint, ManagementError> {
         endpoints::find(self.store.reader(), self.store.vault(), scope, id)
             .await?
-            .ok_or(Operation("GetWebhook").not_found(RESOURCE))
+            .ok_or(Operation("GetEndpoint").not_found(RESOURCE))
     }
 
     /// One endpoint, which nobody else changes until the transaction ends; none if it is not there.
@@ -170,7 +170,7 @@ impl Management {
         input: EndpointInput,
         now: Timestamp,
     ) -> Result<Endpoint, ManagementError> {
-        let operation = Operation("UpdateWebhook");
+        let operation = Operation("UpdateEndpoint");
         if input.secret.is_some() {
             return Err(operation.invalid("secret", "cannot be set here; rotate it instead"));
         }
@@ -187,7 +187,7 @@ impl Management {
         patch: EndpointPatch,
         now: Timestamp,
     ) -> Result<Endpoint, ManagementError> {
-        self.change(transaction, Operation("UpdateWebhook"), (scope, id), patch, now)
+        self.change(transaction, Operation("UpdateEndpoint"), (scope, id), patch, now)
             .await
     }
 
@@ -202,7 +202,7 @@ impl Management {
         if endpoints::delete(transaction, scope, id, now).await? {
             Ok(())
         } else {
-            Err(Operation("DeleteWebhook").not_found(RESOURCE))
+            Err(Operation("DeleteEndpoint").not_found(RESOURCE))
         }
     }
 
@@ -217,7 +217,7 @@ impl Management {
         overlap_seconds: Option<i64>,
         now: Timestamp,
     ) -> Result<Endpoint, ManagementError> {
-        let operation = Operation("RotateWebhookSecret");
+        let operation = Operation("RotateEndpointSecret");
         let mut faults = Faults::new();
         let overlap = check_range(
             &mut faults,
@@ -268,7 +268,7 @@ impl Management {
         (since, until): (Option<Timestamp>, Option<Timestamp>),
         now: Timestamp,
     ) -> Result<EndpointStats, ManagementError> {
-        let operation = Operation("GetWebhookStats");
+        let operation = Operation("GetEndpointStats");
         let until = until.unwrap_or(now);
         let since = since.unwrap_or(until - MAX_STATS_WINDOW);
         let mut faults = Faults::new();

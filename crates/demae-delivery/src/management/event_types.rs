@@ -202,7 +202,7 @@ fn check(operation: Operation, input: EventTypeInput) -> Result<CheckedEventType
     if event_type.starts_with(catalogue::OPERATIONAL_TYPE_PREFIX) {
         faults.push_value(
             "type",
-            "is reserved for what the server says about webhooks",
+            "is reserved for the server's own events",
             event_type.as_str(),
         );
     }

@@ -211,11 +211,7 @@ fn identify(faults: &mut Faults, input: &PublishInput, own: Option<&[(String, St
     let of_type = event_type.and_then(catalogue::find);
     if let Some(definition) = catalogue::find(given).or(of_type) {
         if definition.is_operational() {
-            faults.push_value(
-                at(field),
-                "is reserved for what the server says about webhooks",
-                given,
-            );
+            faults.push_value(at(field), "is reserved for the server's own events", given);
             return Identity::Refused;
         }
         // A type of the catalogue under a name of one's own would not be what its receivers expect.
@@ -245,11 +241,7 @@ fn identify(faults: &mut Faults, input: &PublishInput, own: Option<&[(String, St
         }
     }
     if let Some(reserved) = event_type.filter(|text| text.starts_with(catalogue::OPERATIONAL_TYPE_PREFIX)) {
-        faults.push_value(
-            at("type"),
-            "is reserved for what the server says about webhooks",
-            reserved,
-        );
+        faults.push_value(at("type"), "is reserved for the server's own events", reserved);
         return Identity::Refused;
     }
     if let (Some(name), Some(event_type)) = (name, event_type) {

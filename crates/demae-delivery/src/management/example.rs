@@ -27,10 +27,10 @@ impl Management {
         now: Timestamp,
         traceparent: Option<&str>,
     ) -> Result<Event, ManagementError> {
-        let operation = Operation("TestWebhook");
+        let operation = Operation("TestEndpoint");
         let endpoint = self.find_for_update(transaction, operation, scope, id).await?;
         if !endpoint.enabled {
-            return Err(operation.conflict("WebhookDisabled", "the webhook is disabled; enable it first"));
+            return Err(operation.conflict("EndpointDisabled", "the endpoint is disabled; enable it first"));
         }
         let chosen = match event {
             Some(event) => event.to_owned(),

@@ -168,7 +168,7 @@ impl Management {
         let connection = self.store.reader();
         let entry = history::find(connection, scope, id)
             .await?
-            .ok_or(Operation("GetWebhookAttempt").not_found(RESOURCE))?;
+            .ok_or(Operation("GetAttempt").not_found(RESOURCE))?;
         let message = messages::find(connection, scope, entry.event_id).await?;
         // Of one that cannot be read nobody knows what was sent.
         let message = message
@@ -199,7 +199,7 @@ impl Management {
         attempt: AttemptId,
         now: Timestamp,
     ) -> Result<PlannedRetry, ManagementError> {
-        let operation = Operation("RetryWebhookAttempt");
+        let operation = Operation("RetryAttempt");
         let entry = history::find(transaction.connection(), scope, attempt)
             .await?
             .ok_or(operation.not_found(RESOURCE))?;
@@ -213,9 +213,11 @@ impl Management {
         match endpoint {
             Some(endpoint) if endpoint.enabled => {}
             Some(_) => {
-                return Err(operation.conflict("WebhookDisabled", "the webhook is disabled; enable it first"));
+                return Err(
+                    operation.conflict("EndpointDisabled", "the endpoint is disabled; enable it first")
+                );
             }
-            None => return Err(operation.conflict("WebhookDeleted", "the webhook was deleted")),
+            None => return Err(operation.conflict("EndpointDeleted", "the endpoint was deleted")),
         }
         let message = messages::find(transaction.connection(), scope, entry.event_id).await?;
         if message.is_some_and(|stored| stored.message.expunged_at.is_some()) {

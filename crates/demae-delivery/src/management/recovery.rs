@@ -124,7 +124,7 @@ impl Management {
         input: RecoverInput,
         now: Timestamp,
     ) -> Result<Job, ManagementError> {
-        let operation = Operation("RecoverWebhook");
+        let operation = Operation("RecoverEndpoint");
         let until = input.until.unwrap_or(now).min(now);
         let mut faults = Faults::new();
         if input.since >= now {
@@ -136,10 +136,10 @@ impl Management {
         // Locked, so that two requests at once do not both find no running job.
         let endpoint = self.find_for_update(transaction, operation, scope, id).await?;
         if !endpoint.enabled {
-            return Err(operation.conflict("WebhookDisabled", "the webhook is disabled; enable it first"));
+            return Err(operation.conflict("EndpointDisabled", "the endpoint is disabled; enable it first"));
         }
         if jobs::count_running(transaction.connection(), id, KIND, 1).await? > 0 {
-            return Err(operation.conflict("AlreadyRunning", "a recovery of this webhook is running"));
+            return Err(operation.conflict("AlreadyRunning", "a recovery of this endpoint is running"));
         }
         let states = if input.states.is_empty() {
             RecoverState::ALL.to_vec()
@@ -257,8 +257,8 @@ async fn recover_chunk(
     let endpoint = endpoints::find(transaction.connection(), store.vault(), scope, id).await?;
     let endpoint = match endpoint {
         Some(endpoint) if endpoint.enabled => endpoint,
-        Some(_) => return Ok(stop(job, "the webhook was disabled")),
-        None => return Ok(stop(job, "the webhook was deleted")),
+        Some(_) => return Ok(stop(job, "the endpoint was disabled")),
+        None => return Ok(stop(job, "the endpoint was deleted")),
     };
     let parameters: Parameters = parse(&job.parameters)?;
     let after = match &job.cursor {

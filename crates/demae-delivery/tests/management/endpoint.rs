@@ -203,7 +203,7 @@ async fn the_number_of_endpoints_is_bounded(world: &World) {
     };
     let first = create(world.mine).await.unwrap();
     create(world.mine).await.unwrap();
-    assert_eq!(code(create(world.mine).await), "CreateWebhook.LimitReached");
+    assert_eq!(code(create(world.mine).await), "CreateEndpoint.LimitReached");
     // The organization's, whatever applications it has.
     let is_theirs = world.mine.organization != world.theirs.organization;
     assert_eq!(create(world.theirs).await.is_ok(), is_theirs);
@@ -492,7 +492,7 @@ async fn the_number_of_old_keys_is_bounded(world: &World) {
         rotate(world, created.id, None, Some(60), NOW).await.unwrap();
     }
     let refused = rotate(world, created.id, None, Some(60), NOW).await;
-    assert_eq!(code(refused), "RotateWebhookSecret.LimitReached");
+    assert_eq!(code(refused), "RotateEndpointSecret.LimitReached");
     assert!(rotate(world, created.id, None, Some(0), NOW).await.is_ok());
     // Expired ones make room.
     let rotated = rotate(world, created.id, None, Some(60), NOW + seconds(60))
@@ -520,7 +520,7 @@ async fn other_organizations_get_nothing(world: &World) {
     let management = &world.management;
     assert_eq!(
         code(get(world, world.theirs, mine.id).await),
-        "GetWebhook.NotFound"
+        "GetEndpoint.NotFound"
     );
     assert_eq!(
         management
@@ -535,24 +535,24 @@ async fn other_organizations_get_nothing(world: &World) {
     let refused = management
         .patch_endpoint(&mut transaction, world.theirs, mine.id, change, NOW)
         .await;
-    assert_eq!(code(refused), "UpdateWebhook.NotFound");
+    assert_eq!(code(refused), "UpdateEndpoint.NotFound");
     let refused = management
         .delete_endpoint(&mut transaction, world.theirs, mine.id, NOW)
         .await;
-    assert_eq!(code(refused), "DeleteWebhook.NotFound");
+    assert_eq!(code(refused), "DeleteEndpoint.NotFound");
     let refused = management
         .rotate_secret(&mut transaction, (world.theirs, mine.id), None, None, NOW)
         .await;
-    assert_eq!(code(refused), "RotateWebhookSecret.NotFound");
+    assert_eq!(code(refused), "RotateEndpointSecret.NotFound");
     let refused = management
         .send_example(&mut transaction, (world.theirs, mine.id), None, NOW, None)
         .await;
-    assert_eq!(code(refused), "TestWebhook.NotFound");
+    assert_eq!(code(refused), "TestEndpoint.NotFound");
     transaction.rollback().await.unwrap();
     let refused = management
         .endpoint_stats(world.theirs, mine.id, (None, None), NOW)
         .await;
-    assert_eq!(code(refused), "GetWebhookStats.NotFound");
+    assert_eq!(code(refused), "GetEndpointStats.NotFound");
     assert_eq!(get(world, world.mine, mine.id).await.unwrap(), mine);
 }
 

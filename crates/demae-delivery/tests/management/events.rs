@@ -281,5 +281,5 @@ async fn an_example_goes_to_one_endpoint_only(world: &World) {
         .await
         .unwrap();
     transaction.commit().await.unwrap();
-    assert_eq!(code(send(None).await), "TestWebhook.WebhookDisabled");
+    assert_eq!(code(send(None).await), "TestEndpoint.EndpointDisabled");
 }

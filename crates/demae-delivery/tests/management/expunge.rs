@@ -135,7 +135,7 @@ async fn an_expunged_event_is_not_sent_again(world: &World) {
         .management
         .retry_attempt(&mut transaction, world.mine, attempt, NOW)
         .await;
-    assert_eq!(code(refused), "RetryWebhookAttempt.PayloadExpunged");
+    assert_eq!(code(refused), "RetryAttempt.PayloadExpunged");
     let input = RecoverInput {
         since: NOW - seconds(60),
         until: None,

@@ -98,7 +98,7 @@ async fn an_attempt_shows_what_was_sent(world: &World) {
     assert_eq!(detail.request_body.unwrap(), expected);
     assert_eq!(
         code(world.management.attempt(world.theirs, attempt).await),
-        "GetWebhookAttempt.NotFound"
+        "GetAttempt.NotFound"
     );
 }
 
@@ -152,17 +152,17 @@ async fn a_retry_is_refused_where_it_cannot_be_made(world: &World) {
     let (_, attempt) = world.failed(endpoint.id).await;
     assert_eq!(
         code(retry(world, world.theirs, attempt).await),
-        "RetryWebhookAttempt.NotFound"
+        "RetryAttempt.NotFound"
     );
     assert_eq!(
         code(retry(world, world.mine, AttemptId::new(NOW)).await),
-        "RetryWebhookAttempt.NotFound"
+        "RetryAttempt.NotFound"
     );
     world.waiting(endpoint.id).await;
     let sending = world.claim(endpoint.id).await[0].lease;
     assert_eq!(
         code(retry(world, world.mine, sending).await),
-        "RetryWebhookAttempt.UnderWay"
+        "RetryAttempt.UnderWay"
     );
 
     let mut transaction = world.begin().await;
@@ -178,7 +178,7 @@ async fn a_retry_is_refused_where_it_cannot_be_made(world: &World) {
     transaction.commit().await.unwrap();
     assert_eq!(
         code(retry(world, world.mine, attempt).await),
-        "RetryWebhookAttempt.WebhookDisabled"
+        "RetryAttempt.EndpointDisabled"
     );
     let mut transaction = world.begin().await;
     world
@@ -189,7 +189,7 @@ async fn a_retry_is_refused_where_it_cannot_be_made(world: &World) {
     transaction.commit().await.unwrap();
     assert_eq!(
         code(retry(world, world.mine, attempt).await),
-        "RetryWebhookAttempt.WebhookDeleted"
+        "RetryAttempt.EndpointDeleted"
     );
     // The history stays.
     assert!(world.management.attempt(world.mine, attempt).await.is_ok());

@@ -219,14 +219,14 @@ async fn a_recovery_ends_when_its_endpoint_does(world: &World) {
     let job = world.management.job(world.mine, job.id).await.unwrap();
     assert_eq!(
         (job.status, job.error.as_deref()),
-        (JobStatus::Failed, Some("the webhook was deleted"))
+        (JobStatus::Failed, Some("the endpoint was deleted"))
     );
 }
 
 async fn what_cannot_be_recovered_is_refused(world: &World) {
     let endpoint = world.endpoint().await.id;
     let refused = recover(world, world.theirs, endpoint, since_yesterday()).await;
-    assert_eq!(code(refused), "RecoverWebhook.NotFound");
+    assert_eq!(code(refused), "RecoverEndpoint.NotFound");
     let future = RecoverInput {
         since: later(),
         ..since_yesterday()
@@ -247,7 +247,7 @@ async fn what_cannot_be_recovered_is_refused(world: &World) {
         .await
         .unwrap();
     let second = recover(world, world.mine, endpoint, since_yesterday()).await;
-    assert_eq!(code(second), "RecoverWebhook.AlreadyRunning");
+    assert_eq!(code(second), "RecoverEndpoint.AlreadyRunning");
     world.run_timers(Retention::default(), later()).await;
     recover(world, world.mine, endpoint, since_yesterday())
         .await
@@ -264,7 +264,7 @@ async fn what_cannot_be_recovered_is_refused(world: &World) {
         .unwrap();
     transaction.commit().await.unwrap();
     let disabled = recover(world, world.mine, endpoint, since_yesterday()).await;
-    assert_eq!(code(disabled), "RecoverWebhook.WebhookDisabled");
+    assert_eq!(code(disabled), "RecoverEndpoint.EndpointDisabled");
 }
 
 async fn what_is_old_and_finished_is_forgotten(world: &World) {
