@@ -11,13 +11,10 @@ use demae_api::{
 use demae_control_plane::audit::{self, AuditEntry, AuditQuery};
 use demae_event::Timestamp;
 use demae_store::repository::Page;
-use serde::Serialize;
-use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::common::UserBody;
 use crate::auth::{Allowed, ReadInstances, ReadOrganizations};
 
 /// Longest name of an event or a resource, in characters.
@@ -28,62 +25,6 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(of_instance))
-}
-
-/// One change.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = AuditTrail)]
-struct AuditBody {
-    /// Its identity.
-    id: Uuid,
-    /// What happened; the name of its event, if it has one.
-    #[schema(examples("INSTANCE_UPDATE"))]
-    event_name: String,
-    /// The type that goes with it.
-    #[schema(examples("com.kaiten.instance.v1.updated"))]
-    event_type: String,
-    /// To what kind of resource.
-    #[schema(examples("instance"))]
-    resource: String,
-    /// To which one.
-    resource_id: Uuid,
-    /// Its slug at that time.
-    resource_slug: String,
-    /// The instance that it is, or belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    instance_id: Option<Uuid>,
-    /// The instance's slug at that time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    instance_slug: Option<String>,
-    /// When.
-    #[schema(value_type = String, format = DateTime)]
-    timestamp: Timestamp,
-    /// Who did it.
-    actor: UserBody,
-    /// The resource as it was then; the last time, for one that was deleted.
-    #[schema(value_type = Object)]
-    payload: Value,
-}
-
-impl From<AuditEntry> for AuditBody {
-    fn from(entry: AuditEntry) -> Self {
-        Self {
-            id: entry.id,
-            event_name: entry.event_name,
-            event_type: entry.event_type,
-            resource: entry.resource,
-            resource_id: entry.resource_id,
-            resource_slug: entry.resource_slug,
-            instance_id: entry.instance_id,
-            instance_slug: entry.instance_slug,
-            timestamp: entry.timestamp,
-            actor: entry.actor.into(),
-            payload: entry.payload,
-        }
-    }
 }
 
 /// Which changes are wanted, whatever they are about.
@@ -159,14 +100,14 @@ impl ReadQuery for OfInstance {
 /// Newest first. A page with several filters may be short, or empty, and have a next one all the same.
 #[utoipa::path(get, path = "/api/audit-trails", operation_id = "list_audit_trails", tag = "Audit",
     security(("token" = ["read:organizations"])), params(PageParameters, AuditParameters, ResourceParameters),
-    responses((status = 200, description = "A page of changes.", body = PageBody<AuditBody>)))]
+    responses((status = 200, description = "A page of changes.", body = PageBody<AuditEntry>)))]
 async fn list(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<ReadOrganizations>,
     Query(OfOrganization(query, page)): Query<OfOrganization>,
-) -> Result<Json<PageBody<AuditBody>>, Problem> {
+) -> Result<Json<PageBody<AuditEntry>>, Problem> {
     let listing = audit::list(state.store(), caller.actor(), query, page).await?;
-    Ok(Json(PageBody::from_listing(listing, AuditBody::from)))
+    Ok(Json(PageBody::from_listing(listing, |entry| entry)))
 }
 
 /// List the changes of an instance
@@ -175,13 +116,13 @@ async fn list(
 #[utoipa::path(get, path = "/api/instances/{slug}/audit-trails", operation_id = "list_instance_audit_trails",
     tag = "Audit", security(("token" = ["read:instances"])),
     params(("slug" = String, Path, description = "The instance's slug."), PageParameters, AuditParameters),
-    responses((status = 200, description = "A page of changes.", body = PageBody<AuditBody>)))]
+    responses((status = 200, description = "A page of changes.", body = PageBody<AuditEntry>)))]
 async fn of_instance(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<ReadInstances>,
     PathOf(Segment(slug)): PathOf<Segment>,
     Query(OfInstance(query, page)): Query<OfInstance>,
-) -> Result<Json<PageBody<AuditBody>>, Problem> {
+) -> Result<Json<PageBody<AuditEntry>>, Problem> {
     let listing = audit::of_instance(state.store(), caller.actor(), &slug, query, page).await?;
-    Ok(Json(PageBody::from_listing(listing, AuditBody::from)))
+    Ok(Json(PageBody::from_listing(listing, |entry| entry)))
 }

@@ -4,7 +4,6 @@ use axum::{Json, extract::State};
 use demae_api::{
     ApiState,
     extract::{PathOf, Segment},
-    json::fields::{Fields, Node, ReadBody},
     page::{PageBody, PageParameters, PageQuery},
     problem::Problem,
     query::Query,
@@ -12,21 +11,16 @@ use demae_api::{
     write::{Answer, Operation, Outcome},
 };
 use demae_control_plane::deployment_zones::{
-    self, CreateDeploymentZone, Deployment, DeploymentZone, MAX_TYPE, ReplaceDeploymentZone, Settings,
+    self, CreateDeploymentZone, Deployment, DeploymentZone, ReplaceDeploymentZone,
 };
-use demae_event::Timestamp;
 use futures::FutureExt;
 use http::StatusCode;
-use serde::Serialize;
-use serde_json::{Map, Value};
-use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::common::{UserBody, read_description, read_name, read_slug, read_text};
 use crate::{
     auth::{Allowed, ReadDeploymentZones, WriteDeploymentZones},
-    input::{JsonBody, Kaiten},
+    input::{JsonBody, reads_as_declared},
 };
 
 /// The routes of this module.
@@ -37,191 +31,21 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(list_deployments))
 }
 
-/// A place where instances run.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = DeploymentZone)]
-pub(crate) struct DeploymentZoneBody {
-    /// Its identity.
-    id: Uuid,
-    /// Display name.
-    #[schema(examples("EU West"))]
-    name: String,
-    /// Name in URLs; never changes.
-    #[schema(examples("eu-west"))]
-    slug: String,
-    /// What kind of zone: production, staging or anything else.
-    #[serde(rename = "type")]
-    #[schema(examples("production"))]
-    kind: String,
-    /// What it is.
-    description: String,
-    /// The caller's own notes.
-    #[schema(value_type = Object)]
-    metadata: Map<String, Value>,
-    /// The release that runs there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    release_id: Option<Uuid>,
-    /// When it was created.
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-    /// By whom.
-    created_by: UserBody,
-    /// When it was last changed.
-    #[schema(value_type = String, format = DateTime)]
-    updated_at: Timestamp,
-    /// By whom.
-    updated_by: UserBody,
-}
-
-impl From<DeploymentZone> for DeploymentZoneBody {
-    fn from(zone: DeploymentZone) -> Self {
-        Self {
-            id: zone.id,
-            name: zone.name,
-            slug: zone.slug,
-            kind: zone.kind,
-            description: zone.description,
-            metadata: zone.metadata,
-            release_id: zone.release_id,
-            created_at: zone.created_at,
-            created_by: zone.created_by.into(),
-            updated_at: zone.updated_at,
-            updated_by: zone.updated_by.into(),
-        }
-    }
-}
-
-/// A release that came to a zone.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Deployment)]
-pub(crate) struct DeploymentBody {
-    /// Its identity.
-    id: Uuid,
-    /// Where.
-    deployment_zone_id: Uuid,
-    /// What.
-    release_id: Uuid,
-    /// When.
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-    /// By whom.
-    created_by: UserBody,
-}
-
-impl From<Deployment> for DeploymentBody {
-    fn from(deployment: Deployment) -> Self {
-        Self {
-            id: deployment.id,
-            deployment_zone_id: deployment.deployment_zone_id,
-            release_id: deployment.release_id,
-            created_at: deployment.created_at,
-            created_by: deployment.created_by.into(),
-        }
-    }
-}
-
-/// A new deployment zone.
-#[derive(Debug, ToSchema)]
-#[schema(as = CreateDeploymentZone, rename_all = "camelCase",
-    example = json!({"name": "EU West", "type": "production", "description": ""}))]
-#[expect(dead_code, reason = "describes the body; the domain's own type is read")]
-struct CreateDeploymentZoneBody {
-    /// Display name.
-    #[schema(min_length = 1, max_length = 255, pattern = r"\S")]
-    name: String,
-    /// What kind of zone: production, staging or anything else.
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
-    r#type: String,
-    /// Name in URLs; derived from the name if left out.
-    #[schema(min_length = 2, max_length = 100, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
-    slug: Option<String>,
-    /// What it is.
-    #[schema(max_length = 500)]
-    description: Option<String>,
-    /// The caller's own notes; at most 16,384 bytes as JSON.
-    #[schema(value_type = Option<Object>)]
-    metadata: Option<Value>,
-    /// The release to deploy.
-    release_id: Option<Uuid>,
-}
-
-impl ReadBody<Kaiten> for CreateDeploymentZone {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let settings = read_settings(fields);
-        let slug = fields.field("slug").nullable(read_slug);
-        Some(Self {
-            settings: settings?,
-            slug: slug?,
-        })
-    }
-}
-
-/// What a deployment zone is replaced with: what is left out is cleared, but for slug and release, which stay.
-#[derive(Debug, ToSchema)]
-#[schema(as = ReplaceDeploymentZone, rename_all = "camelCase",
-    example = json!({"name": "EU West", "type": "production", "description": ""}))]
-#[expect(dead_code, reason = "describes the body; the domain's own type is read")]
-struct ReplaceDeploymentZoneBody {
-    /// Display name.
-    #[schema(min_length = 1, max_length = 255, pattern = r"\S")]
-    name: String,
-    /// What kind of zone: production, staging or anything else.
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
-    r#type: String,
-    /// May be given if it is the same; another one is refused.
-    slug: Option<String>,
-    /// What it is.
-    #[schema(max_length = 500)]
-    description: Option<String>,
-    /// The caller's own notes; at most 16,384 bytes as JSON.
-    #[schema(value_type = Option<Object>)]
-    metadata: Option<Value>,
-    /// The release to deploy; without it, what runs there stays.
-    release_id: Option<Uuid>,
-}
-
-impl ReadBody<Kaiten> for ReplaceDeploymentZone {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let settings = read_settings(fields);
-        let slug = fields.field("slug").nullable(|node| node.string(0..=255));
-        Some(Self {
-            settings: settings?,
-            slug: slug?,
-        })
-    }
-}
-
-fn read_settings(fields: &mut Fields<'_>) -> Option<Settings> {
-    let name = fields.field("name").required(read_name);
-    let kind = fields.field("type").required(|node| read_text(node, MAX_TYPE));
-    let description = fields.field("description").nullable(read_description);
-    let metadata = fields.field("metadata").nullable(Node::any_object);
-    let release_id = fields.field("releaseId").nullable(Node::uuid);
-    Some(Settings {
-        name: name?,
-        kind: kind?,
-        description: description?.unwrap_or_default(),
-        metadata: metadata?.unwrap_or_default(),
-        release_id: release_id?,
-    })
-}
+reads_as_declared!(CreateDeploymentZone, ReplaceDeploymentZone);
 
 /// List deployment zones
 ///
 /// Oldest first.
 #[utoipa::path(get, path = "/api/deployment-zones", operation_id = "list_deployment_zones",
     tag = "Deployment zones", security(("token" = ["read:deployment_zones"])), params(PageParameters),
-    responses((status = 200, description = "A page of zones.", body = PageBody<DeploymentZoneBody>)))]
+    responses((status = 200, description = "A page of zones.", body = PageBody<DeploymentZone>)))]
 async fn list(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<ReadDeploymentZones>,
     Query(PageQuery(page)): Query<PageQuery<Uuid>>,
-) -> Result<Json<PageBody<DeploymentZoneBody>>, Problem> {
+) -> Result<Json<PageBody<DeploymentZone>>, Problem> {
     let listing = deployment_zones::list(state.store(), caller.actor(), page).await?;
-    Ok(Json(PageBody::from_listing(listing, DeploymentZoneBody::from)))
+    Ok(Json(PageBody::from_listing(listing, |zone| zone)))
 }
 
 /// Create a deployment zone
@@ -229,9 +53,9 @@ async fn list(
 /// Emits `DEPLOYMENT_ZONE_CREATION`, and then `RELEASE_DEPLOYMENT` if it names a release.
 #[utoipa::path(post, path = "/api/deployment-zones", operation_id = "create_deployment_zone",
     tag = "Deployment zones", security(("token" = ["write:deployment_zones"])),
-    request_body = CreateDeploymentZoneBody,
+    request_body = CreateDeploymentZone,
     responses(
-        (status = 201, description = "The zone.", body = DeploymentZoneBody,
+        (status = 201, description = "The zone.", body = DeploymentZone,
             links(
                 ("get_deployment_zone" = (operation_id = "get_deployment_zone",
                     parameters(("slug" = "$response.body#/slug")))),
@@ -253,7 +77,7 @@ async fn create(
         .write(caller, &operation, |transaction, caller| {
             async move {
                 let zone = deployment_zones::create(&mut caller.change(transaction), input).await?;
-                Answer::json(StatusCode::CREATED, &DeploymentZoneBody::from(zone))
+                Answer::json(StatusCode::CREATED, &zone)
             }
             .boxed()
         })
@@ -264,15 +88,15 @@ async fn create(
 #[utoipa::path(get, path = "/api/deployment-zones/{slug}", operation_id = "get_deployment_zone",
     tag = "Deployment zones", security(("token" = ["read:deployment_zones"])),
     params(("slug" = String, Path, description = "The zone's slug."), IfNoneMatch),
-    responses((status = 200, description = "The zone.", body = DeploymentZoneBody)))]
+    responses((status = 200, description = "The zone.", body = DeploymentZone)))]
 async fn get(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<ReadDeploymentZones>,
     PathOf(Segment(slug)): PathOf<Segment>,
     held: IfNoneMatch,
-) -> Result<Tagged<DeploymentZoneBody>, Problem> {
+) -> Result<Tagged<DeploymentZone>, Problem> {
     let zone = deployment_zones::get(state.store(), caller.actor(), &slug).await?;
-    Ok(Tagged::new(&held, zone, DeploymentZoneBody::from))
+    Ok(Tagged::new(&held, zone, |zone| zone))
 }
 
 /// Replace a deployment zone
@@ -282,7 +106,7 @@ async fn get(
 #[utoipa::path(put, path = "/api/deployment-zones/{slug}", operation_id = "replace_deployment_zone",
     tag = "Deployment zones", security(("token" = ["write:deployment_zones"])),
     params(("slug" = String, Path, description = "The zone's slug."), IfMatch),
-    request_body = ReplaceDeploymentZoneBody, responses((status = 204, description = "Replaced.")))]
+    request_body = ReplaceDeploymentZone, responses((status = 204, description = "Replaced.")))]
 async fn replace(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<WriteDeploymentZones>,
@@ -334,13 +158,13 @@ async fn delete(
 #[utoipa::path(get, path = "/api/deployment-zones/{slug}/deployments", operation_id = "list_deployments",
     tag = "Deployment zones", security(("token" = ["read:deployment_zones"])),
     params(("slug" = String, Path, description = "The zone's slug."), PageParameters),
-    responses((status = 200, description = "A page of deployments.", body = PageBody<DeploymentBody>)))]
+    responses((status = 200, description = "A page of deployments.", body = PageBody<Deployment>)))]
 async fn list_deployments(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<ReadDeploymentZones>,
     PathOf(Segment(slug)): PathOf<Segment>,
     Query(PageQuery(page)): Query<PageQuery<Uuid>>,
-) -> Result<Json<PageBody<DeploymentBody>>, Problem> {
+) -> Result<Json<PageBody<Deployment>>, Problem> {
     let listing = deployment_zones::deployments(state.store(), caller.actor(), &slug, page).await?;
-    Ok(Json(PageBody::from_listing(listing, DeploymentBody::from)))
+    Ok(Json(PageBody::from_listing(listing, |deployment| deployment)))
 }

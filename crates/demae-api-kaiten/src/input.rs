@@ -9,3 +9,16 @@ pub(crate) enum Kaiten {}
 pub(crate) type JsonBody<T> = extract::JsonBody<Kaiten, T>;
 /// A JSON body that may be left out, as this surface reads it.
 pub(crate) type OptionalBody<T> = extract::OptionalBody<Kaiten, T>;
+
+/// Says of inputs that this surface reads them as they are declared.
+macro_rules! reads_as_declared {
+    ($($input:ty),+ $(,)?) => {
+        $(impl demae_api::json::fields::ReadBody<$crate::input::Kaiten> for $input {
+            fn read(fields: &mut demae_api::json::fields::Fields<'_>) -> Option<Self> {
+                <$input as demae_fields::Input>::read(fields)
+            }
+        })+
+    };
+}
+
+pub(crate) use reads_as_declared;

@@ -12,20 +12,19 @@ use demae_api::{
     write::{Answer, Operation, Outcome},
 };
 use demae_control_plane::{
-    EntitlementValue,
+    EntitlementValue, User,
+    fields::Slug,
     license_entitlements::{self, GrantInput, LicenseEntitlement, MAX_OVERAGE_PERCENT, UNLIMITED_OVERAGE},
 };
 use demae_event::Timestamp;
+use demae_fields::Kind as _;
 use futures::FutureExt;
 use http::StatusCode;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{
-    common::{UserBody, read_slug},
-    entitlement_value::{EntitlementValueBody, entitlement_type, read_value},
-};
+use super::entitlement_value::{EntitlementValueBody, entitlement_type, read_value};
 use crate::{
     auth::{Allowed, ReadLicenses, WriteLicenses},
     input::{JsonBody, Kaiten},
@@ -68,12 +67,12 @@ struct LicenseEntitlementBody {
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// By whom.
-    created_by: UserBody,
+    created_by: User,
     /// When it was last changed.
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
     /// By whom.
-    updated_by: UserBody,
+    updated_by: User,
 }
 
 /// A new grant.
@@ -113,7 +112,7 @@ struct CreateGrant {
 
 impl ReadBody<Kaiten> for CreateGrant {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let entitlement_slug = fields.field("entitlementSlug").required(read_slug);
+        let entitlement_slug = fields.field("entitlementSlug").required(|node| Slug.read(node));
         let grant = GrantInput::read(fields);
         Some(Self {
             entitlement_slug: entitlement_slug?,

@@ -26,7 +26,7 @@ use uuid::Uuid;
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// At most so many faults are listed; a body with more is described well enough by these.
-pub const MAX_FAULTS: usize = 100;
+pub use demae_fields::MAX_FAULTS;
 
 /// Longer texts are not echoed as a fault's `value`.
 const MAX_ECHO_LENGTH: usize = 100;

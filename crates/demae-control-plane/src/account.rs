@@ -1,6 +1,10 @@
 //! What tokens and their service accounts have in common: the account, found by its slug, and the scopes that may be given.
 
 use demae_event::Faults;
+use demae_fields::{
+    Kind, Node, RefOrSchema, Shape as _,
+    schema::{array, sized},
+};
 use demae_store::{entity::service_account::Model, repository};
 use sea_orm::ConnectionTrait;
 
@@ -21,6 +25,27 @@ pub(crate) async fn find(
     repository::service_accounts::find(connection, actor.organization_id, slug)
         .await?
         .ok_or(operation.not_found(RESOURCE))
+}
+
+/// Scopes that a caller names; whether they may be given is a rule.
+pub(crate) struct Scopes;
+
+/// Longest list of them.
+const MAX_SCOPES: usize = 64;
+
+impl Kind<Vec<String>> for Scopes {
+    fn read(&self, node: Node<'_>) -> Option<Vec<String>> {
+        node.array(0..=MAX_SCOPES, |node| {
+            node.string_with(0..=usize::MAX, |text| match text.parse::<Scope>() {
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            })
+        })
+    }
+
+    fn schema(&self) -> RefOrSchema {
+        sized(array(String::shape()), 0..=MAX_SCOPES)
+    }
 }
 
 /// Reads `scopes`.

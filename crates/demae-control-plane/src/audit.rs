@@ -4,6 +4,7 @@
 //! outlive what they are about.
 
 use demae_event::{Timestamp, catalogue};
+use demae_fields::{Shown, schema::any_object};
 use demae_store::{
     Store, StoreError,
     entity::audit_entry::Model,
@@ -19,17 +20,21 @@ use crate::{
     model::{from_json, time},
 };
 
-/// An entry. Its keys are those of kaiten.md, section 3.2, and more.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// One change.
+#[derive(Debug, Clone, PartialEq, Serialize, Shown)]
 #[serde(rename_all = "camelCase")]
+#[shown(name = "AuditTrail")]
 pub struct AuditEntry {
     /// Its identity.
     pub id: Uuid,
     /// What happened; the name of its event, if it has one.
+    #[shown(example = "INSTANCE_UPDATE")]
     pub event_name: String,
     /// The type that goes with it.
+    #[shown(example = "com.kaiten.instance.v1.updated")]
     pub event_type: String,
-    /// To what kind of resource: `customer`, `license`, …
+    /// To what kind of resource.
+    #[shown(example = "instance")]
     pub resource: String,
     /// To which one.
     pub resource_id: Uuid,
@@ -46,6 +51,7 @@ pub struct AuditEntry {
     /// Who did it.
     pub actor: User,
     /// The resource as it was then; the last time, for one that was deleted.
+    #[shown(schema = any_object())]
     pub payload: Value,
 }
 

@@ -29,6 +29,18 @@ macro_rules! choices {
             }
         }
 
+        impl demae_fields::Shape for $name {
+            fn shape() -> demae_fields::RefOrSchema {
+                demae_fields::schema::words(Self::WORDS)
+            }
+        }
+
+        impl demae_fields::FromNode for $name {
+            fn from_node(node: demae_fields::Node<'_>) -> Option<Self> {
+                Self::find(&node.one_of(Self::WORDS)?)
+            }
+        }
+
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())

@@ -4,22 +4,21 @@
 //! show it as it is now. It cannot be deleted then. One that others name as the one before them can: they name nothing
 //! from then on.
 
-use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_fields::{Input, Shown};
 use demae_store::{
     Store, StoreError,
-    entity::component::Model,
+    entity::component::{Entity, Model},
     repository::{self, Listing, Page},
 };
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    Actor, Change, DomainError, User,
+    Actor, Change, DomainError, Stamps,
     change::Subject,
     error::{MAX_USERS_NAMED, Operation},
-    fields::{check_description, check_name, check_text},
-    model::time,
-    slug,
+    fields::{Description, NAME, OwnSlug, Slug, Text},
+    resource,
 };
 
 /// Longest version of a component or a release, in characters.
@@ -27,17 +26,20 @@ pub const MAX_VERSION: usize = 100;
 
 const RESOURCE: &str = "component";
 
-/// A component.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A part of the product, at a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Shown)]
 #[serde(rename_all = "camelCase")]
 pub struct Component {
     /// Its identity.
     pub id: Uuid,
     /// Display name.
+    #[shown(example = "api")]
     pub name: String,
     /// Its version; a name has each version once.
+    #[shown(example = "4.1.0")]
     pub version: String,
     /// Name in URLs; never changes.
+    #[shown(example = "api-4-1-0")]
     pub slug: String,
     /// What it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,64 +47,60 @@ pub struct Component {
     /// The one that it takes the place of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous_component_id: Option<Uuid>,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// By whom.
-    pub created_by: User,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-    /// By whom.
-    pub updated_by: User,
+    /// Who created it, and who changed it last, and when.
+    #[serde(flatten)]
+    pub stamps: Stamps,
 }
 
-/// What is needed to create a component.
-#[derive(Debug, Clone, Default)]
+/// A new component.
+#[derive(Debug, Clone, Default, Input)]
+#[input(example = json!({"name": "api", "version": "4.1.0"}))]
 pub struct CreateComponent {
     /// Display name.
+    #[input(kind = NAME)]
     pub name: String,
-    /// Its version.
+    /// Its version; a name has each version once.
+    #[input(kind = Text(MAX_VERSION))]
     pub version: String,
     /// Name in URLs; derived from name and version if left out.
+    #[input(kind = Slug)]
     pub slug: Option<String>,
     /// What it is.
+    #[input(kind = Description)]
     pub description: Option<String>,
     /// The one that it takes the place of.
     pub previous_component_id: Option<Uuid>,
 }
 
-/// What a component is replaced with: a description that is left out is cleared.
-#[derive(Debug, Clone, Default)]
+/// What a component is replaced with: a description that is left out is cleared; slug and predecessor stay.
+#[derive(Debug, Clone, Default, Input)]
+#[input(example = json!({"name": "api", "version": "4.1.1"}))]
 pub struct ReplaceComponent {
     /// Display name.
+    #[input(kind = NAME)]
     pub name: String,
-    /// Its version.
+    /// Its version; a name has each version once.
+    #[input(kind = Text(MAX_VERSION))]
     pub version: String,
-    /// May be given if it is the same.
+    /// May be given if it is the same; another one is refused.
+    #[input(kind = OwnSlug)]
     pub slug: Option<String>,
     /// What it is.
+    #[input(kind = Description)]
     pub description: Option<String>,
-    /// May be given if it is the same.
+    /// May be given if it is the same; another one is refused.
     pub previous_component_id: Option<Uuid>,
 }
 
 /// Creates a component.
 pub async fn create(change: &mut Change<'_>, input: CreateComponent) -> Result<Component, DomainError> {
     let operation = Operation("CreateComponent");
-    let mut faults = Faults::new();
-    check_fields(
-        &mut faults,
-        &input.name,
-        &input.version,
-        input.description.as_deref(),
-    );
-    if let Some(slug) = &input.slug {
-        faults.take("slug", slug::check(slug));
-    }
-    operation.check(faults)?;
+    operation.check(input.check())?;
     if let Some(previous) = input.previous_component_id {
         let organization = change.organization_id();
         let found =
-            repository::components::find_all_shared(change.transaction, organization, &[previous]).await?;
+            repository::resource::find_all_shared::<Entity>(change.transaction, organization, &[previous])
+                .await?;
         if found.is_empty() {
             return Err(operation.missing("PreviousComponentNotFound", RESOURCE));
         }
@@ -115,8 +113,10 @@ pub async fn create(change: &mut Change<'_>, input: CreateComponent) -> Result<C
 
 /// The component with this slug.
 pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<Component, DomainError> {
-    let row = repository::components::find(store.reader(), actor.organization_id, slug).await?;
-    Ok(model(row.ok_or(Operation("GetComponent").not_found(RESOURCE))?))
+    let not_found = Operation("GetComponent").not_found(RESOURCE);
+    Ok(model(
+        resource::get::<Entity>(store, actor, not_found, slug).await?,
+    ))
 }
 
 /// The components of the actor's organization, oldest first.
@@ -125,8 +125,7 @@ pub async fn list(
     actor: &Actor,
     page: Page<Uuid>,
 ) -> Result<Listing<Component, Uuid>, DomainError> {
-    let listing = repository::components::list(store.reader(), actor.organization_id, page).await?;
-    Ok(listing.map(model))
+    Ok(resource::list::<Entity>(store, actor, page).await?.map(model))
 }
 
 /// Replaces a component's name, version and description.
@@ -137,31 +136,21 @@ pub async fn replace(
 ) -> Result<Component, DomainError> {
     let operation = Operation("UpdateComponent");
     let row = find_for_update(change, operation, slug).await?;
-    if input.slug.is_some_and(|given| given != row.slug) {
+    if input.slug.as_ref().is_some_and(|given| *given != row.slug) {
         return Err(operation.immutable("SlugNotRenameable", "slug"));
     }
     if input.previous_component_id.is_some() && input.previous_component_id != row.previous_component_id {
         return Err(operation.immutable("PreviousComponentNotSettable", "previous_component_id"));
     }
-    let mut faults = Faults::new();
-    check_fields(
-        &mut faults,
-        &input.name,
-        &input.version,
-        input.description.as_deref(),
-    );
-    operation.check(faults)?;
+    operation.check(input.check())?;
     refuse_taken_version(change, operation, Some(row.id), &input.name, &input.version).await?;
     let row = Model {
         name: input.name,
         version: input.version,
         description: input.description,
-        updated_at: change.after(row.updated_at),
-        updated_by_id: change.actor.id,
-        updated_by_name: Some(change.actor.name.clone()),
-        ..row
+        ..resource::changed(change, row)
     };
-    match repository::components::update(change.transaction, &row).await {
+    match repository::resource::update::<Entity>(change.transaction, &row).await {
         // Somebody else took it since it was looked up.
         Err(StoreError::Conflict(_)) => return Err(version_taken(operation, &row.name, &row.version)),
         written => written?,
@@ -181,7 +170,7 @@ pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<Component, Do
     if !releases.is_empty() {
         return Err(operation.in_use(RESOURCE, &[("releases", releases)]));
     }
-    repository::components::delete(change.transaction, organization, row.id).await?;
+    repository::resource::delete::<Entity>(change.transaction, organization, row.id).await?;
     let (name, event_type) = ("COMPONENT_DELETION", "com.kaiten.component.v1.deleted");
     finish(change, name, event_type, row).await
 }
@@ -192,19 +181,7 @@ async fn find_for_update(
     operation: Operation,
     slug: &str,
 ) -> Result<Model, DomainError> {
-    let row = repository::components::find_for_update(change.transaction, change.actor.organization_id, slug)
-        .await?
-        .ok_or(operation.not_found(RESOURCE))?;
-    change.check_expected(operation, &model(row.clone()))?;
-    Ok(row)
-}
-
-fn check_fields(faults: &mut Faults, name: &str, version: &str, description: Option<&str>) {
-    check_name(faults, "name", name);
-    check_text(faults, "version", version, MAX_VERSION);
-    if let Some(description) = description {
-        check_description(faults, "description", description);
-    }
+    resource::find_for_update::<Entity, _>(change, operation, RESOURCE, slug, |row| Ok(model(row))).await
 }
 
 /// Refuses if another component than `own` has this name at this version.
@@ -236,34 +213,22 @@ async fn insert(
     operation: Operation,
     input: CreateComponent,
 ) -> Result<Model, DomainError> {
-    let (actor, now) = (change.actor, change.now);
     // Versions of one component share its name; with the version in it, its slug rarely needs a random end.
     let words = format!("{} {}", input.name, input.version);
-    let candidates = slug::candidates(input.slug.as_deref(), &words);
-    let mut row = Model {
-        id: new_uuid(now),
-        organization_id: actor.organization_id.0,
-        slug: String::new(),
-        name: input.name,
-        version: input.version,
+    let row = Model {
+        name: input.name.clone(),
+        version: input.version.clone(),
         description: input.description,
         previous_component_id: input.previous_component_id,
-        created_at: now.as_micros(),
-        created_by_id: actor.id,
-        created_by_name: Some(actor.name.clone()),
-        updated_at: now.as_micros(),
-        updated_by_id: actor.id,
-        updated_by_name: Some(actor.name.clone()),
+        ..resource::new(change, Model::default())
     };
-    for candidate in candidates {
-        row.slug = candidate;
-        if repository::components::insert(change.transaction, row.clone()).await? {
-            return Ok(row);
-        }
+    let names = (input.slug.as_deref(), words.as_str());
+    let inserted = resource::insert::<Entity>(change, operation, row, names).await;
+    if let Err(DomainError::Conflict { .. }) = inserted {
+        // Which of the two is taken: the version may be since it was looked up.
+        refuse_taken_version(change, operation, None, &input.name, &input.version).await?;
     }
-    // Which of the two is taken: the version may be since it was looked up.
-    refuse_taken_version(change, operation, None, &row.name, &row.version).await?;
-    Err(operation.slug_taken(&row.slug))
+    inserted
 }
 
 /// Writes the entry in the audit trail, and answers the component that it is about.
@@ -280,6 +245,7 @@ async fn finish(
 }
 
 pub(crate) fn model(row: Model) -> Component {
+    let stamps = Stamps::of(&row);
     Component {
         id: row.id,
         name: row.name,
@@ -287,15 +253,6 @@ pub(crate) fn model(row: Model) -> Component {
         slug: row.slug,
         description: row.description,
         previous_component_id: row.previous_component_id,
-        created_at: time(row.created_at),
-        created_by: User {
-            id: row.created_by_id,
-            name: row.created_by_name,
-        },
-        updated_at: time(row.updated_at),
-        updated_by: User {
-            id: row.updated_by_id,
-            name: row.updated_by_name,
-        },
+        stamps,
     }
 }

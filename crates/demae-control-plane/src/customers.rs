@@ -5,23 +5,24 @@
 
 use std::collections::BTreeMap;
 
-use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_fields::{Input, Shown};
 use demae_store::{
     Store, StoreError,
-    entity::customer::Model,
+    entity::customer::{Entity, Model},
     repository::{self, Listing, Page},
 };
 use serde::Serialize;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    Actor, Change, DomainError, User,
+    Actor, Change, DomainError, Stamps,
     change::Subject,
     error::{MAX_USERS_NAMED, Operation},
-    fields::{check_name, check_optional},
-    integrations::integration::{self, Integration, NewIntegration},
-    model::{from_json, json, time},
-    slug,
+    fields::{NAME, OwnSlug, Slug, Text},
+    integrations::integration::{self, Adapters, Integration, NewIntegration},
+    model::{from_json, json},
+    resource,
 };
 
 /// Longest external customer id, in characters.
@@ -32,14 +33,16 @@ pub const MAX_DOMAIN: usize = 253;
 const RESOURCE: &str = "customer";
 
 /// A customer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Shown)]
 #[serde(rename_all = "camelCase")]
 pub struct Customer {
     /// Its identity.
     pub id: Uuid,
     /// Display name.
+    #[shown(example = "Test Webhook Customer")]
     pub name: String,
     /// Name in URLs; never changes.
+    #[shown(example = "test-webhook-customer")]
     pub slug: String,
     /// Its id in another system; not unique.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,69 +53,74 @@ pub struct Customer {
     /// Where else it is known, by adapter.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub integrations: BTreeMap<String, Integration>,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// By whom.
-    pub created_by: User,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-    /// By whom.
-    pub updated_by: User,
+    /// Who created it, and who changed it last, and when.
+    #[serde(flatten)]
+    pub stamps: Stamps,
 }
 
-/// What is needed to create a customer.
-#[derive(Debug, Clone, Default)]
+/// A new customer.
+#[derive(Debug, Clone, Default, Input)]
+#[input(example = json!({"name": "Test Webhook Customer"}))]
 pub struct CreateCustomer {
     /// Display name.
+    #[input(kind = NAME)]
     pub name: String,
     /// Name in URLs; derived from the name if left out.
+    #[input(kind = Slug)]
     pub slug: Option<String>,
-    /// Its id in another system.
+    /// Its id in another system; not unique.
+    #[input(kind = Text(MAX_EXTERNAL_ID))]
     pub external_customer_id: Option<String>,
     /// Its internet domain.
+    #[input(kind = Text(MAX_DOMAIN))]
     pub domain: Option<String>,
-    /// Where else it is known, by adapter.
+    /// Where else it is known, by adapter; at most 50.
+    #[input(kind = Adapters, default)]
     pub integrations: BTreeMap<String, NewIntegration>,
 }
 
-/// What a customer is replaced with: what is left out is cleared.
-#[derive(Debug, Clone, Default)]
+/// What a customer is replaced with: what is left out is cleared, but for the slug and the integrations, which stay.
+#[derive(Debug, Clone, Default, Input)]
+#[input(example = json!({"name": "Test Webhook Customer"}))]
 pub struct ReplaceCustomer {
     /// Display name.
+    #[input(kind = NAME)]
     pub name: String,
-    /// May be given if it is the same.
+    /// May be given if it is the same; another one is refused.
+    #[input(kind = OwnSlug)]
     pub slug: Option<String>,
-    /// Its id in another system.
+    /// Its id in another system; not unique.
+    #[input(kind = Text(MAX_EXTERNAL_ID))]
     pub external_customer_id: Option<String>,
     /// Its internet domain.
+    #[input(kind = Text(MAX_DOMAIN))]
     pub domain: Option<String>,
-    /// Whether integrations were given, which is refused.
-    pub has_integrations: bool,
+    /// Cannot be set this way: anything but null is refused.
+    pub integrations: Option<Map<String, Value>>,
 }
 
 /// Creates a customer.
 pub async fn create(change: &mut Change<'_>, input: CreateCustomer) -> Result<Customer, DomainError> {
     let operation = Operation("CreateCustomer");
-    let mut faults = Faults::new();
-    check_fields(
-        &mut faults,
-        &input.name,
-        input.external_customer_id.as_deref(),
-        input.domain.as_deref(),
-    );
-    if let Some(slug) = &input.slug {
-        faults.take("slug", slug::check(slug));
-    }
-    integration::check(&mut faults, &input.integrations);
-    operation.check(faults)?;
-    let row = insert(change, operation, input).await?;
+    operation.check(input.check())?;
+    let row = Model {
+        name: input.name.clone(),
+        external_customer_id: input.external_customer_id,
+        domain: input.domain,
+        integrations: json(&integration::made(input.integrations, change.now)),
+        ..resource::new(change, Model::default())
+    };
+    let names = (input.slug.as_deref(), input.name.as_str());
+    let row = resource::insert::<Entity>(change, operation, row, names).await?;
     finish(change, "CUSTOMER_CREATION", row).await
 }
 
 /// The customer with this slug.
 pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<Customer, DomainError> {
-    let row = repository::customers::find(store.reader(), actor.organization_id, slug).await?;
-    Ok(model(row.ok_or(Operation("GetCustomer").not_found(RESOURCE))?)?)
+    let not_found = Operation("GetCustomer").not_found(RESOURCE);
+    Ok(model(
+        resource::get::<Entity>(store, actor, not_found, slug).await?,
+    )?)
 }
 
 /// The customers of the actor's organization, oldest first.
@@ -121,8 +129,9 @@ pub async fn list(
     actor: &Actor,
     page: Page<Uuid>,
 ) -> Result<Listing<Customer, Uuid>, DomainError> {
-    let listing = repository::customers::list(store.reader(), actor.organization_id, page).await?;
-    Ok(listing.try_map(model)?)
+    Ok(resource::list::<Entity>(store, actor, page)
+        .await?
+        .try_map(model)?)
 }
 
 /// Replaces a customer's fields. The slug never changes, nor do integrations this way: see [`integrations`].
@@ -132,38 +141,28 @@ pub async fn replace(
     input: ReplaceCustomer,
 ) -> Result<Customer, DomainError> {
     let operation = Operation("UpdateCustomer");
-    let row = find_for_update(change, operation, slug).await?;
-    if input.slug.is_some_and(|given| given != row.slug) {
+    let row = resource::find_for_update::<Entity, _>(change, operation, RESOURCE, slug, model).await?;
+    if input.slug.as_ref().is_some_and(|given| *given != row.slug) {
         return Err(operation.immutable("SlugNotRenameable", "slug"));
     }
-    if input.has_integrations {
+    if input.integrations.is_some() {
         return Err(operation.immutable("IntegrationsNotSettable", "integrations"));
     }
-    let mut faults = Faults::new();
-    check_fields(
-        &mut faults,
-        &input.name,
-        input.external_customer_id.as_deref(),
-        input.domain.as_deref(),
-    );
-    operation.check(faults)?;
+    operation.check(input.check())?;
     let row = Model {
         name: input.name,
         external_customer_id: input.external_customer_id,
         domain: input.domain,
-        updated_at: change.after(row.updated_at),
-        updated_by_id: change.actor.id,
-        updated_by_name: Some(change.actor.name.clone()),
-        ..row
+        ..resource::changed(change, row)
     };
-    repository::customers::update(change.transaction, &row).await?;
+    repository::resource::update::<Entity>(change.transaction, &row).await?;
     finish(change, "CUSTOMER_UPDATE", row).await
 }
 
 /// Deletes a customer that no instance is for; answers what it was.
 pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<Customer, DomainError> {
     let operation = Operation("DeleteCustomer");
-    let row = find_for_update(change, operation, slug).await?;
+    let row = resource::find_for_update::<Entity, _>(change, operation, RESOURCE, slug, model).await?;
     let instances = repository::instances::of_customer(
         change.transaction.connection(),
         change.organization_id(),
@@ -174,59 +173,8 @@ pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<Customer, Dom
     if !instances.is_empty() {
         return Err(operation.in_use(RESOURCE, &[("instances", instances)]));
     }
-    repository::customers::delete(change.transaction, change.organization_id(), row.id).await?;
+    repository::resource::delete::<Entity>(change.transaction, change.organization_id(), row.id).await?;
     finish(change, "CUSTOMER_DELETION", row).await
-}
-
-/// The row, which nobody else changes until the transaction ends, and which is as the caller saw it.
-async fn find_for_update(
-    change: &mut Change<'_>,
-    operation: Operation,
-    slug: &str,
-) -> Result<Model, DomainError> {
-    let row = repository::customers::find_for_update(change.transaction, change.actor.organization_id, slug)
-        .await?
-        .ok_or(operation.not_found(RESOURCE))?;
-    change.check_expected(operation, &model(row.clone())?)?;
-    Ok(row)
-}
-
-fn check_fields(faults: &mut Faults, name: &str, external_id: Option<&str>, domain: Option<&str>) {
-    check_name(faults, "name", name);
-    check_optional(faults, "external_customer_id", external_id, MAX_EXTERNAL_ID);
-    check_optional(faults, "domain", domain, MAX_DOMAIN);
-}
-
-async fn insert(
-    change: &mut Change<'_>,
-    operation: Operation,
-    input: CreateCustomer,
-) -> Result<Model, DomainError> {
-    let (actor, now) = (change.actor, change.now);
-    let integrations = integration::made(input.integrations, now);
-    let candidates = slug::candidates(input.slug.as_deref(), &input.name);
-    let mut row = Model {
-        id: new_uuid(now),
-        organization_id: actor.organization_id.0,
-        slug: String::new(),
-        name: input.name,
-        external_customer_id: input.external_customer_id,
-        domain: input.domain,
-        integrations: json(&integrations),
-        created_at: now.as_micros(),
-        created_by_id: actor.id,
-        created_by_name: Some(actor.name.clone()),
-        updated_at: now.as_micros(),
-        updated_by_id: actor.id,
-        updated_by_name: Some(actor.name.clone()),
-    };
-    for candidate in candidates {
-        row.slug = candidate;
-        if repository::customers::insert(change.transaction, row.clone()).await? {
-            return Ok(row);
-        }
-    }
-    Err(operation.slug_taken(&row.slug))
 }
 
 /// Writes the event, and answers the customer that it is about.
@@ -242,6 +190,7 @@ pub(crate) async fn finish(
 }
 
 fn model(row: Model) -> Result<Customer, StoreError> {
+    let stamps = Stamps::of(&row);
     let integrations = from_json(&row.integrations, "a customer's integrations")?;
     Ok(Customer {
         id: row.id,
@@ -250,15 +199,6 @@ fn model(row: Model) -> Result<Customer, StoreError> {
         external_customer_id: row.external_customer_id,
         domain: row.domain,
         integrations,
-        created_at: time(row.created_at),
-        created_by: User {
-            id: row.created_by_id,
-            name: row.created_by_name,
-        },
-        updated_at: time(row.updated_at),
-        updated_by: User {
-            id: row.updated_by_id,
-            name: row.updated_by_name,
-        },
+        stamps,
     })
 }

@@ -9,10 +9,15 @@
 //! With a zone its history goes, and its instances are in no zone. They are not otherwise touched, and emit nothing: a
 //! zone may hold any number of them.
 
-use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_event::{Timestamp, id::new_uuid};
+use demae_fields::{Input, Shown};
 use demae_store::{
     Store, StoreError,
-    entity::{deployment, deployment_zone::Model},
+    entity::{
+        deployment,
+        deployment_zone::{Entity, Model},
+        release,
+    },
     repository::{self, Listing, Page},
 };
 use serde::Serialize;
@@ -20,12 +25,12 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    Actor, Change, DomainError, User,
+    Actor, Change, DomainError, Stamps, User,
     change::Subject,
     error::Operation,
-    fields::{check_description, check_name, check_object, check_text},
+    fields::{Description, NAME, OBJECT, OwnSlug, Slug, Text},
     model::{from_json, json, time},
-    slug,
+    resource,
 };
 
 /// Longest type, in characters.
@@ -35,38 +40,36 @@ const RESOURCE: &str = "deployment zone";
 /// The same in the audit trail.
 const AUDITED: &str = "deployment_zone";
 
-/// A deployment zone.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// A place where instances run.
+#[derive(Debug, Clone, PartialEq, Serialize, Shown)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentZone {
     /// Its identity.
     pub id: Uuid,
     /// Display name.
+    #[shown(example = "EU West")]
     pub name: String,
     /// Name in URLs; never changes.
+    #[shown(example = "eu-west")]
     pub slug: String,
-    /// What kind of zone: `production`, `staging` or anything else.
+    /// What kind of zone: production, staging or anything else.
     #[serde(rename = "type")]
+    #[shown(example = "production")]
     pub kind: String,
     /// What it is.
     pub description: String,
     /// The caller's own notes.
     pub metadata: Map<String, Value>,
-    /// What runs there.
+    /// The release that runs there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release_id: Option<Uuid>,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// By whom.
-    pub created_by: User,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-    /// By whom.
-    pub updated_by: User,
+    /// Who created it, and who changed it last, and when.
+    #[serde(flatten)]
+    pub stamps: Stamps,
 }
 
 /// A release that came to a zone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Shown)]
 #[serde(rename_all = "camelCase")]
 pub struct Deployment {
     /// Its identity.
@@ -81,36 +84,49 @@ pub struct Deployment {
     pub created_by: User,
 }
 
-/// What is needed to create a zone.
-#[derive(Debug, Clone, Default)]
+/// A new deployment zone.
+#[derive(Debug, Clone, Default, Input)]
+#[input(example = json!({"name": "EU West", "type": "production", "description": ""}))]
 pub struct CreateDeploymentZone {
-    /// Everything but the slug.
-    pub settings: Settings,
-    /// Name in URLs; derived from the name if left out.
-    pub slug: Option<String>,
-}
-
-/// What a zone is replaced with.
-#[derive(Debug, Clone, Default)]
-pub struct ReplaceDeploymentZone {
-    /// Everything but the slug.
-    pub settings: Settings,
-    /// May be given if it is the same.
-    pub slug: Option<String>,
-}
-
-/// What a caller says of a zone. On replacement what is left out is cleared, but for the release.
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
     /// Display name.
+    #[input(kind = NAME)]
     pub name: String,
-    /// What kind of zone.
+    /// What kind of zone: production, staging or anything else.
+    #[input(kind = Text(MAX_TYPE), rename = "type")]
     pub kind: String,
+    /// Name in URLs; derived from the name if left out.
+    #[input(kind = Slug)]
+    pub slug: Option<String>,
     /// What it is.
+    #[input(kind = Description, default)]
     pub description: String,
-    /// The caller's own notes.
+    /// The caller's own notes; at most 16,384 bytes as JSON.
+    #[input(kind = OBJECT, default)]
     pub metadata: Map<String, Value>,
-    /// What is to run there. Without it nothing does, or what did so far.
+    /// The release to deploy.
+    pub release_id: Option<Uuid>,
+}
+
+/// What a deployment zone is replaced with: what is left out is cleared, but for slug and release, which stay.
+#[derive(Debug, Clone, Default, Input)]
+#[input(example = json!({"name": "EU West", "type": "production", "description": ""}))]
+pub struct ReplaceDeploymentZone {
+    /// Display name.
+    #[input(kind = NAME)]
+    pub name: String,
+    /// What kind of zone: production, staging or anything else.
+    #[input(kind = Text(MAX_TYPE), rename = "type")]
+    pub kind: String,
+    /// May be given if it is the same; another one is refused.
+    #[input(kind = OwnSlug)]
+    pub slug: Option<String>,
+    /// What it is.
+    #[input(kind = Description, default)]
+    pub description: String,
+    /// The caller's own notes; at most 16,384 bytes as JSON.
+    #[input(kind = OBJECT, default)]
+    pub metadata: Map<String, Value>,
+    /// The release to deploy; without it, what runs there stays.
     pub release_id: Option<Uuid>,
 }
 
@@ -120,16 +136,21 @@ pub async fn create(
     input: CreateDeploymentZone,
 ) -> Result<DeploymentZone, DomainError> {
     let operation = Operation("CreateDeploymentZone");
-    let mut faults = check(&input.settings);
-    if let Some(slug) = &input.slug {
-        faults.take("slug", slug::check(slug));
-    }
-    operation.check(faults)?;
-    let release = input.settings.release_id;
+    operation.check(input.check())?;
+    let release = input.release_id;
     if !is_there(change, release).await? {
         return Err(release_missing(operation));
     }
-    let row = insert(change, operation, input).await?;
+    let row = Model {
+        name: input.name.clone(),
+        kind: input.kind,
+        description: input.description,
+        metadata: json(&input.metadata),
+        release_id: release,
+        ..resource::new(change, Model::default())
+    };
+    let names = (input.slug.as_deref(), input.name.as_str());
+    let row = resource::insert::<Entity>(change, operation, row, names).await?;
     let zone = finish(change, "DEPLOYMENT_ZONE_CREATION", row).await?;
     if let Some(release) = release {
         deploy(change, &zone, release).await?;
@@ -139,9 +160,10 @@ pub async fn create(
 
 /// The zone with this slug.
 pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<DeploymentZone, DomainError> {
-    let row = repository::deployment_zones::find(store.reader(), actor.organization_id, slug).await?;
-    let row = row.ok_or(Operation("GetDeploymentZone").not_found(RESOURCE))?;
-    Ok(model(row)?)
+    let not_found = Operation("GetDeploymentZone").not_found(RESOURCE);
+    Ok(model(
+        resource::get::<Entity>(store, actor, not_found, slug).await?,
+    )?)
 }
 
 /// The zones of the actor's organization, oldest first.
@@ -150,8 +172,9 @@ pub async fn list(
     actor: &Actor,
     page: Page<Uuid>,
 ) -> Result<Listing<DeploymentZone, Uuid>, DomainError> {
-    let listing = repository::deployment_zones::list(store.reader(), actor.organization_id, page).await?;
-    Ok(listing.try_map(model)?)
+    Ok(resource::list::<Entity>(store, actor, page)
+        .await?
+        .try_map(model)?)
 }
 
 /// What came to a zone, newest first.
@@ -162,9 +185,8 @@ pub async fn deployments(
     page: Page<Uuid>,
 ) -> Result<Listing<Deployment, Uuid>, DomainError> {
     let (connection, organization) = (store.reader(), actor.organization_id);
-    let zone = repository::deployment_zones::find(connection, organization, slug)
-        .await?
-        .ok_or(Operation("ListDeployments").not_found(RESOURCE))?;
+    let not_found = Operation("ListDeployments").not_found(RESOURCE);
+    let zone = resource::get::<Entity>(store, actor, not_found, slug).await?;
     let listing = repository::deployment_zones::deployments(connection, organization, zone.id, page).await?;
     Ok(listing.map(deployment))
 }
@@ -176,30 +198,26 @@ pub async fn replace(
     input: ReplaceDeploymentZone,
 ) -> Result<DeploymentZone, DomainError> {
     let operation = Operation("UpdateDeploymentZone");
-    let settings = input.settings;
     // Releases are locked before zones; who waits for whom is thus never a circle.
-    let release_is_there = is_there(change, settings.release_id).await?;
-    let row = find_for_update(change, operation, slug).await?;
-    if input.slug.is_some_and(|given| given != row.slug) {
+    let release_is_there = is_there(change, input.release_id).await?;
+    let row = resource::find_for_update::<Entity, _>(change, operation, RESOURCE, slug, model).await?;
+    if input.slug.as_ref().is_some_and(|given| *given != row.slug) {
         return Err(operation.immutable("SlugNotRenameable", "slug"));
     }
-    operation.check(check(&settings))?;
+    operation.check(input.check())?;
     if !release_is_there {
         return Err(release_missing(operation));
     }
-    let deployed = settings.release_id.filter(|new| Some(*new) != row.release_id);
+    let deployed = input.release_id.filter(|new| Some(*new) != row.release_id);
     let row = Model {
-        name: settings.name,
-        kind: settings.kind,
-        description: settings.description,
-        metadata: json(&settings.metadata),
-        release_id: settings.release_id.or(row.release_id),
-        updated_at: change.after(row.updated_at),
-        updated_by_id: change.actor.id,
-        updated_by_name: Some(change.actor.name.clone()),
-        ..row
+        name: input.name,
+        kind: input.kind,
+        description: input.description,
+        metadata: json(&input.metadata),
+        release_id: input.release_id.or(row.release_id),
+        ..resource::changed(change, row)
     };
-    repository::deployment_zones::update(change.transaction, &row).await?;
+    repository::resource::update::<Entity>(change.transaction, &row).await?;
     if let Some(release) = deployed {
         deploy(change, &model(row.clone())?, release).await?;
     }
@@ -209,82 +227,29 @@ pub async fn replace(
 /// Deletes a zone with its history; answers what it was.
 pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<DeploymentZone, DomainError> {
     let operation = Operation("DeleteDeploymentZone");
-    let row = find_for_update(change, operation, slug).await?;
-    repository::deployment_zones::delete(change.transaction, change.organization_id(), row.id).await?;
+    let row = resource::find_for_update::<Entity, _>(change, operation, RESOURCE, slug, model).await?;
+    repository::resource::delete::<Entity>(change.transaction, change.organization_id(), row.id).await?;
     finish(change, "DEPLOYMENT_ZONE_DELETION", row).await
-}
-
-/// The row, which nobody else changes until the transaction ends, and which is as the caller saw it.
-async fn find_for_update(
-    change: &mut Change<'_>,
-    operation: Operation,
-    slug: &str,
-) -> Result<Model, DomainError> {
-    let organization = change.organization_id();
-    let row = repository::deployment_zones::find_for_update(change.transaction, organization, slug)
-        .await?
-        .ok_or(operation.not_found(RESOURCE))?;
-    change.check_expected(operation, &model(row.clone())?)?;
-    Ok(row)
-}
-
-fn check(settings: &Settings) -> Faults {
-    let mut faults = Faults::new();
-    check_name(&mut faults, "name", &settings.name);
-    check_text(&mut faults, "type", &settings.kind, MAX_TYPE);
-    check_description(&mut faults, "description", &settings.description);
-    check_object(&mut faults, "metadata", &settings.metadata);
-    faults
 }
 
 /// Whether the release that is asked for, if one is, can be deployed, and nobody deletes it until the transaction ends.
 async fn is_there(change: &mut Change<'_>, release: Option<Uuid>) -> Result<bool, DomainError> {
     let Some(id) = release else { return Ok(true) };
     let organization = change.organization_id();
-    let found = repository::releases::find_shared(change.transaction, organization, id).await?;
-    Ok(found.is_some())
+    let found =
+        repository::resource::find_all_shared::<release::Entity>(change.transaction, organization, &[id])
+            .await?;
+    Ok(!found.is_empty())
 }
 
 fn release_missing(operation: Operation) -> DomainError {
     operation.missing("ReleaseNotFound", "release")
 }
 
-async fn insert(
-    change: &mut Change<'_>,
-    operation: Operation,
-    input: CreateDeploymentZone,
-) -> Result<Model, DomainError> {
-    let (actor, now, settings) = (change.actor, change.now, input.settings);
-    let candidates = slug::candidates(input.slug.as_deref(), &settings.name);
-    let mut row = Model {
-        id: new_uuid(now),
-        organization_id: actor.organization_id.0,
-        slug: String::new(),
-        name: settings.name,
-        kind: settings.kind,
-        description: settings.description,
-        metadata: json(&settings.metadata),
-        release_id: settings.release_id,
-        created_at: now.as_micros(),
-        created_by_id: actor.id,
-        created_by_name: Some(actor.name.clone()),
-        updated_at: now.as_micros(),
-        updated_by_id: actor.id,
-        updated_by_name: Some(actor.name.clone()),
-    };
-    for candidate in candidates {
-        row.slug = candidate;
-        if repository::deployment_zones::insert(change.transaction, row.clone()).await? {
-            return Ok(row);
-        }
-    }
-    Err(operation.slug_taken(&row.slug))
-}
-
 /// Adds to the history of a zone, whose row its caller has written.
 async fn deploy(change: &mut Change<'_>, zone: &DeploymentZone, release: Uuid) -> Result<(), DomainError> {
     // The zone's time rather than the clock's: it only ever grows, and with it the ids, which order the history.
-    let now = zone.updated_at;
+    let now = zone.stamps.updated_at;
     let row = deployment::Model {
         id: new_uuid(now),
         organization_id: change.organization_id().0,
@@ -315,6 +280,7 @@ async fn finish(
 }
 
 fn model(row: Model) -> Result<DeploymentZone, StoreError> {
+    let stamps = Stamps::of(&row);
     Ok(DeploymentZone {
         id: row.id,
         name: row.name,
@@ -323,16 +289,7 @@ fn model(row: Model) -> Result<DeploymentZone, StoreError> {
         description: row.description,
         metadata: from_json(&row.metadata, "a zone's metadata")?,
         release_id: row.release_id,
-        created_at: time(row.created_at),
-        created_by: User {
-            id: row.created_by_id,
-            name: row.created_by_name,
-        },
-        updated_at: time(row.updated_at),
-        updated_by: User {
-            id: row.updated_by_id,
-            name: row.updated_by_name,
-        },
+        stamps,
     })
 }
 

@@ -1,16 +1,139 @@
-//! Checks of single fields.
+//! The kinds of fields that resources share: how each is read, checked and described.
 
 use demae_event::Faults;
+use demae_fields::{
+    Kind, Node, RefOrSchema,
+    schema::{any_object, text},
+};
 use serde_json::{Map, Value};
 
-use crate::model::json;
+use crate::{model::json, slug};
 
 /// Longest display name, in characters.
-pub(crate) const MAX_NAME: usize = 255;
+pub const MAX_NAME: usize = 255;
 /// Longest description, in characters (kaiten.md, sections 2.3 and 2.8).
 pub const MAX_DESCRIPTION: usize = 500;
 /// Longest JSON of an object whose content is the caller's own (metadata and the like), in bytes.
 pub const MAX_OBJECT: usize = 16_384;
+
+/// A display name.
+pub const NAME: Text = Text(MAX_NAME);
+/// An object whose content is the caller's own.
+pub const OBJECT: Object = Object(MAX_OBJECT);
+
+/// A short text of at most so many characters: not blank, on one line.
+#[derive(Debug, Clone, Copy)]
+pub struct Text(pub usize);
+
+impl Kind<String> for Text {
+    fn read(&self, node: Node<'_>) -> Option<String> {
+        node.string_with(1..=self.0, |text| {
+            if text.trim().is_empty() {
+                Err("must not be blank".to_owned())
+            } else if text.chars().any(char::is_control) {
+                Err("must not contain control characters".to_owned())
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    fn schema(&self) -> RefOrSchema {
+        text(Some(1), Some(self.0), Some(r"\S"))
+    }
+
+    fn check(&self, value: &String, at: &str, faults: &mut Faults) {
+        check_text(faults, at, value, self.0);
+    }
+}
+
+/// A text for people, which may be empty and of several lines: at most [`MAX_DESCRIPTION`] characters.
+#[derive(Debug, Clone, Copy)]
+pub struct Description;
+
+impl Kind<String> for Description {
+    fn read(&self, node: Node<'_>) -> Option<String> {
+        node.string(0..=MAX_DESCRIPTION)
+    }
+
+    fn schema(&self) -> RefOrSchema {
+        text(None, Some(MAX_DESCRIPTION), None)
+    }
+
+    fn check(&self, value: &String, at: &str, faults: &mut Faults) {
+        check_description(faults, at, value);
+    }
+}
+
+/// A text of at most so many characters, of which the rules say more.
+#[derive(Debug, Clone, Copy)]
+pub struct AnyText(pub usize);
+
+impl Kind<String> for AnyText {
+    fn read(&self, node: Node<'_>) -> Option<String> {
+        node.string(0..=self.0)
+    }
+
+    fn schema(&self) -> RefOrSchema {
+        text(None, Some(self.0), None)
+    }
+}
+
+/// A name in URLs.
+#[derive(Debug, Clone, Copy)]
+pub struct Slug;
+
+impl Kind<String> for Slug {
+    fn read(&self, node: Node<'_>) -> Option<String> {
+        node.string_with(0..=usize::MAX, |text| {
+            slug::check(text).map_err(|error| error.to_string())
+        })
+    }
+
+    fn schema(&self) -> RefOrSchema {
+        text(
+            Some(slug::MIN_LENGTH),
+            Some(slug::MAX_LENGTH),
+            Some(slug::PATTERN),
+        )
+    }
+
+    fn check(&self, value: &String, at: &str, faults: &mut Faults) {
+        faults.take(at, slug::check(value));
+    }
+}
+
+/// The slug that something has: whether it is that one is a rule.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnSlug;
+
+impl Kind<String> for OwnSlug {
+    fn read(&self, node: Node<'_>) -> Option<String> {
+        node.string(0..=255)
+    }
+
+    fn schema(&self) -> RefOrSchema {
+        text(None, None, None)
+    }
+}
+
+/// An object whose content is the caller's own: at most so many bytes as JSON, and nothing that a database cannot store.
+#[derive(Debug, Clone, Copy)]
+pub struct Object(pub usize);
+
+impl Kind<Map<String, Value>> for Object {
+    fn read(&self, node: Node<'_>) -> Option<Map<String, Value>> {
+        node.any_object()
+    }
+
+    fn schema(&self) -> RefOrSchema {
+        any_object()
+    }
+
+    fn check(&self, value: &Map<String, Value>, at: &str, faults: &mut Faults) {
+        check_object_of(faults, at, value, self.0);
+    }
+}
 
 /// A display name: not blank, without control characters, at most [`MAX_NAME`] characters.
 pub(crate) fn check_name(faults: &mut Faults, location: &str, name: &str) {

@@ -10,10 +10,11 @@
 
 use std::collections::BTreeMap;
 
-use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_event::{Faults, Timestamp};
+use demae_fields::{Input, Kind, Node, RefOrSchema, Shown, schema::text};
 use demae_store::{
     Store, StoreError,
-    entity::instance::Model,
+    entity::instance::{Entity, Model},
     repository::{
         self, Listing, Page,
         instances::{NamedInstance, hold_customer, hold_license, hold_zone},
@@ -24,14 +25,14 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    Actor, Change, DomainError, User,
+    Actor, Change, DomainError, Stamps,
     change::Subject,
     choice::choices,
     error::Operation,
-    fields::{check_description, check_name, check_object, check_optional},
-    integrations::integration::{self, Integration, NewIntegration},
+    fields::{AnyText, Description, NAME, OBJECT, Slug, Text},
+    integrations::integration::{self, Adapters, Integration, NewIntegration},
     model::{from_json, json, time},
-    slug,
+    resource,
     usage::period::year_after,
 };
 
@@ -54,15 +55,17 @@ choices! {
     }
 }
 
-/// An instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// An installation of the product, for one customer under one license.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Shown)]
 #[serde(rename_all = "camelCase")]
 pub struct Instance {
     /// Its identity.
     pub id: Uuid,
     /// Display name.
+    #[shown(example = "Production")]
     pub name: String,
     /// Name in URLs.
+    #[shown(example = "production")]
     pub slug: String,
     /// What it is for; may be empty.
     pub description: String,
@@ -86,47 +89,81 @@ pub struct Instance {
     pub end_license_date: Timestamp,
     /// Its owner's own notes.
     pub metadata: Map<String, Value>,
-    /// How it fares.
+    /// How it fares: `HEALTHY`, `DEGRADED`, `INCIDENT` or `MAINTENANCE`.
+    #[shown(described_as = String, example = "HEALTHY")]
     pub status: Status,
-    /// Where it stands with its customer, such as `TRIAL`.
+    /// Where it stands with its customer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[shown(example = "TRIAL")]
     pub lifecycle_stage: Option<String>,
     /// Where else it is known, by adapter.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub integrations: BTreeMap<String, Integration>,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// By whom.
-    pub created_by: User,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-    /// By whom.
-    pub updated_by: User,
+    /// Who created it, and who changed it last, and when.
+    #[serde(flatten)]
+    pub stamps: Stamps,
 }
 
-/// What an instance is made of.
-#[derive(Debug, Clone, Default)]
+/// What an instance is replaced with: what is left out is cleared, but for slug, zone and dates, which stay, as do
+/// status, lifecycle stage and integrations.
+#[derive(Debug, Clone, Default, Input)]
+#[input(name = "ReplaceInstance", example = json!({
+    "name": "Production",
+    "customerId": "019c22c8-a220-7b35-87f8-c2d7ea3634cb",
+    "licenseId": "019c22bf-7a60-7029-a276-e01262f8f2e0",
+}))]
 pub struct InstanceInput {
     /// Display name.
+    #[input(kind = NAME)]
     pub name: String,
-    /// Name in URLs; when left out, derived from the name on creation and kept afterwards.
+    /// A new name in URLs.
+    #[input(kind = Slug)]
     pub slug: Option<String>,
     /// What it is for.
+    #[input(kind = Description, default)]
     pub description: String,
-    /// Whose it is.
+    /// Whose it is: the customer's id.
     pub customer_id: Uuid,
-    /// Under which license.
+    /// Under which license: its id.
     pub license_id: Uuid,
-    /// The license's slug, if the caller thinks to know it.
+    /// The license's slug, which follows from its id; another one is refused.
+    #[input(kind = AnyText(255))]
     pub license_slug: Option<String>,
-    /// Where it runs; when left out, nowhere on creation, and where it did afterwards.
+    /// Where it runs from now on: the zone's id.
     pub deployment_zone_id: Option<Uuid>,
-    /// Since when the license holds; when left out, now on creation, and kept afterwards.
+    /// Since when the license holds.
     pub start_license_date: Option<Timestamp>,
-    /// Until when; when left out, a year after its start on creation, and kept afterwards.
+    /// Until when, which is later.
     pub end_license_date: Option<Timestamp>,
-    /// Its owner's own notes.
+    /// Its owner's own notes; at most 16,384 bytes as JSON.
+    #[input(kind = OBJECT, default)]
     pub metadata: Map<String, Value>,
+    /// Accepted from older clients and not kept.
+    pub platform: Option<Map<String, Value>>,
+}
+
+/// A new instance.
+#[derive(Debug, Clone, Default, Input)]
+#[input(example = json!({
+    "name": "Production",
+    "customerId": "019c22c8-a220-7b35-87f8-c2d7ea3634cb",
+    "licenseId": "019c22bf-7a60-7029-a276-e01262f8f2e0",
+}))]
+pub struct CreateInstance {
+    /// What it is made of.
+    #[input(
+        flatten,
+        described(
+            slug = "Name in URLs; derived from the name if left out.",
+            deployment_zone_id = "Where it runs: the zone's id.",
+            start_license_date = "Since when the license holds; now if left out.",
+            end_license_date = "Until when, which is later; a year after the start if left out.",
+        )
+    )]
+    pub input: InstanceInput,
+    /// Where else it is known, by adapter; at most 50.
+    #[input(kind = Adapters, default)]
+    pub integrations: BTreeMap<String, NewIntegration>,
 }
 
 /// Creates an instance.
@@ -138,19 +175,13 @@ pub async fn create(
     let operation = Operation("CreateInstance");
     let start = input.start_license_date.unwrap_or(change.now);
     let end = input.end_license_date.or_else(|| year_after(start));
-    let mut faults = Faults::new();
-    check_fields(&mut faults, &input);
+    let mut faults = input.check();
     check_dates(&mut faults, start, end);
-    integration::check(&mut faults, &integrations);
+    Adapters.check(&integrations, "integrations", &mut faults);
     operation.check(faults)?;
-    let named = hold_references(change, operation, &input).await?;
-    let candidates = slug::candidates(input.slug.as_deref(), &input.name);
-    let (actor, now) = (change.actor, change.now);
-    let mut row = Model {
-        id: new_uuid(now),
-        organization_id: actor.organization_id.0,
-        slug: String::new(),
-        name: input.name,
+    let references = hold_references(change, operation, &input).await?;
+    let row = Model {
+        name: input.name.clone(),
         description: input.description,
         customer_id: input.customer_id,
         license_id: input.license_id,
@@ -160,26 +191,17 @@ pub async fn create(
         metadata: json(&input.metadata),
         status: Status::Healthy.as_str().to_owned(),
         lifecycle_stage: None,
-        integrations: json(&integration::made(integrations, now)),
-        created_at: now.as_micros(),
-        created_by_id: actor.id,
-        created_by_name: Some(actor.name.clone()),
-        updated_at: now.as_micros(),
-        updated_by_id: actor.id,
-        updated_by_name: Some(actor.name.clone()),
+        integrations: json(&integration::made(integrations, change.now)),
+        ..resource::new(change, Model::default())
     };
-    for candidate in candidates {
-        row.slug = candidate;
-        if repository::instances::insert(change.transaction, row.clone()).await? {
-            let instance = named.model(row)?;
-            emit(change, "INSTANCE_CREATION", &instance).await?;
-            if instance.deployment_zone_id.is_some() {
-                emit(change, "INSTANCE_DEPLOYMENT", &instance).await?;
-            }
-            return Ok(instance);
-        }
+    let names = (input.slug.as_deref(), input.name.as_str());
+    let row = resource::insert::<Entity>(change, operation, row, names).await?;
+    let instance = references.model(row)?;
+    emit(change, "INSTANCE_CREATION", &instance).await?;
+    if instance.deployment_zone_id.is_some() {
+        emit(change, "INSTANCE_DEPLOYMENT", &instance).await?;
     }
-    Err(operation.slug_taken(&row.slug))
+    Ok(instance)
 }
 
 /// The instance with this slug.
@@ -205,9 +227,7 @@ pub async fn replace(
     input: InstanceInput,
 ) -> Result<Instance, DomainError> {
     let operation = Operation("UpdateInstance");
-    let mut faults = Faults::new();
-    check_fields(&mut faults, &input);
-    operation.check(faults)?;
+    operation.check(input.check())?;
     // Before the instance, as everywhere: whoever waits for one of them holds none that comes after it.
     let named = hold_references(change, operation, &input).await?;
     let NamedInstance {
@@ -223,7 +243,7 @@ pub async fn replace(
     let zone_before = row.deployment_zone_id;
     let renamed = input.slug.as_ref().is_some_and(|slug| *slug != row.slug);
     let row = Model {
-        slug: input.slug.unwrap_or(row.slug),
+        slug: input.slug.unwrap_or_else(|| row.slug.clone()),
         name: input.name,
         description: input.description,
         customer_id: input.customer_id,
@@ -232,15 +252,12 @@ pub async fn replace(
         start_license_date: start.as_micros(),
         end_license_date: end.as_micros(),
         metadata: json(&input.metadata),
-        updated_at: change.after(row.updated_at),
-        updated_by_id: change.actor.id,
-        updated_by_name: Some(change.actor.name.clone()),
-        ..row
+        ..resource::changed(change, row)
     };
     if renamed && is_taken(change, &row.slug).await? {
         return Err(operation.slug_taken(&row.slug));
     }
-    match repository::instances::update(change.transaction, &row).await {
+    match repository::resource::update::<Entity>(change.transaction, &row).await {
         // Taken since it was looked for.
         Err(StoreError::Conflict(_)) => return Err(operation.slug_taken(&row.slug)),
         written => written?,
@@ -263,13 +280,29 @@ pub async fn replace(
     Ok(instance)
 }
 
-/// What a patch changes; what is none stays.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What changes; what is left out stays. One of the two at least.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Input)]
+#[input(example = json!({"status": "DEGRADED"}))]
 pub struct PatchInstance {
-    /// How it fares.
+    /// How it fares: `HEALTHY`, `DEGRADED`, `INCIDENT` or `MAINTENANCE`.
+    #[input(kind = StatusWord)]
     pub status: Option<Status>,
-    /// Where it stands with its customer.
+    /// Where it stands with its customer; any text, such as `TRIAL`, `ACTIVE`, `AT_RISK` or `CHURNED`.
+    #[input(kind = Text(MAX_STAGE))]
     pub lifecycle_stage: Option<String>,
+}
+
+/// A status, which may be null in a patch: its words are in its pattern, or null would be none of them.
+struct StatusWord;
+
+impl Kind<Status> for StatusWord {
+    fn read(&self, node: Node<'_>) -> Option<Status> {
+        Status::find(&node.one_of(Status::WORDS)?)
+    }
+
+    fn schema(&self) -> RefOrSchema {
+        text(None, None, Some(&format!("^({})$", Status::WORDS.join("|"))))
+    }
 }
 
 /// Changes an instance's status or its lifecycle stage.
@@ -279,12 +312,10 @@ pub async fn patch(
     patch: PatchInstance,
 ) -> Result<Instance, DomainError> {
     let operation = Operation("PatchInstance");
-    let mut faults = Faults::new();
+    let mut faults = patch.check();
     if patch == PatchInstance::default() {
         faults.push("", "must have status or lifecycleStage");
     }
-    let stage = patch.lifecycle_stage.as_deref();
-    check_optional(&mut faults, "lifecycle_stage", stage, MAX_STAGE);
     operation.check(faults)?;
     let mut named = find_for_update(change, operation, slug).await?;
     let notes = [
@@ -303,10 +334,8 @@ pub async fn patch(
         status.as_str().clone_into(&mut row.status);
     }
     row.lifecycle_stage = patch.lifecycle_stage.or(row.lifecycle_stage.take());
-    row.updated_at = change.after(row.updated_at);
-    row.updated_by_id = change.actor.id;
-    row.updated_by_name = Some(change.actor.name.clone());
-    repository::instances::update(change.transaction, row).await?;
+    named.row = resource::changed(change, named.row);
+    repository::resource::update::<Entity>(change.transaction, &named.row).await?;
     let instance = model(named)?;
     for (name, event_type) in notes.into_iter().flatten() {
         change
@@ -320,7 +349,7 @@ pub async fn patch(
 pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<Instance, DomainError> {
     let operation = Operation("DeleteInstance");
     let instance = model(find_for_update(change, operation, slug).await?)?;
-    repository::instances::delete(change.transaction, change.organization_id(), instance.id).await?;
+    repository::resource::delete::<Entity>(change.transaction, change.organization_id(), instance.id).await?;
     emit(change, "INSTANCE_DELETION", &instance).await?;
     Ok(instance)
 }
@@ -337,15 +366,6 @@ async fn find_for_update(
         .ok_or(operation.not_found(RESOURCE))?;
     change.check_expected(operation, &model(found.clone())?)?;
     Ok(found)
-}
-
-fn check_fields(faults: &mut Faults, input: &InstanceInput) {
-    check_name(faults, "name", &input.name);
-    check_description(faults, "description", &input.description);
-    check_object(faults, "metadata", &input.metadata);
-    if let Some(slug) = &input.slug {
-        faults.take("slug", slug::check(slug));
-    }
 }
 
 fn check_dates(faults: &mut Faults, start: Timestamp, end: Option<Timestamp>) {
@@ -429,6 +449,7 @@ impl References {
 
 pub(crate) fn model(named: NamedInstance) -> Result<Instance, StoreError> {
     let row = named.row;
+    let stamps = Stamps::of(&row);
     Ok(Instance {
         id: row.id,
         name: row.name,
@@ -446,15 +467,6 @@ pub(crate) fn model(named: NamedInstance) -> Result<Instance, StoreError> {
         status: Status::find(&row.status).ok_or(StoreError::Unreadable("an instance's status"))?,
         lifecycle_stage: row.lifecycle_stage,
         integrations: from_json(&row.integrations, "an instance's integrations")?,
-        created_at: time(row.created_at),
-        created_by: User {
-            id: row.created_by_id,
-            name: row.created_by_name,
-        },
-        updated_at: time(row.updated_at),
-        updated_by: User {
-            id: row.updated_by_id,
-            name: row.updated_by_name,
-        },
+        stamps,
     })
 }

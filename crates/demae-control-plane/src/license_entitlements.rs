@@ -4,10 +4,14 @@
 //! the entitlement, or is of any kind if the entitlement has none. The license itself does not change with its grants, so
 //! no `LICENSE_UPDATE` accompanies their events.
 
-use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_event::{Faults, Timestamp};
 use demae_store::{
     Store, StoreError,
-    entity::{entitlement, license, license_entitlement::Model},
+    entity::{
+        entitlement, license,
+        license_entitlement::{Entity, Model},
+        resource::{Changeable as _, Created as _},
+    },
     repository::{self, Listing, Page},
 };
 use serde::Serialize;
@@ -15,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     Actor, Amount, Change, DomainError, EntitlementType, EntitlementValue, User, change::Subject,
-    error::Operation, model::time,
+    error::Operation, model::time, resource,
 };
 
 /// The largest tolerated overage, in percent.
@@ -78,22 +82,14 @@ pub async fn assign(
         .await?
         .ok_or(operation.missing("EntitlementNotFound", "entitlement"))?;
     let overage = check(operation, &entitlement, &input)?;
-    let (actor, now) = (change.actor, change.now.as_micros());
     let row = Model {
-        id: new_uuid(change.now),
-        organization_id: actor.organization_id.0,
         license_id: license.id,
         entitlement_id: entitlement.id,
         value: input.value.to_column(),
         limit_cap_exceeded_overage_percent: overage,
-        created_at: now,
-        created_by_id: actor.id,
-        created_by_name: Some(actor.name.clone()),
-        updated_at: now,
-        updated_by_id: actor.id,
-        updated_by_name: Some(actor.name.clone()),
+        ..resource::new(change, Model::default())
     };
-    if !repository::license_entitlements::insert(change.transaction, row.clone()).await? {
+    if !repository::resource::insert::<Entity>(change.transaction, row.clone()).await? {
         let detail = format!("the license {license_slug} grants {entitlement_slug} already");
         return Err(operation.conflict("AlreadyAssigned", detail));
     }
@@ -116,16 +112,14 @@ pub async fn get(
 ) -> Result<LicenseEntitlement, DomainError> {
     let operation = Operation("GetLicenseEntitlement");
     let (reader, organization) = (store.reader(), actor.organization_id);
-    let license = repository::licenses::find(reader, organization, license_slug)
-        .await?
-        .ok_or(operation.missing("LicenseNotFound", "license"))?;
-    let entitlement = repository::entitlements::find(reader, organization, entitlement_slug)
-        .await?
-        .ok_or(operation.not_found(RESOURCE))?;
+    let missing = operation.missing("LicenseNotFound", "license");
+    let license = resource::get::<license::Entity>(store, actor, missing, license_slug).await?;
+    let not_found = operation.not_found(RESOURCE);
+    let entitlement = resource::get::<entitlement::Entity>(store, actor, not_found, entitlement_slug).await?;
     let row = repository::license_entitlements::find(reader, organization, license.id, entitlement.id)
         .await?
         .ok_or(operation.not_found(RESOURCE))?;
-    Ok(model(&license, &entitlement, row)?)
+    Ok(model(&license, &entitlement, &row)?)
 }
 
 /// What a license grants, in the order in which it was granted.
@@ -137,11 +131,10 @@ pub async fn list(
 ) -> Result<Listing<LicenseEntitlement, Uuid>, DomainError> {
     let operation = Operation("ListLicenseEntitlements");
     let (reader, organization) = (store.reader(), actor.organization_id);
-    let license = repository::licenses::find(reader, organization, license_slug)
-        .await?
-        .ok_or(operation.missing("LicenseNotFound", "license"))?;
+    let missing = operation.missing("LicenseNotFound", "license");
+    let license = resource::get::<license::Entity>(store, actor, missing, license_slug).await?;
     let listing = repository::license_entitlements::list(reader, organization, license.id, page).await?;
-    Ok(listing.try_map(|(row, entitlement)| model(&license, &entitlement, row))?)
+    Ok(listing.try_map(|(row, entitlement)| model(&license, &entitlement, &row))?)
 }
 
 /// Replaces what is granted.
@@ -157,12 +150,9 @@ pub async fn replace(
     let row = Model {
         limit_cap_exceeded_overage_percent: check(operation, &entitlement, &input)?,
         value: input.value.to_column(),
-        updated_at: change.after(row.updated_at),
-        updated_by_id: change.actor.id,
-        updated_by_name: Some(change.actor.name.clone()),
-        ..row
+        ..resource::changed(change, row)
     };
-    repository::license_entitlements::update(change.transaction, &row).await?;
+    repository::resource::update::<Entity>(change.transaction, &row).await?;
     finish(change, "LICENSE_ENTITLEMENT_UPDATE", &license, &entitlement, row).await
 }
 
@@ -175,7 +165,7 @@ pub async fn unassign(
     let operation = Operation("UnassignLicenseEntitlement");
     let (license, entitlement, row) =
         find_for_update(change, operation, license_slug, entitlement_slug).await?;
-    repository::license_entitlements::delete(change.transaction, change.organization_id(), row.id).await?;
+    repository::resource::delete::<Entity>(change.transaction, change.organization_id(), row.id).await?;
     finish(
         change,
         "LICENSE_ENTITLEMENT_UNASSIGNMENT",
@@ -193,7 +183,8 @@ async fn find_license(
     slug: &str,
 ) -> Result<license::Model, DomainError> {
     let organization = change.organization_id();
-    let license = repository::licenses::find_shared(change.transaction, organization, slug).await?;
+    let license =
+        repository::resource::find_shared::<license::Entity>(change.transaction, organization, slug).await?;
     license.ok_or(operation.missing("LicenseNotFound", "license"))
 }
 
@@ -203,7 +194,7 @@ async fn find_entitlement(
     slug: &str,
 ) -> Result<Option<entitlement::Model>, StoreError> {
     let organization = change.organization_id();
-    repository::entitlements::find_shared(change.transaction, organization, slug).await
+    repository::resource::find_shared::<entitlement::Entity>(change.transaction, organization, slug).await
 }
 
 /// The grant, which nobody else changes until the transaction ends, and which is as the caller saw it.
@@ -225,7 +216,7 @@ async fn find_for_update(
         entitlement.id,
     );
     let row = row.await?.ok_or(operation.not_found(RESOURCE))?;
-    change.check_expected(operation, &model(&license, &entitlement, row.clone())?)?;
+    change.check_expected(operation, &model(&license, &entitlement, &row)?)?;
     Ok((license, entitlement, row))
 }
 
@@ -287,7 +278,7 @@ async fn finish(
     row: Model,
 ) -> Result<LicenseEntitlement, DomainError> {
     let id = row.id;
-    let grant = model(license, entitlement, row)?;
+    let grant = model(license, entitlement, &row)?;
     let slug = format!("{}/{}", license.slug, entitlement.slug);
     change
         .emit(name, Subject::new("license_entitlement", id, &slug), &grant)
@@ -298,8 +289,9 @@ async fn finish(
 fn model(
     license: &license::Model,
     entitlement: &entitlement::Model,
-    row: Model,
+    row: &Model,
 ) -> Result<LicenseEntitlement, StoreError> {
+    let (created, changed) = (row.created(), row.changed());
     let value = EntitlementValue::from_column(&row.value)?;
     Ok(LicenseEntitlement {
         license_id: license.id,
@@ -310,15 +302,9 @@ fn model(
         value,
         limit_cap_exceeded_overage_percent: row.limit_cap_exceeded_overage_percent,
         entitlement_groups: [],
-        created_at: time(row.created_at),
-        created_by: User {
-            id: row.created_by_id,
-            name: row.created_by_name,
-        },
-        updated_at: time(row.updated_at),
-        updated_by: User {
-            id: row.updated_by_id,
-            name: row.updated_by_name,
-        },
+        created_at: time(created.at),
+        created_by: created.into(),
+        updated_at: time(changed.at),
+        updated_by: changed.into(),
     })
 }

@@ -4,10 +4,15 @@
 //! created. (Its components are shown as they are now; see [`components`](crate::components).) One that was deployed to
 //! a zone that still exists cannot be deleted: the zone's history names it.
 
-use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_event::Timestamp;
+use demae_fields::{Input, List, Natural, Shown};
 use demae_store::{
     Store,
-    entity::release::Model,
+    entity::{
+        component,
+        release::{Entity, Model},
+        resource::Created as _,
+    },
     repository::{self, Listing, Page},
 };
 use sea_orm::ConnectionTrait;
@@ -19,9 +24,9 @@ use crate::{
     change::Subject,
     components::{self, Component, MAX_VERSION},
     error::{MAX_USERS_NAMED, Operation},
-    fields::{check_description, check_text},
+    fields::{Description, Slug, Text},
     model::time,
-    slug,
+    resource,
 };
 
 /// A release consists of at most so many components.
@@ -29,20 +34,22 @@ pub const MAX_COMPONENTS: usize = 100;
 
 const RESOURCE: &str = "release";
 
-/// A release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A version of the product. It never changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Shown)]
 #[serde(rename_all = "camelCase")]
 pub struct Release {
     /// Its identity.
     pub id: Uuid,
     /// Its version, unique in its organization.
+    #[shown(example = "2026.2.0")]
     pub version: String,
     /// Name in URLs.
+    #[shown(example = "2026-2-0")]
     pub slug: String,
     /// What is new in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// What it consists of, in the order in which it was said.
+    /// What it consists of, in the order in which it was said, each as it is now.
     pub components: Vec<Component>,
     /// When it was created.
     pub created_at: Timestamp,
@@ -50,16 +57,21 @@ pub struct Release {
     pub created_by: User,
 }
 
-/// What is needed to create a release.
-#[derive(Debug, Clone, Default)]
+/// A new release.
+#[derive(Debug, Clone, Default, Input)]
+#[input(example = json!({"version": "2026.2.0"}))]
 pub struct CreateRelease {
-    /// Its version.
+    /// Its version, unique in its organization.
+    #[input(kind = Text(MAX_VERSION))]
     pub version: String,
     /// Name in URLs; derived from the version if left out.
+    #[input(kind = Slug)]
     pub slug: Option<String>,
     /// What is new in it.
+    #[input(kind = Description)]
     pub description: Option<String>,
     /// What it consists of; each once.
+    #[input(kind = List(0..=MAX_COMPONENTS, Natural), default)]
     pub component_ids: Vec<Uuid>,
 }
 
@@ -77,9 +89,8 @@ pub async fn create(change: &mut Change<'_>, input: CreateRelease) -> Result<Rel
 /// The release with this slug.
 pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<Release, DomainError> {
     let connection = store.reader();
-    let row = repository::releases::find(connection, actor.organization_id, slug)
-        .await?
-        .ok_or(Operation("GetRelease").not_found(RESOURCE))?;
+    let not_found = Operation("GetRelease").not_found(RESOURCE);
+    let row = resource::get::<Entity>(store, actor, not_found, slug).await?;
     with_components(connection, actor, row).await
 }
 
@@ -90,7 +101,7 @@ pub async fn list(
     page: Page<Uuid>,
 ) -> Result<Listing<Release, Uuid>, DomainError> {
     let (connection, organization) = (store.reader(), actor.organization_id);
-    let listing = repository::releases::list(connection, organization, page).await?;
+    let listing = resource::list::<Entity>(store, actor, page).await?;
     let ids: Vec<Uuid> = listing.items.iter().map(|row| row.id).collect();
     let components = repository::releases::components_of(connection, organization, &ids).await?;
     // Both are in the order of the releases' ids.
@@ -108,7 +119,7 @@ pub async fn list(
 pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<Release, DomainError> {
     let operation = Operation("DeleteRelease");
     let organization = change.organization_id();
-    let row = repository::releases::find_for_update(change.transaction, organization, slug)
+    let row = repository::resource::find_for_update::<Entity>(change.transaction, organization, slug)
         .await?
         .ok_or(operation.not_found(RESOURCE))?;
     let connection = change.transaction.connection();
@@ -119,19 +130,12 @@ pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<Release, Doma
     if !zones.is_empty() {
         return Err(operation.in_use(RESOURCE, &[("the history of deployment zones", zones)]));
     }
-    repository::releases::delete(change.transaction, organization, release.id).await?;
+    repository::resource::delete::<Entity>(change.transaction, organization, release.id).await?;
     finish(change, "RELEASE_DELETION", release).await
 }
 
 fn check(operation: Operation, input: &CreateRelease) -> Result<(), DomainError> {
-    let mut faults = Faults::new();
-    check_text(&mut faults, "version", &input.version, MAX_VERSION);
-    if let Some(slug) = &input.slug {
-        faults.take("slug", slug::check(slug));
-    }
-    if let Some(description) = &input.description {
-        check_description(&mut faults, "description", description);
-    }
+    let mut faults = input.check();
     let ids = &input.component_ids;
     if ids.len() > MAX_COMPONENTS {
         let message = format!("must not have more than {MAX_COMPONENTS} items");
@@ -159,7 +163,9 @@ async fn find_components(
         return Ok(Vec::new());
     }
     let organization = change.organization_id();
-    let mut rows = repository::components::find_all_shared(change.transaction, organization, ids).await?;
+    let mut rows =
+        repository::resource::find_all_shared::<component::Entity>(change.transaction, organization, ids)
+            .await?;
     if rows.len() < ids.len() {
         return Err(operation.missing("ComponentNotFound", "component"));
     }
@@ -185,26 +191,18 @@ async fn insert(
     operation: Operation,
     input: &CreateRelease,
 ) -> Result<Model, DomainError> {
-    let (actor, now) = (change.actor, change.now);
-    let mut row = Model {
-        id: new_uuid(now),
-        organization_id: actor.organization_id.0,
-        slug: String::new(),
+    let row = Model {
         version: input.version.clone(),
         description: input.description.clone(),
-        created_at: now.as_micros(),
-        created_by_id: actor.id,
-        created_by_name: Some(actor.name.clone()),
+        ..resource::created(change, Model::default())
     };
-    for candidate in slug::candidates(input.slug.as_deref(), &input.version) {
-        row.slug = candidate;
-        if repository::releases::insert(change.transaction, row.clone()).await? {
-            return Ok(row);
-        }
+    let names = (input.slug.as_deref(), input.version.as_str());
+    let inserted = resource::insert::<Entity>(change, operation, row, names).await;
+    if let Err(DomainError::Conflict { .. }) = inserted {
+        // Which of the two is taken: the version may be since it was looked up.
+        refuse_taken_version(change, operation, &input.version).await?;
     }
-    // Which of the two is taken: the version may be since it was looked up.
-    refuse_taken_version(change, operation, &row.version).await?;
-    Err(operation.slug_taken(&row.slug))
+    inserted
 }
 
 async fn with_components(
@@ -232,16 +230,14 @@ async fn finish(
 }
 
 fn model(row: Model, components: Vec<Component>) -> Release {
+    let created = row.created();
     Release {
         id: row.id,
         version: row.version,
         slug: row.slug,
         description: row.description,
         components,
-        created_at: time(row.created_at),
-        created_by: User {
-            id: row.created_by_id,
-            name: row.created_by_name,
-        },
+        created_at: time(created.at),
+        created_by: created.into(),
     }
 }

@@ -164,6 +164,12 @@ impl<'de> Deserialize<'de> for Scope {
 #[serde(transparent)]
 pub struct ScopeSet(BTreeSet<Scope>);
 
+impl demae_fields::Shape for ScopeSet {
+    fn shape() -> demae_fields::RefOrSchema {
+        Vec::<String>::shape()
+    }
+}
+
 impl ScopeSet {
     /// Everything.
     pub fn all() -> Self {

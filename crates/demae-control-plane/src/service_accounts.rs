@@ -1,6 +1,10 @@
 //! Service accounts: machine users, in whose name tokens act (kaiten.md, section 2.10).
 
 use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_fields::{
+    Input, Kind as _, Shape as _, Shown,
+    schema::{array, example},
+};
 use demae_store::{
     Store, StoreError,
     entity::{api_token, service_account::Model},
@@ -12,10 +16,10 @@ use uuid::Uuid;
 
 use crate::{
     Actor, Change, DomainError, User,
-    account::{RESOURCE, find, parse_scopes, refuse_more},
+    account::{RESOURCE, Scopes, find, parse_scopes, refuse_more},
     change::Subject,
     error::Operation,
-    fields::check_name,
+    fields::{NAME, Slug},
     model::{time, user},
     scope::ScopeSet,
     slug,
@@ -25,39 +29,55 @@ use crate::{
 /// Tokens shown with a service account; the rest is in their own list.
 const TOKENS_SHOWN: u64 = 200;
 
-/// A service account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A machine user, in whose name tokens act.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Shown)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccount {
     /// Its identity.
     pub id: Uuid,
     /// Display name.
+    #[shown(example = "CI")]
     pub name: String,
-    /// Name in URLs.
+    /// Name in URLs; never changes.
+    #[shown(example = "ci")]
     pub slug: String,
     /// Its id elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// What its tokens may do unless they were made for less.
+    #[shown(schema = array(example(String::shape(), vec!["write:customers", "read:webhooks"])))]
     pub scopes: ScopeSet,
     /// Its first tokens, revoked ones included.
     pub tokens: Vec<Token>,
     /// When it was made.
     pub created_at: Timestamp,
-    /// By whom; none for the one made on the first start.
+    /// By whom; absent for the one made on the first start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_by: Option<User>,
 }
 
-/// What is needed to make one.
-#[derive(Debug, Clone, Default)]
+/// A new service account.
+#[derive(Debug, Clone, Default, Input)]
+#[input(example = json!({"name": "CI", "scopes": ["write:webhooks"]}))]
 pub struct CreateServiceAccount {
     /// Display name.
+    #[input(kind = NAME)]
     pub name: String,
     /// Name in URLs; derived from the name if left out.
+    #[input(kind = Slug)]
     pub slug: Option<String>,
-    /// What its tokens may do at most; what the caller may do if left out.
+    /// What its tokens may do at most; what the caller may do if left out. Nobody gives what they do not have.
+    #[input(kind = Scopes)]
     pub scopes: Option<Vec<String>>,
+}
+
+/// A service account's new name.
+#[derive(Debug, Clone, Default, Input)]
+#[input(example = json!({"name": "CI"}))]
+pub struct ReplaceServiceAccount {
+    /// Display name.
+    #[input(kind = NAME)]
+    pub name: String,
 }
 
 /// Makes a service account, which cannot do more than its maker.
@@ -67,11 +87,7 @@ pub async fn create(
 ) -> Result<ServiceAccount, DomainError> {
     let (actor, now) = (change.actor, change.now);
     let operation = Operation("CreateServiceAccount");
-    let mut faults = Faults::new();
-    check_name(&mut faults, "name", &input.name);
-    if let Some(slug) = &input.slug {
-        faults.take("slug", slug::check(slug));
-    }
+    let mut faults = input.check();
     let scopes = match &input.scopes {
         Some(words) => parse_scopes(&mut faults, words),
         None => actor.scopes.clone(),
@@ -145,7 +161,7 @@ pub async fn list(
 pub async fn rename(change: &mut Change<'_>, slug: &str, name: &str) -> Result<(), DomainError> {
     let operation = Operation("UpdateServiceAccount");
     let mut faults = Faults::new();
-    check_name(&mut faults, "name", name);
+    NAME.check(&name.to_owned(), "name", &mut faults);
     operation.check(faults)?;
     let organization = change.organization_id();
     let row = repository::service_accounts::find_for_update(change.transaction, organization, slug)

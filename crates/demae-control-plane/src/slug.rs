@@ -6,6 +6,8 @@ use rand::{Rng as _, distr::slice::Choose};
 pub const MIN_LENGTH: usize = 2;
 /// Longest slug.
 pub const MAX_LENGTH: usize = 100;
+/// What a slug is, as a regular expression.
+pub const PATTERN: &str = "^[a-z0-9][a-z0-9-]*[a-z0-9]$";
 /// Characters of the suffix that tells a derived slug from one that is taken.
 const SUFFIX_LENGTH: usize = 6;
 const SUFFIX_ALPHABET: &[char] = &[

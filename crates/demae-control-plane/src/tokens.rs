@@ -1,6 +1,7 @@
 //! API tokens of service accounts (kaiten.md, section 2.10).
 
-use demae_event::{Faults, Timestamp, id::new_uuid};
+use demae_event::{Timestamp, id::new_uuid};
+use demae_fields::{Input, Shown};
 use demae_store::{
     Store, StoreError,
     entity::api_token::Model,
@@ -11,10 +12,10 @@ use uuid::Uuid;
 
 use crate::{
     Actor, Change, DomainError, User,
-    account::{find, parse_scopes, refuse_more},
+    account::{Scopes, find, parse_scopes, refuse_more},
     change::Subject,
     error::Operation,
-    fields::check_name,
+    fields::{NAME, Slug},
     model::{time, user},
     scope::ScopeSet,
     slug,
@@ -22,14 +23,16 @@ use crate::{
 };
 
 /// A token, without its text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Shown)]
 #[serde(rename_all = "camelCase")]
 pub struct Token {
     /// Its identity.
     pub id: Uuid,
     /// Display name.
+    #[shown(example = "deploy")]
     pub name: String,
     /// Name in URLs.
+    #[shown(example = "deploy")]
     pub slug: String,
     /// What it may do; null means what its service account may do.
     pub scopes: Option<ScopeSet>,
@@ -60,16 +63,21 @@ pub struct PlainToken {
     pub token: TokenText,
 }
 
-/// What is needed to make one.
-#[derive(Debug, Clone, Default)]
+/// A new token.
+#[derive(Debug, Clone, Default, Input)]
+#[input(example = json!({"name": "deploy", "scopes": ["write:webhooks"]}))]
 pub struct CreateToken {
     /// Display name.
+    #[input(kind = NAME)]
     pub name: String,
     /// Name in URLs; derived from the name if left out.
+    #[input(kind = Slug)]
     pub slug: Option<String>,
-    /// What it may do; what its service account may do if left out.
+    /// What it may do; null or left out: what its service account may do. Nobody gives what they do not have.
+    #[input(kind = Scopes)]
     pub scopes: Option<Vec<String>>,
-    /// When its time is over, not later than its maker's; as its maker's if left out.
+    /// When its time is over; never if left out. A token made with a token that expires does not outlive it: it ends at
+    /// the same time if this is left out.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -81,11 +89,7 @@ pub async fn create(
 ) -> Result<PlainToken, DomainError> {
     let (actor, now, text) = (change.actor, change.now, TokenText::generate());
     let operation = Operation("CreateToken");
-    let mut faults = Faults::new();
-    check_name(&mut faults, "name", &input.name);
-    if let Some(slug) = &input.slug {
-        faults.take("slug", slug::check(slug));
-    }
+    let mut faults = input.check();
     let scopes = input
         .scopes
         .as_ref()

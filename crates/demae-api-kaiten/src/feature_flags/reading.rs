@@ -5,8 +5,10 @@ use demae_control_plane::feature_flags::{
     Dates, DefaultVariant, FlagInput, FlagType, MAX_EVENT_NAME, MAX_RULE, MAX_TARGETINGS, MAX_VARIANTS,
     Percentages, Stage, TargetedVariant, Targeting, Variant,
 };
+use demae_control_plane::fields::{Description, MAX_NAME, NAME, Slug};
 
-use super::super::common::{MAX_NAME, read_description, read_name, read_slug};
+use demae_fields::Kind as _;
+
 use crate::input::Kaiten;
 
 const KINDS: [&str; 3] = ["basic", "rollout_percentage", "rollout_date"];
@@ -16,7 +18,7 @@ pub(super) struct Replacement(pub(super) FlagInput);
 
 impl ReadBody<Kaiten> for FlagInput {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        read_flag(fields, read_slug)
+        read_flag(fields, |node| Slug.read(node))
     }
 }
 
@@ -28,9 +30,11 @@ impl ReadBody<Kaiten> for Replacement {
 }
 
 fn read_flag(fields: &mut Fields<'_>, slug: impl FnOnce(Node<'_>) -> Option<String>) -> Option<FlagInput> {
-    let name = fields.field("name").required(read_name);
+    let name = fields.field("name").required(|node| NAME.read(node));
     let slug = fields.field("slug").nullable(slug);
-    let description = fields.field("description").nullable(read_description);
+    let description = fields
+        .field("description")
+        .nullable(|node| Description.read(node));
     let kind = fields
         .field("type")
         .required(|node| FlagType::from_name(&node.one_of(&FlagType::NAMES)?));
@@ -63,8 +67,10 @@ fn read_flag(fields: &mut Fields<'_>, slug: impl FnOnce(Node<'_>) -> Option<Stri
 }
 
 fn read_variant(fields: &mut Fields<'_>) -> Option<Variant> {
-    let name = fields.field("name").required(read_name);
-    let description = fields.field("description").nullable(read_description);
+    let name = fields.field("name").required(|node| NAME.read(node));
+    let description = fields
+        .field("description")
+        .nullable(|node| Description.read(node));
     let value = fields.field("value").required(|node| Some(node.any()));
     Some(Variant {
         name: name?,
@@ -82,7 +88,7 @@ fn read_default(fields: &mut Fields<'_>) -> Option<DefaultVariant> {
 }
 
 fn read_targeting(fields: &mut Fields<'_>) -> Option<Targeting> {
-    let name = fields.field("name").required(read_name);
+    let name = fields.field("name").required(|node| NAME.read(node));
     let rule = fields.field("rule").required(|node| node.string(0..=MAX_RULE));
     let serves = match read_serving(fields, "variant") {
         None => None,

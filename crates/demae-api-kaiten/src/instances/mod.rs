@@ -1,6 +1,5 @@
 //! `/api/instances` (kaiten.md, sections 2.2 and 3.2), with what each has used and its audit trail.
 
-mod body;
 mod usage;
 
 use axum::{Json, extract::State};
@@ -13,17 +12,16 @@ use demae_api::{
     revision::{IfMatch, IfNoneMatch, Tagged},
     write::{Answer, Operation, Outcome},
 };
-use demae_control_plane::instances::{self, InstanceInput, PatchInstance};
+use demae_control_plane::instances::{self, CreateInstance, Instance, InstanceInput, PatchInstance};
 use futures::FutureExt;
 use http::StatusCode;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use self::body::{CreateInstanceBody, InstanceBody, NewInstance, PatchInstanceBody, ReplaceInstanceBody};
 use crate::{
     auth::{Allowed, ReadInstances, WriteInstances},
-    input::JsonBody,
+    input::{JsonBody, reads_as_declared},
 };
 
 /// The routes of this module.
@@ -55,28 +53,30 @@ impl ReadQuery for ListQuery {
     }
 }
 
+reads_as_declared!(CreateInstance, InstanceInput, PatchInstance);
+
 /// List instances
 ///
 /// Oldest first.
 #[utoipa::path(get, path = "/api/instances", operation_id = "list_instances", tag = "Instances",
     security(("token" = ["read:instances"])), params(PageParameters, ListParameters),
-    responses((status = 200, description = "A page of instances.", body = PageBody<InstanceBody>)))]
+    responses((status = 200, description = "A page of instances.", body = PageBody<Instance>)))]
 async fn list(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<ReadInstances>,
     Query(ListQuery(page)): Query<ListQuery>,
-) -> Result<Json<PageBody<InstanceBody>>, Problem> {
+) -> Result<Json<PageBody<Instance>>, Problem> {
     let listing = instances::list(state.store(), caller.actor(), page).await?;
-    Ok(Json(PageBody::from_listing(listing, InstanceBody::from)))
+    Ok(Json(PageBody::from_listing(listing, |instance| instance)))
 }
 
 /// Create an instance
 ///
 /// Emits `INSTANCE_CREATION`, and `INSTANCE_DEPLOYMENT` if it runs in a zone.
 #[utoipa::path(post, path = "/api/instances", operation_id = "create_instance", tag = "Instances",
-    security(("token" = ["write:instances"])), request_body = CreateInstanceBody,
+    security(("token" = ["write:instances"])), request_body = CreateInstance,
     responses(
-        (status = 201, description = "The instance.", body = InstanceBody,
+        (status = 201, description = "The instance.", body = Instance,
             links(
                 ("get_instance" = (operation_id = "get_instance", parameters(("slug" = "$response.body#/slug")))),
                 ("patch_instance" = (operation_id = "patch_instance", parameters(("slug" = "$response.body#/slug")))),
@@ -93,16 +93,16 @@ async fn create(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<WriteInstances>,
     operation: Operation,
-    body: JsonBody<NewInstance>,
+    body: JsonBody<CreateInstance>,
 ) -> Outcome {
-    let NewInstance { input, integrations } = body.value;
+    let CreateInstance { input, integrations } = body.value;
     let operation = operation.of_body(body.digest);
     state
         .write(caller, &operation, |transaction, caller| {
             async move {
                 let instance =
                     instances::create(&mut caller.change(transaction), input, integrations).await?;
-                Answer::json(StatusCode::CREATED, &InstanceBody::from(instance))
+                Answer::json(StatusCode::CREATED, &instance)
             }
             .boxed()
         })
@@ -113,15 +113,15 @@ async fn create(
 #[utoipa::path(get, path = "/api/instances/{slug}", operation_id = "get_instance", tag = "Instances",
     security(("token" = ["read:instances"])),
     params(("slug" = String, Path, description = "The instance's slug."), IfNoneMatch),
-    responses((status = 200, description = "The instance.", body = InstanceBody)))]
+    responses((status = 200, description = "The instance.", body = Instance)))]
 async fn get(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<ReadInstances>,
     PathOf(Segment(slug)): PathOf<Segment>,
     held: IfNoneMatch,
-) -> Result<Tagged<InstanceBody>, Problem> {
+) -> Result<Tagged<Instance>, Problem> {
     let instance = instances::get(state.store(), caller.actor(), &slug).await?;
-    Ok(Tagged::new(&held, instance, InstanceBody::from))
+    Ok(Tagged::new(&held, instance, |instance| instance))
 }
 
 /// Replace an instance
@@ -131,7 +131,7 @@ async fn get(
 #[utoipa::path(put, path = "/api/instances/{slug}", operation_id = "replace_instance", tag = "Instances",
     security(("token" = ["write:instances"])),
     params(("slug" = String, Path, description = "The instance's slug."), IfMatch),
-    request_body = ReplaceInstanceBody,
+    request_body = InstanceInput,
     responses(
         (status = 204, description = "Replaced."),
         (status = 409, description = "The new slug is taken."),
@@ -162,7 +162,7 @@ async fn replace(
 #[utoipa::path(patch, path = "/api/instances/{slug}", operation_id = "patch_instance", tag = "Instances",
     security(("token" = ["write:instances"])),
     params(("slug" = String, Path, description = "The instance's slug."), IfMatch),
-    request_body = PatchInstanceBody, responses((status = 204, description = "Changed.")))]
+    request_body = PatchInstance, responses((status = 204, description = "Changed.")))]
 async fn patch(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<WriteInstances>,

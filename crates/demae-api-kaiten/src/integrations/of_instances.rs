@@ -8,13 +8,10 @@ use demae_api::{
     revision::{IfMatch, IfNoneMatch, Tagged},
     write::{Operation, Outcome},
 };
-use demae_control_plane::integrations::{NewIntegration, Owner};
+use demae_control_plane::integrations::{Integration, NewIntegration, Owner};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{
-    body::{IntegrationBody, NewIntegrationBody},
-    operations,
-};
+use super::operations;
 use crate::{
     auth::{Allowed, ReadInstances, WriteInstances},
     input::JsonBody,
@@ -33,13 +30,13 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         ("name" = String, Path, description = "The other system."),
         IfNoneMatch,
     ),
-    responses((status = 200, description = "The integration.", body = IntegrationBody)))]
+    responses((status = 200, description = "The integration.", body = Integration)))]
 async fn get(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<ReadInstances>,
     PathOf((Segment(slug), Segment(name))): PathOf<(Segment, Segment)>,
     held: IfNoneMatch,
-) -> Result<Tagged<IntegrationBody>, Problem> {
+) -> Result<Tagged<Integration>, Problem> {
     operations::get(&state, &caller, &Owner::Instance(slug), &name, &held).await
 }
 
@@ -52,9 +49,9 @@ async fn get(
         ("slug" = String, Path, description = "The instance's slug."),
         ("name" = String, Path, description = "The other system: at most 255 characters."),
     ),
-    request_body = NewIntegrationBody,
+    request_body = NewIntegration,
     responses(
-        (status = 201, description = "The integration.", body = IntegrationBody,
+        (status = 201, description = "The integration.", body = Integration,
             links(
                 ("get_instance_integration" = (operation_id = "get_instance_integration",
                     parameters(("slug" = "$request.path.slug"), ("name" = "$request.path.name")))),
@@ -83,8 +80,8 @@ async fn create(
         ("name" = String, Path, description = "The other system."),
         IfMatch,
     ),
-    request_body = NewIntegrationBody,
-    responses((status = 200, description = "The integration as it is now.", body = IntegrationBody)))]
+    request_body = NewIntegration,
+    responses((status = 200, description = "The integration as it is now.", body = Integration)))]
 async fn replace(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<WriteInstances>,

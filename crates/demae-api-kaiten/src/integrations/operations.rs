@@ -7,11 +7,10 @@ use demae_api::{
     revision::{IfNoneMatch, Tagged},
     write::{Answer, Operation, Outcome},
 };
-use demae_control_plane::integrations::{self, NewIntegration, Owner};
+use demae_control_plane::integrations::{self, Integration, NewIntegration, Owner};
 use futures::FutureExt;
 use http::StatusCode;
 
-use super::body::IntegrationBody;
 use crate::input::JsonBody;
 
 /// Whose integration with which system.
@@ -23,9 +22,9 @@ pub(super) async fn get(
     owner: &Owner,
     name: &str,
     held: &IfNoneMatch,
-) -> Result<Tagged<IntegrationBody>, Problem> {
+) -> Result<Tagged<Integration>, Problem> {
     let integration = integrations::get(state.store(), caller.actor(), owner, name).await?;
-    Ok(Tagged::new(held, integration, IntegrationBody::from))
+    Ok(Tagged::new(held, integration, |integration| integration))
 }
 
 pub(super) async fn create(
@@ -42,7 +41,7 @@ pub(super) async fn create(
             async move {
                 let mut change = caller.change(transaction);
                 let made = integrations::create(&mut change, &owner, &name, input).await?;
-                Answer::json(StatusCode::CREATED, &IntegrationBody::from(made))
+                Answer::json(StatusCode::CREATED, &made)
             }
             .boxed()
         })
@@ -63,7 +62,7 @@ pub(super) async fn replace(
             async move {
                 let mut change = caller.change(transaction);
                 let made = integrations::replace(&mut change, &owner, &name, input).await?;
-                Answer::json(StatusCode::OK, &IntegrationBody::from(made))
+                Answer::json(StatusCode::OK, &made)
             }
             .boxed()
         })

@@ -8,20 +8,18 @@
 mod entitlement;
 mod rules;
 
-use demae_event::id::new_uuid;
 use demae_store::{
     Store, StoreError,
-    entity::entitlement::Model,
+    entity::entitlement::{Entity, Model},
     repository::{self, Listing, Page},
 };
 use uuid::Uuid;
 
 use crate::{
-    Actor, Change, DomainError, User,
+    Actor, Change, DomainError, Stamps,
     change::Subject,
     error::{MAX_USERS_NAMED, Operation},
-    model::time,
-    slug,
+    resource,
 };
 pub use entitlement::{
     AggregationMethod, Entitlement, EntitlementInput, MAX_ICON, MAX_UNIT, MeterType, ResetAnchor, ResetPeriod,
@@ -34,36 +32,19 @@ const RESOURCE: &str = "entitlement";
 pub async fn create(change: &mut Change<'_>, input: EntitlementInput) -> Result<Entitlement, DomainError> {
     let operation = Operation("CreateEntitlement");
     let fixed = Fixed::of_input(&input).with_default_method();
-    let mut faults = rules::check(&input, fixed);
-    if let Some(slug) = &input.slug {
-        faults.take("slug", slug::check(slug));
-    }
-    operation.check(faults)?;
-    let candidates = slug::candidates(input.slug.as_deref(), &input.name);
-    let (actor, now) = (change.actor, change.now);
-    let new = Model {
-        id: new_uuid(now),
-        organization_id: actor.organization_id.0,
-        created_at: now.as_micros(),
-        created_by_id: actor.id,
-        created_by_name: Some(actor.name.clone()),
-        ..Model::default()
-    };
-    let mut row = filled(new, change, input, fixed, now.as_micros());
-    for candidate in candidates {
-        row.slug = candidate;
-        if repository::entitlements::insert(change.transaction, row.clone()).await? {
-            return finish(change, "ENTITLEMENT_CREATION", row).await;
-        }
-    }
-    Err(operation.slug_taken(&row.slug))
+    operation.check(rules::check(&input, fixed))?;
+    let (asked, name) = (input.slug.clone(), input.name.clone());
+    let row = filled(resource::new(change, Model::default()), input, fixed);
+    let names = (asked.as_deref(), name.as_str());
+    let row = resource::insert::<Entity>(change, operation, row, names).await?;
+    finish(change, "ENTITLEMENT_CREATION", row).await
 }
 
 /// The entitlement with this slug.
 pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<Entitlement, DomainError> {
-    let row = repository::entitlements::find(store.reader(), actor.organization_id, slug).await?;
+    let not_found = Operation("GetEntitlement").not_found(RESOURCE);
     Ok(model(
-        row.ok_or(Operation("GetEntitlement").not_found(RESOURCE))?,
+        resource::get::<Entity>(store, actor, not_found, slug).await?,
     )?)
 }
 
@@ -73,8 +54,9 @@ pub async fn list(
     actor: &Actor,
     page: Page<Uuid>,
 ) -> Result<Listing<Entitlement, Uuid>, DomainError> {
-    let listing = repository::entitlements::list(store.reader(), actor.organization_id, page).await?;
-    Ok(listing.try_map(model)?)
+    Ok(resource::list::<Entity>(store, actor, page)
+        .await?
+        .try_map(model)?)
 }
 
 /// Replaces an entitlement's fields, but for the slug and what is fixed.
@@ -84,7 +66,7 @@ pub async fn replace(
     input: EntitlementInput,
 ) -> Result<Entitlement, DomainError> {
     let operation = Operation("UpdateEntitlement");
-    let row = find_for_update(change, operation, slug).await?;
+    let row = resource::find_for_update::<Entity, _>(change, operation, RESOURCE, slug, model).await?;
     if input.slug.as_ref().is_some_and(|given| *given != row.slug) {
         return Err(operation.immutable("SlugNotRenameable", "slug"));
     }
@@ -96,33 +78,18 @@ pub async fn replace(
     if fixed != stored {
         check_unused(change, operation, row.id).await?;
     }
-    let updated_at = change.after(row.updated_at);
-    let row = filled(row, change, input, fixed, updated_at);
-    repository::entitlements::update(change.transaction, &row).await?;
+    let row = filled(resource::changed(change, row), input, fixed);
+    repository::resource::update::<Entity>(change.transaction, &row).await?;
     finish(change, "ENTITLEMENT_UPDATE", row).await
 }
 
 /// Deletes an entitlement; answers what it was.
 pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<Entitlement, DomainError> {
     let operation = Operation("DeleteEntitlement");
-    let row = find_for_update(change, operation, slug).await?;
+    let row = resource::find_for_update::<Entity, _>(change, operation, RESOURCE, slug, model).await?;
     check_unused(change, operation, row.id).await?;
-    repository::entitlements::delete(change.transaction, change.organization_id(), row.id).await?;
+    repository::resource::delete::<Entity>(change.transaction, change.organization_id(), row.id).await?;
     finish(change, "ENTITLEMENT_DELETION", row).await
-}
-
-/// The row, which nobody else changes until the transaction ends, and which is as the caller saw it.
-async fn find_for_update(
-    change: &mut Change<'_>,
-    operation: Operation,
-    slug: &str,
-) -> Result<Model, DomainError> {
-    let organization = change.organization_id();
-    let row = repository::entitlements::find_for_update(change.transaction, organization, slug)
-        .await?
-        .ok_or(operation.not_found(RESOURCE))?;
-    change.check_expected(operation, &model(row.clone())?)?;
-    Ok(row)
 }
 
 /// Refuses while a license grants it or an instance has used it.
@@ -139,7 +106,7 @@ async fn check_unused(change: &Change<'_>, operation: Operation, id: Uuid) -> Re
 }
 
 /// The row with what the caller gave.
-fn filled(row: Model, change: &Change<'_>, input: EntitlementInput, fixed: Fixed, updated_at: i64) -> Model {
+fn filled(row: Model, input: EntitlementInput, fixed: Fixed) -> Model {
     Model {
         name: input.name,
         description: input.description,
@@ -157,9 +124,6 @@ fn filled(row: Model, change: &Change<'_>, input: EntitlementInput, fixed: Fixed
         user_facing: input.user_facing,
         display_order: input.display_order,
         icon: input.icon,
-        updated_at,
-        updated_by_id: change.actor.id,
-        updated_by_name: Some(change.actor.name.clone()),
         ..row
     }
 }
@@ -174,6 +138,7 @@ async fn finish(change: &mut Change<'_>, name: &'static str, row: Model) -> Resu
 
 /// As it is shown.
 pub(crate) fn model(row: Model) -> Result<Entitlement, StoreError> {
+    let stamps = Stamps::of(&row);
     let fixed = Fixed::of_row(&row)?;
     let factor = row.sale_unit_factor.map(|text| text.parse());
     let factor = factor
@@ -199,15 +164,6 @@ pub(crate) fn model(row: Model) -> Result<Entitlement, StoreError> {
         display_order: row.display_order,
         icon: row.icon,
         entitlement_groups: [],
-        created_at: time(row.created_at),
-        created_by: User {
-            id: row.created_by_id,
-            name: row.created_by_name,
-        },
-        updated_at: time(row.updated_at),
-        updated_by: User {
-            id: row.updated_by_id,
-            name: row.updated_by_name,
-        },
+        stamps,
     })
 }

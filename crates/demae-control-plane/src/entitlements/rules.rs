@@ -1,14 +1,11 @@
 //! Which fields of an entitlement go together, and which stay.
 
 use demae_event::Faults;
+use demae_fields::Input as _;
 use demae_store::{StoreError, entity::entitlement::Model};
 
-use super::{AggregationMethod, EntitlementInput, MAX_ICON, MAX_UNIT, MeterType, ResetAnchor, ResetPeriod};
-use crate::{
-    Amount, DomainError, EntitlementType,
-    error::Operation,
-    fields::{check_description, check_name, check_optional},
-};
+use super::{AggregationMethod, EntitlementInput, MeterType, ResetAnchor, ResetPeriod};
+use crate::{DomainError, EntitlementType, error::Operation};
 
 /// The fields that stay once they are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,29 +88,7 @@ fn kept<T: PartialEq>(stored: Option<T>, given: Option<T>) -> Option<Option<T>> 
 
 /// What is wrong with `input`, where `fixed` holds.
 pub(super) fn check(input: &EntitlementInput, fixed: Fixed) -> Faults {
-    let mut faults = Faults::new();
-    check_name(&mut faults, "name", &input.name);
-    if let Some(description) = &input.description {
-        check_description(&mut faults, "description", description);
-    }
-    if !(0..=100).contains(&input.warning_threshold_percent) {
-        faults.push("warning_threshold_percent", "must be from 0 to 100");
-    }
-    if input.display_order < 0 {
-        faults.push("display_order", "must not be negative");
-    }
-    if input.icon.as_deref().is_some_and(|icon| !is_icon(icon)) {
-        faults.push(
-            "icon",
-            format!("must be provider:name without spaces, at most {MAX_ICON} characters"),
-        );
-    }
-    if input.names_groups {
-        faults.push(
-            "group_slugs",
-            "must be empty: there are no entitlement groups here",
-        );
-    }
+    let mut faults = input.check();
     check_units(&mut faults, input);
     check_kind(&mut faults, input, fixed);
     faults
@@ -128,15 +103,6 @@ fn check_units(faults: &mut Faults, input: &EntitlementInput) {
         ("sale_unit_singular", &input.sale_unit_singular),
         ("sale_unit_plural", &input.sale_unit_plural),
     ];
-    for (location, text) in units.into_iter().chain(sale_units) {
-        check_optional(faults, location, text.as_deref(), MAX_UNIT);
-    }
-    if input
-        .sale_unit_factor
-        .is_some_and(|factor| factor <= Amount::ZERO)
-    {
-        faults.push("sale_unit_factor", "must be more than 0");
-    }
     let [singular, plural] = units.map(|(location, text)| (location, text.is_some()));
     let [sale_singular, sale_plural] = sale_units.map(|(location, text)| (location, text.is_some()));
     let factor = ("sale_unit_factor", input.sale_unit_factor.is_some());
@@ -178,13 +144,4 @@ fn check_kind(faults: &mut Faults, input: &EntitlementInput, fixed: Fixed) {
     for (location, _) in of_numbers.into_iter().filter(|(_, given)| *given) {
         faults.push(location, "is only for the type NUMBER");
     }
-}
-
-/// `provider:name` (kaiten.md, section 2.5), such as `lucide:users`.
-fn is_icon(text: &str) -> bool {
-    let visible = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic());
-    text.len() <= MAX_ICON
-        && text
-            .split_once(':')
-            .is_some_and(|(provider, name)| visible(provider) && visible(name))
 }

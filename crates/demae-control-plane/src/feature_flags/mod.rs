@@ -12,10 +12,10 @@ mod model;
 mod rule;
 mod serving;
 
-use demae_event::{Faults, id::new_uuid};
+use demae_event::Faults;
 use demae_store::{
     Store, StoreError,
-    entity::feature_flag::Model,
+    entity::feature_flag::{Entity, Model},
     repository::{self, Listing, Page},
 };
 use uuid::Uuid;
@@ -34,7 +34,7 @@ use crate::{
     change::Subject,
     error::Operation,
     model::{from_json, json},
-    slug,
+    resource, slug,
 };
 
 /// Flags of an organization.
@@ -85,9 +85,9 @@ pub async fn create(
 
 /// The flag with this slug.
 pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<FeatureFlag, DomainError> {
-    let row = repository::feature_flags::find(store.reader(), actor.organization_id, slug).await?;
+    let not_found = Operation("GetFeatureFlag").not_found(RESOURCE);
     Ok(model_of(
-        row.ok_or(Operation("GetFeatureFlag").not_found(RESOURCE))?,
+        resource::get::<Entity>(store, actor, not_found, slug).await?,
     )?)
 }
 
@@ -97,8 +97,9 @@ pub async fn list(
     actor: &Actor,
     page: Page<Uuid>,
 ) -> Result<Listing<FeatureFlag, Uuid>, DomainError> {
-    let listing = repository::feature_flags::list(store.reader(), actor.organization_id, page).await?;
-    Ok(listing.try_map(model_of)?)
+    Ok(resource::list::<Entity>(store, actor, page)
+        .await?
+        .try_map(model_of)?)
 }
 
 /// Replaces a flag but for its slug and its type.
@@ -108,7 +109,7 @@ pub async fn replace(
     CheckedFlag(input): CheckedFlag,
 ) -> Result<FeatureFlag, DomainError> {
     let operation = UPDATE;
-    let row = find_for_update(change, operation, slug).await?;
+    let row = resource::find_for_update::<Entity, _>(change, operation, RESOURCE, slug, model_of).await?;
     if input.slug.as_ref().is_some_and(|given| *given != row.slug) {
         return Err(operation.immutable("SlugNotRenameable", "slug"));
     }
@@ -124,35 +125,18 @@ pub async fn replace(
         variants: Some(json(&input.variants)),
         default_variant: json(&input.default_variant),
         targetings: input.targetings.as_ref().map(json),
-        updated_at: change.after(row.updated_at),
-        updated_by_id: change.actor.id,
-        updated_by_name: Some(change.actor.name.clone()),
-        ..row
+        ..resource::changed(change, row)
     };
-    repository::feature_flags::update(change.transaction, &row).await?;
+    repository::resource::update::<Entity>(change.transaction, &row).await?;
     finish(change, "FEATUREFLAG_UPDATE", row).await
 }
 
 /// Deletes a flag; answers what it was.
 pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<FeatureFlag, DomainError> {
     let operation = Operation("DeleteFeatureFlag");
-    let row = find_for_update(change, operation, slug).await?;
-    repository::feature_flags::delete(change.transaction, change.organization_id(), row.id).await?;
+    let row = resource::find_for_update::<Entity, _>(change, operation, RESOURCE, slug, model_of).await?;
+    repository::resource::delete::<Entity>(change.transaction, change.organization_id(), row.id).await?;
     finish(change, "FEATUREFLAG_DELETION", row).await
-}
-
-/// The row, which nobody else changes until the transaction ends, and which is as the caller saw it.
-async fn find_for_update(
-    change: &mut Change<'_>,
-    operation: Operation,
-    slug: &str,
-) -> Result<Model, DomainError> {
-    let organization = change.organization_id();
-    let row = repository::feature_flags::find_for_update(change.transaction, organization, slug)
-        .await?
-        .ok_or(operation.not_found(RESOURCE))?;
-    change.check_expected(operation, &model_of(row.clone())?)?;
-    Ok(row)
 }
 
 async fn insert(
@@ -160,13 +144,8 @@ async fn insert(
     operation: Operation,
     input: FlagInput,
 ) -> Result<Model, DomainError> {
-    let (actor, now) = (change.actor, change.now);
-    let candidates = slug::candidates(input.slug.as_deref(), &input.name);
-    let mut row = Model {
-        id: new_uuid(now),
-        organization_id: actor.organization_id.0,
-        slug: String::new(),
-        name: input.name,
+    let row = Model {
+        name: input.name.clone(),
         description: input.description,
         kind: input.kind.name().to_owned(),
         enabled: input.enabled,
@@ -175,20 +154,10 @@ async fn insert(
         variants: Some(json(&input.variants)),
         default_variant: json(&input.default_variant),
         targetings: input.targetings.as_ref().map(json),
-        created_at: now.as_micros(),
-        created_by_id: actor.id,
-        created_by_name: Some(actor.name.clone()),
-        updated_at: now.as_micros(),
-        updated_by_id: actor.id,
-        updated_by_name: Some(actor.name.clone()),
+        ..resource::new(change, Model::default())
     };
-    for candidate in candidates {
-        row.slug = candidate;
-        if repository::feature_flags::insert(change.transaction, row.clone()).await? {
-            return Ok(row);
-        }
-    }
-    Err(operation.slug_taken(&row.slug))
+    let names = (input.slug.as_deref(), input.name.as_str());
+    resource::insert::<Entity>(change, operation, row, names).await
 }
 
 /// Writes the event, and answers the flag that it is about.

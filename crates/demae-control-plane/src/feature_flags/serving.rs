@@ -3,7 +3,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use demae_event::Timestamp;
-use demae_store::{Store, StoreError, entity::feature_flag::Model, repository};
+use demae_store::{
+    Store, StoreError,
+    entity::feature_flag::{Entity, Model},
+    repository,
+};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -94,7 +98,7 @@ pub async fn find_one(
     actor: &Actor,
     key: &str,
 ) -> Result<FoundFlags, DomainError> {
-    let row = repository::feature_flags::find(store.reader(), actor.organization_id, key).await?;
+    let row = repository::resource::find::<Entity>(store.reader(), actor.organization_id, key).await?;
     let row = row.ok_or(Operation("EvaluateFeatureFlag").not_found(RESOURCE))?;
     let remembered = cache.get(actor.organization_id, row.id, row.updated_at);
     Ok(FoundFlags(vec![match remembered {

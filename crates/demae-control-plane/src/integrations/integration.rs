@@ -2,26 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use demae_event::{
-    Faults, Timestamp,
-    fault::{below, keyed},
-};
+use demae_event::{Faults, Timestamp, fault::keyed};
+use demae_fields::{Components, Input, Kind, Node, RefOrSchema, Shape, Shown, schema::map};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::fields::{check_name, check_object_of, check_optional};
+use crate::fields::{NAME, Object, Text};
 
 /// Adapters that one resource can be integrated with.
 pub const MAX_INTEGRATIONS: usize = 50;
 
 /// Longest text inside an integration, in characters.
-pub const MAX_TEXT: usize = 2_048;
+const MAX_TEXT: usize = 2_048;
 
 /// Longest JSON of an integration's metadata, in bytes.
 const MAX_METADATA: usize = 4_096;
 
-/// Something as another system knows it. Its keys are in snake case (kaiten.md, section 2.0).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Something as another system knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Shown)]
 pub struct Integration {
     /// Its id there.
     pub external_id: String,
@@ -39,15 +37,20 @@ pub struct Integration {
 }
 
 /// What an integration is made of.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Input)]
+#[input(snake_case, example = json!({"external_id": "rec_1", "web_url": "https://crm.example/rec_1"}))]
 pub struct NewIntegration {
     /// Its id there.
+    #[input(kind = NAME)]
     pub external_id: String,
-    /// The adapter's own notes.
+    /// The adapter's own notes; at most 4,096 bytes as JSON.
+    #[input(kind = Object(MAX_METADATA))]
     pub metadata: Option<Map<String, Value>>,
     /// Its page there.
+    #[input(kind = Text(MAX_TEXT))]
     pub web_url: Option<String>,
     /// What went wrong.
+    #[input(kind = Text(MAX_TEXT))]
     pub last_error: Option<String>,
 }
 
@@ -64,33 +67,33 @@ impl Integration {
     }
 }
 
-/// Checks what was given for each adapter.
-pub(crate) fn check(faults: &mut Faults, integrations: &BTreeMap<String, NewIntegration>) {
-    if integrations.len() > MAX_INTEGRATIONS {
-        faults.push(
-            "integrations",
-            format!("must not have more than {MAX_INTEGRATIONS} entries"),
-        );
-        return;
-    }
-    for (adapter, integration) in integrations {
-        let at = keyed("integrations", adapter);
-        check_name(faults, &at, adapter);
-        check_one(faults, &at, integration);
-    }
-}
+/// What a resource is integrated with, by the names of adapters: at most [`MAX_INTEGRATIONS`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Adapters;
 
-pub(super) fn check_one(faults: &mut Faults, at: &str, integration: &NewIntegration) {
-    check_name(faults, &below(at, "external_id"), &integration.external_id);
-    let texts = [
-        ("web_url", &integration.web_url),
-        ("last_error", &integration.last_error),
-    ];
-    for (key, text) in texts {
-        check_optional(faults, &below(at, key), text.as_deref(), MAX_TEXT);
+impl Kind<BTreeMap<String, NewIntegration>> for Adapters {
+    fn read(&self, node: Node<'_>) -> Option<BTreeMap<String, NewIntegration>> {
+        node.map(MAX_INTEGRATIONS, NewIntegration::read)
     }
-    if let Some(metadata) = &integration.metadata {
-        check_object_of(faults, &below(at, "metadata"), metadata, MAX_METADATA);
+
+    fn schema(&self) -> RefOrSchema {
+        map(NewIntegration::shape())
+    }
+
+    fn components(&self, into: &mut Components) {
+        NewIntegration::components(into);
+    }
+
+    fn check(&self, value: &BTreeMap<String, NewIntegration>, at: &str, faults: &mut Faults) {
+        if value.len() > MAX_INTEGRATIONS {
+            faults.push(at, format!("must not have more than {MAX_INTEGRATIONS} entries"));
+            return;
+        }
+        for (adapter, integration) in value {
+            let at = keyed(at, adapter);
+            NAME.check(adapter, &at, faults);
+            integration.check_at(&at, faults);
+        }
     }
 }
 

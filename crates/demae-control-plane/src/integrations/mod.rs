@@ -8,14 +8,15 @@ pub(crate) mod integration;
 mod owner;
 
 use demae_event::Faults;
+use demae_fields::{Input as _, Kind as _};
 use demae_store::Store;
 
-use self::{integration::check_one, owner::Verb};
+use self::owner::Verb;
 pub use self::{
-    integration::{Integration, MAX_INTEGRATIONS, MAX_TEXT, NewIntegration},
+    integration::{Integration, MAX_INTEGRATIONS, NewIntegration},
     owner::Owner,
 };
-use crate::{Actor, Change, DomainError, fields::check_name, model::time};
+use crate::{Actor, Change, DomainError, fields::NAME, model::time};
 
 const RESOURCE: &str = "integration";
 
@@ -40,8 +41,8 @@ pub async fn create(
 ) -> Result<Integration, DomainError> {
     let operation = owner.operation(Verb::Create);
     let mut faults = Faults::new();
-    check_name(&mut faults, "adapter", adapter);
-    check_one(&mut faults, "", &new);
+    NAME.check(&adapter.to_owned(), "adapter", &mut faults);
+    new.check_at("", &mut faults);
     operation.check(faults)?;
     let held = owner.hold(change, operation).await?;
     let mut integrations = held.integrations()?;
@@ -56,7 +57,7 @@ pub async fn create(
     let moment = held.moment(change);
     let made = Integration::new(new, time(moment));
     integrations.insert(adapter.to_owned(), made.clone());
-    held.write(change, moment, &integrations).await?;
+    held.write(change, &integrations).await?;
     Ok(made)
 }
 
@@ -68,9 +69,7 @@ pub async fn replace(
     new: NewIntegration,
 ) -> Result<Integration, DomainError> {
     let operation = owner.operation(Verb::Update);
-    let mut faults = Faults::new();
-    check_one(&mut faults, "", &new);
-    operation.check(faults)?;
+    operation.check(new.check())?;
     let held = owner.hold(change, operation).await?;
     let mut integrations = held.integrations()?;
     let before = integrations.get_mut(adapter);
@@ -79,7 +78,7 @@ pub async fn replace(
     let moment = held.moment(change);
     *before = Integration::new(new, time(moment));
     let made = before.clone();
-    held.write(change, moment, &integrations).await?;
+    held.write(change, &integrations).await?;
     Ok(made)
 }
 
@@ -95,7 +94,6 @@ pub async fn delete(
     let removed = integrations.remove(adapter);
     let removed = removed.ok_or(operation.not_found(RESOURCE))?;
     change.check_expected(operation, &removed)?;
-    let moment = held.moment(change);
-    held.write(change, moment, &integrations).await?;
+    held.write(change, &integrations).await?;
     Ok(removed)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use demae_store::{
     Store, StoreError,
-    entity::customer,
+    entity::{customer, instance},
     repository::{self, instances::NamedInstance},
 };
 
@@ -14,6 +14,7 @@ use crate::{
     error::Operation,
     instances,
     model::{from_json, json},
+    resource,
 };
 
 /// Whose integrations are meant, by slug.
@@ -57,9 +58,11 @@ impl Owner {
     ) -> Result<BTreeMap<String, Integration>, DomainError> {
         let (connection, organization) = (store.reader(), actor.organization_id);
         let held = match self {
-            Self::Customer(slug) => repository::customers::find(connection, organization, slug)
-                .await?
-                .map(Held::Customer),
+            Self::Customer(slug) => {
+                repository::resource::find::<customer::Entity>(connection, organization, slug)
+                    .await?
+                    .map(Held::Customer)
+            }
             Self::Instance(slug) => repository::instances::find(connection, organization, slug)
                 .await?
                 .map(Held::Instance),
@@ -75,11 +78,13 @@ impl Owner {
     ) -> Result<Held, DomainError> {
         let organization = change.organization_id();
         let held = match self {
-            Self::Customer(slug) => {
-                repository::customers::find_for_update(change.transaction, organization, slug)
-                    .await?
-                    .map(Held::Customer)
-            }
+            Self::Customer(slug) => repository::resource::find_for_update::<customer::Entity>(
+                change.transaction,
+                organization,
+                slug,
+            )
+            .await?
+            .map(Held::Customer),
             Self::Instance(slug) => {
                 repository::instances::find_for_update(change.transaction, organization, slug)
                     .await?
@@ -123,25 +128,19 @@ impl Held {
     pub(super) async fn write(
         self,
         change: &mut Change<'_>,
-        moment: i64,
         integrations: &BTreeMap<String, Integration>,
     ) -> Result<(), DomainError> {
         match self {
             Self::Customer(mut row) => {
                 row.integrations = json(integrations);
-                row.updated_at = moment;
-                row.updated_by_id = change.actor.id;
-                row.updated_by_name = Some(change.actor.name.clone());
-                repository::customers::update(change.transaction, &row).await?;
+                let row = resource::changed(change, row);
+                repository::resource::update::<customer::Entity>(change.transaction, &row).await?;
                 customers::finish(change, "CUSTOMER_UPDATE", row).await?;
             }
             Self::Instance(mut named) => {
-                let row = &mut named.row;
-                row.integrations = json(integrations);
-                row.updated_at = moment;
-                row.updated_by_id = change.actor.id;
-                row.updated_by_name = Some(change.actor.name.clone());
-                repository::instances::update(change.transaction, row).await?;
+                named.row.integrations = json(integrations);
+                named.row = resource::changed(change, named.row);
+                repository::resource::update::<instance::Entity>(change.transaction, &named.row).await?;
                 instances::emit(change, "INSTANCE_UPDATE", &instances::model(named)?).await?;
             }
         }

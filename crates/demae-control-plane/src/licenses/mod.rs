@@ -16,10 +16,10 @@ mod lifecycle;
 mod row;
 mod state;
 
-use demae_event::{Faults, id::new_uuid};
+use demae_fields::Input as _;
 use demae_store::{
     Store, StoreError,
-    entity::license::Model,
+    entity::license::{Entity, Model},
     repository::{self, Listing, Page},
 };
 use uuid::Uuid;
@@ -27,35 +27,19 @@ use uuid::Uuid;
 use crate::{
     Actor, Change, DomainError,
     error::{MAX_USERS_NAMED, Operation},
-    fields::{check_description, check_name, check_optional},
-    slug,
+    resource,
 };
-pub use license::{License, LicenseInput, LicenseType, LifecycleState};
+pub use license::{License, LicenseInput, LicenseType, LifecycleState, MAX_VERSION, MAX_VERSION_NAME};
 pub use lifecycle::{archive, publish, unarchive};
 pub(crate) use row::model;
 use row::{RESOURCE, find_for_update, finish, update};
 
-/// Longest name of a version, in characters.
-pub const MAX_VERSION_NAME: usize = 100;
-/// The highest version that a caller may send; the lowest is 1.
-pub const MAX_VERSION: i64 = 2_147_483_647;
-
 /// Creates a license.
 pub async fn create(change: &mut Change<'_>, input: LicenseInput) -> Result<License, DomainError> {
     let operation = Operation("CreateLicense");
-    let mut faults = check_fields(&input);
-    if let Some(slug) = &input.slug {
-        faults.take("slug", slug::check(slug));
-    }
-    if input
-        .version
-        .is_some_and(|version| !(1..=MAX_VERSION).contains(&version))
-    {
-        faults.push("version", format!("must be from 1 to {MAX_VERSION}"));
-    }
-    operation.check(faults)?;
+    operation.check(input.check())?;
     let state = state::initial(operation, &input)?;
-    if input.names_family {
+    if input.names_family() {
         return Err(operation.missing("FamilyNotFound", "license family"));
     }
     state::check_default(operation, input.is_default, state)?;
@@ -71,21 +55,27 @@ pub async fn create(change: &mut Change<'_>, input: LicenseInput) -> Result<Lice
     if input.is_default {
         unset_default(change).await?;
     }
-    let candidates = slug::candidates(input.slug.as_deref(), &input.name);
-    let mut row = new_row(change, input, version, state);
-    for candidate in candidates {
-        row.slug = candidate;
-        if repository::licenses::insert(change.transaction, row.clone()).await? {
-            return finish(change, "LICENSE_CREATION", row).await;
-        }
-    }
-    Err(operation.slug_taken(&row.slug))
+    let row = Model {
+        name: input.name.clone(),
+        description: input.description,
+        kind: input.kind.as_str().to_owned(),
+        version,
+        version_name: input.version_name,
+        is_default: input.is_default,
+        lifecycle_state: state.as_str().to_owned(),
+        ..resource::new(change, Model::default())
+    };
+    let names = (input.slug.as_deref(), input.name.as_str());
+    let row = resource::insert::<Entity>(change, operation, row, names).await?;
+    finish(change, "LICENSE_CREATION", row).await
 }
 
 /// The license with this slug.
 pub async fn get(store: &Store, actor: &Actor, slug: &str) -> Result<License, DomainError> {
-    let row = repository::licenses::find(store.reader(), actor.organization_id, slug).await?;
-    Ok(model(row.ok_or(Operation("GetLicense").not_found(RESOURCE))?)?)
+    let not_found = Operation("GetLicense").not_found(RESOURCE);
+    Ok(model(
+        resource::get::<Entity>(store, actor, not_found, slug).await?,
+    )?)
 }
 
 /// The licenses of the actor's organization, oldest first.
@@ -94,8 +84,9 @@ pub async fn list(
     actor: &Actor,
     page: Page<Uuid>,
 ) -> Result<Listing<License, Uuid>, DomainError> {
-    let listing = repository::licenses::list(store.reader(), actor.organization_id, page).await?;
-    Ok(listing.try_map(model)?)
+    Ok(resource::list::<Entity>(store, actor, page)
+        .await?
+        .try_map(model)?)
 }
 
 /// Replaces a license's fields, but for slug and version, which stay.
@@ -110,7 +101,7 @@ pub async fn replace(
     let row = find_for_update(change, operation, slug).await?;
     let state = state::stored(&row)?;
     check_fixed(operation, &row, state, &input)?;
-    operation.check(check_fields(&input))?;
+    operation.check(input.check())?;
     let state = state::moved(state, input.is_active);
     state::check_default(operation, input.is_default, state)?;
     if input.name != row.name {
@@ -136,21 +127,8 @@ pub async fn delete(change: &mut Change<'_>, slug: &str) -> Result<License, Doma
     let operation = Operation("DeleteLicense");
     let row = find_for_update(change, operation, slug).await?;
     check_unused(change, operation, row.id).await?;
-    repository::licenses::delete(change.transaction, change.organization_id(), row.id).await?;
+    repository::resource::delete::<Entity>(change.transaction, change.organization_id(), row.id).await?;
     finish(change, "LICENSE_DELETION", row).await
-}
-
-fn check_fields(input: &LicenseInput) -> Faults {
-    let mut faults = Faults::new();
-    check_name(&mut faults, "name", &input.name);
-    check_description(&mut faults, "description", &input.description);
-    check_optional(
-        &mut faults,
-        "version_name",
-        input.version_name.as_deref(),
-        MAX_VERSION_NAME,
-    );
-    faults
 }
 
 /// Refuses to change what a replacement cannot change.
@@ -176,7 +154,7 @@ fn check_fixed(
             "LifecycleStateNotSettable",
             "lifecycle_state",
         ),
-        (input.names_family, "FamilyNotReassignable", "family_id"),
+        (input.names_family(), "FamilyNotReassignable", "family_id"),
     ];
     match fixed.into_iter().find(|(differs, ..)| *differs) {
         Some((_, reason, location)) => Err(operation.immutable(reason, location)),
@@ -230,26 +208,4 @@ async fn check_unused(change: &Change<'_>, operation: Operation, id: Uuid) -> Re
     }
     let users = [("instances", instances), ("grants of entitlements", grants)];
     Err(operation.in_use(RESOURCE, &users))
-}
-
-fn new_row(change: &Change<'_>, input: LicenseInput, version: i64, state: LifecycleState) -> Model {
-    let (actor, now) = (change.actor, change.now.as_micros());
-    Model {
-        id: new_uuid(change.now),
-        organization_id: actor.organization_id.0,
-        slug: String::new(),
-        name: input.name,
-        description: input.description,
-        kind: input.kind.as_str().to_owned(),
-        version,
-        version_name: input.version_name,
-        is_default: input.is_default,
-        lifecycle_state: state.as_str().to_owned(),
-        created_at: now,
-        created_by_id: actor.id,
-        created_by_name: Some(actor.name.clone()),
-        updated_at: now,
-        updated_by_id: actor.id,
-        updated_by_name: Some(actor.name.clone()),
-    }
 }

@@ -1,9 +1,16 @@
 //! The row of a license: found, written, and shown.
 
-use demae_store::{StoreError, entity::license::Model, repository};
+use demae_store::{
+    StoreError,
+    entity::license::{Entity, Model},
+    repository,
+};
 
-use super::{License, LicenseType, LifecycleState, state};
-use crate::{Change, DomainError, User, change::Subject, error::Operation, model::time};
+use super::{
+    license::{License, LicenseType, LifecycleState},
+    state,
+};
+use crate::{Change, DomainError, Stamps, change::Subject, error::Operation, resource};
 
 pub(super) const RESOURCE: &str = "license";
 
@@ -13,23 +20,13 @@ pub(super) async fn find_for_update(
     operation: Operation,
     slug: &str,
 ) -> Result<Model, DomainError> {
-    let organization = change.organization_id();
-    let row = repository::licenses::find_for_update(change.transaction, organization, slug)
-        .await?
-        .ok_or(operation.not_found(RESOURCE))?;
-    change.check_expected(operation, &model(row.clone())?)?;
-    Ok(row)
+    resource::find_for_update::<Entity, _>(change, operation, RESOURCE, slug, model).await
 }
 
 /// Writes a changed row, by whom it was changed, and the event.
 pub(super) async fn update(change: &mut Change<'_>, row: Model) -> Result<License, DomainError> {
-    let row = Model {
-        updated_at: change.after(row.updated_at),
-        updated_by_id: change.actor.id,
-        updated_by_name: Some(change.actor.name.clone()),
-        ..row
-    };
-    repository::licenses::update(change.transaction, &row).await?;
+    let row = resource::changed(change, row);
+    repository::resource::update::<Entity>(change.transaction, &row).await?;
     finish(change, "LICENSE_UPDATE", row).await
 }
 
@@ -47,6 +44,7 @@ pub(super) async fn finish(
 
 /// As it is shown.
 pub(crate) fn model(row: Model) -> Result<License, StoreError> {
+    let stamps = Stamps::of(&row);
     let state = state::stored(&row)?;
     let kind = LicenseType::find(&row.kind).ok_or(StoreError::Unreadable("a license's type"))?;
     Ok(License {
@@ -62,15 +60,6 @@ pub(crate) fn model(row: Model) -> Result<License, StoreError> {
         is_default: row.is_default,
         is_active: state == LifecycleState::Published,
         lifecycle_state: state,
-        created_at: time(row.created_at),
-        created_by: User {
-            id: row.created_by_id,
-            name: row.created_by_name,
-        },
-        updated_at: time(row.updated_at),
-        updated_by: User {
-            id: row.updated_by_id,
-            name: row.updated_by_name,
-        },
+        stamps,
     })
 }

@@ -1,7 +1,7 @@
 //! Components, which emit nothing and are in the audit trail.
 
 use demae_control_plane::{
-    Change, DomainError,
+    Change, DomainError, Stamps,
     components::{self, Component, CreateComponent, MAX_VERSION, ReplaceComponent},
     fields::MAX_DESCRIPTION,
     revision::{self, Expected},
@@ -87,10 +87,13 @@ async fn a_component_lives_in_the_audit_trail_alone(world: &World) {
     let expected = Component {
         version: "4.1.1".into(),
         description: None,
-        updated_at: replaced.updated_at,
+        stamps: Stamps {
+            updated_at: replaced.stamps.updated_at,
+            ..created.stamps.clone()
+        },
         ..created.clone()
     };
-    assert!(replaced.updated_at > created.updated_at);
+    assert!(replaced.stamps.updated_at > created.stamps.updated_at);
     assert_eq!(replaced, expected);
     let kept = components::get(&world.store, &world.mine, "api-4-1-0")
         .await
@@ -297,7 +300,7 @@ async fn every_fault_is_told(world: &World) {
     };
     assert_eq!(
         locations(create(world, bad).await),
-        ["name", "version", "description", "slug"]
+        ["name", "version", "slug", "description"]
     );
     create(world, versioned("api", "1")).await.unwrap();
     let bad = ReplaceComponent {

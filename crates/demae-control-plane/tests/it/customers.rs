@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use demae_control_plane::{
-    Actor, Change, DomainError,
+    Actor, Change, DomainError, Stamps,
     customers::{self, CreateCustomer, Customer, ReplaceCustomer},
     integrations::NewIntegration,
     revision::{self, Expected},
@@ -11,7 +11,7 @@ use demae_control_plane::{
 use demae_event::catalogue;
 use demae_store::{entity::audit_entry, repository::Page};
 use sea_orm::{EntityTrait, QueryOrder};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::support::{NOW, World, code, locations};
 
@@ -184,7 +184,10 @@ async fn a_replacement_clears_what_is_left_out(world: &World) {
         name: "Acme Inc".into(),
         external_customer_id: None,
         domain: None,
-        updated_at: later,
+        stamps: Stamps {
+            updated_at: later,
+            ..before.stamps.clone()
+        },
         ..before
     };
     assert_eq!(after, expected);
@@ -204,7 +207,7 @@ async fn what_is_immutable_is_refused(world: &World) {
         ),
         (
             ReplaceCustomer {
-                has_integrations: true,
+                integrations: Some(Map::new()),
                 ..replacement("Acme")
             },
             "UpdateCustomer.IntegrationsNotSettable",
@@ -277,9 +280,9 @@ async fn every_fault_is_told(world: &World) {
     };
     let expected = [
         "name",
+        "slug",
         "external_customer_id",
         "domain",
-        "slug",
         "integrations[\"crm\"].external_id",
     ];
     assert_eq!(locations(create(world, &world.mine, bad).await), expected);

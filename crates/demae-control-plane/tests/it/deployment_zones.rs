@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use demae_control_plane::{
-    Actor, Change, DomainError,
-    deployment_zones::{
-        self, CreateDeploymentZone, DeploymentZone, MAX_TYPE, ReplaceDeploymentZone, Settings,
-    },
+    Actor, Change, DomainError, Stamps,
+    deployment_zones::{self, CreateDeploymentZone, DeploymentZone, MAX_TYPE, ReplaceDeploymentZone},
     fields::{MAX_DESCRIPTION, MAX_OBJECT},
     releases::Release,
     revision::{self, Expected},
@@ -35,20 +33,26 @@ on_both_databases!(
     every_fault_is_told,
 );
 
-pub(crate) async fn create(world: &World, settings: Settings) -> Result<DeploymentZone, DomainError> {
+pub(crate) async fn create(
+    world: &World,
+    settings: CreateDeploymentZone,
+) -> Result<DeploymentZone, DomainError> {
     create_as(world, &world.mine, settings, None).await
 }
 
 pub(crate) async fn create_as(
     world: &World,
     actor: &Actor,
-    settings: Settings,
+    settings: CreateDeploymentZone,
     slug: Option<&str>,
 ) -> Result<DeploymentZone, DomainError> {
     let mut transaction = world.begin().await;
     let mut change = Change::new(&mut transaction, actor, NOW);
-    let slug = slug.map(str::to_owned);
-    let zone = deployment_zones::create(&mut change, CreateDeploymentZone { settings, slug }).await?;
+    let input = CreateDeploymentZone {
+        slug: slug.map(str::to_owned),
+        ..settings
+    };
+    let zone = deployment_zones::create(&mut change, input).await?;
     transaction.commit().await.unwrap();
     Ok(zone)
 }
@@ -56,14 +60,26 @@ pub(crate) async fn create_as(
 pub(crate) async fn replace(
     world: &World,
     slug: &str,
-    settings: Settings,
+    settings: CreateDeploymentZone,
 ) -> Result<DeploymentZone, DomainError> {
     let mut transaction = world.begin().await;
     let mut change = Change::new(&mut transaction, &world.mine, NOW);
-    let input = ReplaceDeploymentZone { settings, slug: None };
+    let input = replacement(settings, None);
     let zone = deployment_zones::replace(&mut change, slug, input).await?;
     transaction.commit().await.unwrap();
     Ok(zone)
+}
+
+/// The same for a zone that is there.
+fn replacement(settings: CreateDeploymentZone, slug: Option<&str>) -> ReplaceDeploymentZone {
+    ReplaceDeploymentZone {
+        name: settings.name,
+        kind: settings.kind,
+        slug: slug.map(str::to_owned),
+        description: settings.description,
+        metadata: settings.metadata,
+        release_id: settings.release_id,
+    }
 }
 
 pub(crate) async fn delete(world: &World, slug: &str) -> Result<DeploymentZone, DomainError> {
@@ -75,8 +91,8 @@ pub(crate) async fn delete(world: &World, slug: &str) -> Result<DeploymentZone, 
 }
 
 /// A zone of this name with, or without, a release to deploy.
-pub(crate) fn running(name: &str, release: Option<Uuid>) -> Settings {
-    Settings {
+pub(crate) fn running(name: &str, release: Option<Uuid>) -> CreateDeploymentZone {
+    CreateDeploymentZone {
         name: name.to_owned(),
         kind: "production".to_owned(),
         release_id: release,
@@ -94,7 +110,7 @@ pub(crate) fn shown(resource: &impl Serialize) -> Value {
 
 async fn a_zone_and_its_events_are_one(world: &World) {
     let metadata = json!({"region": "eu-west-1", "nested": {"list": [1, null]}});
-    let settings = Settings {
+    let settings = CreateDeploymentZone {
         description: "Ireland".into(),
         metadata: metadata.as_object().unwrap().clone(),
         ..running("EU West", None)
@@ -135,7 +151,7 @@ async fn a_zone_and_its_events_are_one(world: &World) {
 
 async fn a_replacement_clears_what_is_left_out_but_for_the_release(world: &World) {
     let first = release(world, "1.0").await;
-    let full = Settings {
+    let full = CreateDeploymentZone {
         description: "Ireland".into(),
         metadata: Map::from_iter([("a".to_owned(), json!(1))]),
         ..running("EU", Some(first.id))
@@ -144,13 +160,11 @@ async fn a_replacement_clears_what_is_left_out_but_for_the_release(world: &World
     let later = NOW + Duration::from_secs(9);
     let mut transaction = world.begin().await;
     let mut change = Change::new(&mut transaction, &world.mine, later);
-    let input = ReplaceDeploymentZone {
-        settings: Settings {
-            kind: "staging".into(),
-            ..running("Europe", None)
-        },
-        slug: Some("eu".into()),
+    let settings = CreateDeploymentZone {
+        kind: "staging".into(),
+        ..running("Europe", None)
     };
+    let input = replacement(settings, Some("eu"));
     deployment_zones::replace(&mut change, "eu", input).await.unwrap();
     transaction.commit().await.unwrap();
     let after = deployment_zones::get(&world.store, &world.mine, "eu")
@@ -161,7 +175,10 @@ async fn a_replacement_clears_what_is_left_out_but_for_the_release(world: &World
         kind: "staging".into(),
         description: String::new(),
         metadata: Map::new(),
-        updated_at: later,
+        stamps: Stamps {
+            updated_at: later,
+            ..before.stamps.clone()
+        },
         ..before
     };
     assert_eq!(after, expected);
@@ -181,10 +198,7 @@ async fn slugs_follow_the_rules(world: &World) {
     );
     let mut transaction = world.begin().await;
     let mut change = Change::new(&mut transaction, &world.mine, NOW);
-    let input = ReplaceDeploymentZone {
-        settings: running("EU West", None),
-        slug: Some("moved".into()),
-    };
+    let input = replacement(running("EU West", None), Some("moved"));
     let refused = deployment_zones::replace(&mut change, "eu-west", input)
         .await
         .unwrap_err();
@@ -286,10 +300,7 @@ async fn zones_stay_in_their_organization(world: &World) {
     assert_eq!(code(refused), "GetDeploymentZone.NotFound");
     let mut transaction = world.begin().await;
     let mut change = Change::new(&mut transaction, &world.theirs, NOW);
-    let input = ReplaceDeploymentZone {
-        settings: running("EU", None),
-        slug: None,
-    };
+    let input = replacement(running("EU", None), None);
     let refused = deployment_zones::replace(&mut change, "eu", input).await;
     assert_eq!(code(refused), "UpdateDeploymentZone.NotFound");
     let refused = deployment_zones::delete(&mut change, "eu").await;
@@ -310,10 +321,7 @@ async fn an_outdated_change_is_refused(world: &World) {
     let expected = Expected::OneOf(vec![revision::of(&seen)]);
     let mut transaction = world.begin().await;
     let mut change = Change::new(&mut transaction, &world.mine, NOW).expecting(expected);
-    let input = |name: &str| ReplaceDeploymentZone {
-        settings: running(name, None),
-        slug: None,
-    };
+    let input = |name: &str| replacement(running(name, None), None);
     deployment_zones::replace(&mut change, "eu", input("First"))
         .await
         .unwrap();
@@ -327,25 +335,25 @@ async fn every_fault_is_told(world: &World) {
     let filled = |length: usize| Map::from_iter([("k".to_owned(), json!("x".repeat(length)))]);
     // {"k":"…"}
     let around = 8;
-    let bad = Settings {
+    let bad = CreateDeploymentZone {
         name: String::new(),
         kind: "x".repeat(MAX_TYPE + 1),
         description: "x".repeat(MAX_DESCRIPTION + 1),
         metadata: filled(MAX_OBJECT - around + 1),
-        release_id: None,
+        ..Default::default()
     };
     let expected = ["name", "type", "description", "metadata"];
     assert_eq!(locations(create(world, bad.clone()).await), expected);
-    let good = Settings {
+    let good = CreateDeploymentZone {
         name: "n".repeat(255),
         kind: "x".repeat(MAX_TYPE),
         description: "x".repeat(MAX_DESCRIPTION),
         metadata: filled(MAX_OBJECT - around),
-        release_id: None,
+        ..Default::default()
     };
     let zone = create(world, good).await.unwrap();
     assert_eq!(locations(replace(world, &zone.slug, bad).await), expected);
-    let nul = Settings {
+    let nul = CreateDeploymentZone {
         metadata: Map::from_iter([("list".to_owned(), json!([{"a\0": 1}]))]),
         ..running("EU", None)
     };

@@ -1,7 +1,7 @@
 //! Entitlements: their events, what stays once it is set, and which fields go together.
 
 use demae_control_plane::{
-    Amount, Change, DomainError, EntitlementType, EntitlementValue,
+    Amount, Change, DomainError, EntitlementType, EntitlementValue, Stamps,
     entitlements::{
         self, AggregationMethod, Entitlement, EntitlementInput, MAX_ICON, MAX_UNIT, MeterType, ResetAnchor,
         ResetPeriod,
@@ -178,11 +178,14 @@ async fn a_replacement_clears_what_is_left_out_and_keeps_what_is_fixed(world: &W
         user_facing: false,
         display_order: 0,
         icon: None,
-        updated_at: after.updated_at,
+        stamps: Stamps {
+            updated_at: after.stamps.updated_at,
+            ..before.stamps.clone()
+        },
         ..before.clone()
     };
     assert_eq!(after, expected);
-    assert!(after.updated_at > before.updated_at);
+    assert!(after.stamps.updated_at > before.stamps.updated_at);
     assert_eq!(
         entitlements::get(&world.store, &world.mine, "api-calls")
             .await
@@ -363,22 +366,22 @@ async fn every_fault_is_told(world: &World) {
         sale_unit_factor: Some(Amount::ZERO),
         display_order: -1,
         icon: Some("no-provider".into()),
-        names_groups: true,
+        group_slugs: Some(vec!["any".into()]),
         ..typed("", EntitlementType::Number)
     };
     let expected = [
         "name",
+        "slug",
         "description",
         "warning_threshold_percent",
-        "display_order",
-        "icon",
-        "group_slugs",
         "unit_singular",
         "unit_plural",
         "sale_unit_singular",
         "sale_unit_plural",
         "sale_unit_factor",
-        "slug",
+        "display_order",
+        "icon",
+        "group_slugs",
     ];
     assert_eq!(locations(create(world, bad).await), expected);
     for icon in [":x", "x:", "a b:c", "ä:b", &format!("a:{}", "x".repeat(MAX_ICON))] {

@@ -483,7 +483,7 @@ async fn an_organization_has_so_many_flags(world: &World) {
             ..row.clone()
         };
         assert!(
-            demae_store::repository::feature_flags::insert(&mut transaction, copy)
+            demae_store::repository::resource::insert::<feature_flag::Entity>(&mut transaction, copy)
                 .await
                 .unwrap()
         );

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use demae_control_plane::{
-    Change, DomainError, EntitlementValue, customers, deployment_zones,
+    Change, DomainError, EntitlementValue, Stamps, customers, deployment_zones,
     entitlements::EntitlementInput,
     instances::{self, Instance, InstanceInput, PatchInstance, Status},
     integrations::NewIntegration,
@@ -232,11 +232,14 @@ async fn a_replacement_keeps_slug_zone_and_dates(world: &World) {
         license_id: silver.id,
         license_slug: "silver".to_owned(),
         metadata: Map::new(),
-        updated_at: after.updated_at,
+        stamps: Stamps {
+            updated_at: after.stamps.updated_at,
+            ..before.stamps.clone()
+        },
         ..before.clone()
     };
     assert_eq!(after, expected);
-    assert!(after.updated_at > before.updated_at);
+    assert!(after.stamps.updated_at > before.stamps.updated_at);
     assert_eq!(
         instances::get(&world.store, &world.mine, "prod").await.unwrap(),
         after
@@ -332,7 +335,7 @@ async fn every_fault_is_told(world: &World) {
     };
     assert_eq!(
         locations(instance(world, &world.mine, bad).await),
-        ["name", "description", "metadata", "slug", "end_license_date"]
+        ["name", "slug", "description", "metadata", "end_license_date"]
     );
     let end_of_time = InstanceInput {
         start_license_date: Some("9999-12-01T00:00:00Z".parse().unwrap()),

@@ -114,7 +114,7 @@ async fn a_license_and_its_events_are_one(world: &World) {
         ("1", "Winter")
     );
     assert_eq!(replaced.description, "");
-    assert!(replaced.updated_at > created.updated_at);
+    assert!(replaced.stamps.updated_at > created.stamps.updated_at);
     assert_eq!(
         licenses::get(&world.store, &world.mine, "enterprise")
             .await
@@ -268,7 +268,7 @@ async fn a_license_moves_through_its_states(world: &World) {
     assert!(!draft.is_active);
     let mut transaction = world.begin().await;
     let mut change = Change::new(&mut transaction, &world.mine, NOW);
-    let mut last = draft.updated_at;
+    let mut last = draft.stamps.updated_at;
     for (step, expected) in [
         ("archive", Err("ArchiveLicense.NotPublished")),
         ("unarchive", Err("UnarchiveLicense.NotArchived")),
@@ -288,8 +288,8 @@ async fn a_license_moves_through_its_states(world: &World) {
                 let license = moved.unwrap();
                 assert_eq!(license.lifecycle_state, state);
                 assert_eq!(license.is_active, state == LifecycleState::Published);
-                assert!(license.updated_at > last);
-                last = license.updated_at;
+                assert!(license.stamps.updated_at > last);
+                last = license.stamps.updated_at;
             }
             Err(reason) => assert_eq!(code(moved), reason),
         }
@@ -333,7 +333,7 @@ async fn what_cannot_be_set_is_refused(world: &World) {
         set(&mut input);
         input
     };
-    let family = with(|input| input.names_family = true);
+    let family = with(|input| input.family_slug = Some("any".into()));
     assert_eq!(
         code(create(world, family.clone()).await),
         "CreateLicense.FamilyNotFound"
@@ -381,7 +381,7 @@ async fn every_fault_is_told(world: &World) {
         version_name: Some(" ".into()),
         ..named("\u{7}")
     };
-    let expected = ["name", "description", "version_name", "slug", "version"];
+    let expected = ["name", "slug", "description", "version", "version_name"];
     assert_eq!(locations(create(world, bad).await), expected);
     let highest = |version| LicenseInput {
         version: Some(version),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use demae_control_plane::{
     Actor, Change, DomainError, EntitlementType, EntitlementValue,
     customers::{self, CreateCustomer, Customer},
-    deployment_zones::{self, CreateDeploymentZone, Settings},
+    deployment_zones::{self, CreateDeploymentZone},
     entitlements::{self, EntitlementInput},
     instances::{self, Instance, InstanceInput},
     license_entitlements::{self, GrantInput},
@@ -76,7 +76,8 @@ pub(crate) async fn license(world: &World, actor: &Actor, name: &str) -> License
         is_default: false,
         is_active: None,
         lifecycle_state: None,
-        names_family: false,
+        family_id: None,
+        family_slug: None,
     };
     change(world, actor, NOW, async |change| {
         licenses::create(change, input).await
@@ -87,12 +88,9 @@ pub(crate) async fn license(world: &World, actor: &Actor, name: &str) -> License
 
 pub(crate) async fn zone(world: &World, actor: &Actor, name: &str) -> Uuid {
     let input = CreateDeploymentZone {
-        settings: Settings {
-            name: name.to_owned(),
-            kind: "production".to_owned(),
-            ..Default::default()
-        },
-        slug: None,
+        name: name.to_owned(),
+        kind: "production".to_owned(),
+        ..Default::default()
     };
     let zone = change(world, actor, NOW, async |change| {
         deployment_zones::create(change, input).await

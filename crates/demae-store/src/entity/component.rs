@@ -1,37 +1,12 @@
 //! `components`: a part of the product, at a version.
-#![expect(
-    missing_docs,
-    reason = "the columns are described where they are created, in the migrations"
-)]
 
-use sea_orm::entity::prelude::*;
+use super::resource::resource_table;
 
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "components")]
-pub struct Model {
-    #[sea_orm(primary_key, auto_increment = false)]
-    pub id: Uuid,
-    pub organization_id: Uuid,
-    #[sea_orm(column_type = "Text")]
-    pub slug: String,
-    #[sea_orm(column_type = "Text")]
-    pub name: String,
-    #[sea_orm(column_type = "Text")]
-    pub version: String,
-    #[sea_orm(column_type = "Text", nullable)]
-    pub description: Option<String>,
-    pub previous_component_id: Option<Uuid>,
-    pub created_at: i64,
-    pub created_by_id: Uuid,
-    #[sea_orm(column_type = "Text", nullable)]
-    pub created_by_name: Option<String>,
-    pub updated_at: i64,
-    pub updated_by_id: Uuid,
-    #[sea_orm(column_type = "Text", nullable)]
-    pub updated_by_name: Option<String>,
+resource_table! {
+    "components",
+    fixed [PreviousComponentId, Slug],
+    name: String,
+    version: String,
+    description: Option<String>,
+    previous_component_id: Option<Uuid>,
 }
-
-#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

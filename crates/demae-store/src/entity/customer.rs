@@ -1,38 +1,12 @@
 //! `customers`: a Kaiten customer.
-#![expect(
-    missing_docs,
-    reason = "the columns are described where they are created, in the migrations"
-)]
 
-use sea_orm::entity::prelude::*;
+use super::resource::resource_table;
 
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "customers")]
-pub struct Model {
-    #[sea_orm(primary_key, auto_increment = false)]
-    pub id: Uuid,
-    pub organization_id: Uuid,
-    #[sea_orm(column_type = "Text")]
-    pub name: String,
-    #[sea_orm(column_type = "Text")]
-    pub slug: String,
-    #[sea_orm(column_type = "Text", nullable)]
-    pub external_customer_id: Option<String>,
-    #[sea_orm(column_type = "Text", nullable)]
-    pub domain: Option<String>,
-    #[sea_orm(column_type = "Text")]
-    pub integrations: String,
-    pub created_at: i64,
-    pub created_by_id: Uuid,
-    #[sea_orm(column_type = "Text", nullable)]
-    pub created_by_name: Option<String>,
-    pub updated_at: i64,
-    pub updated_by_id: Uuid,
-    #[sea_orm(column_type = "Text", nullable)]
-    pub updated_by_name: Option<String>,
+resource_table! {
+    "customers",
+    fixed [Slug],
+    name: String,
+    external_customer_id: Option<String>,
+    domain: Option<String>,
+    integrations: String,
 }
-
-#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -1,42 +1,16 @@
 //! `licenses`: what is sold.
-#![expect(
-    missing_docs,
-    reason = "the columns are described where they are created, in the migrations"
-)]
 
-use sea_orm::entity::prelude::*;
+use super::resource::resource_table;
 
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "licenses")]
-pub struct Model {
-    #[sea_orm(primary_key, auto_increment = false)]
-    pub id: Uuid,
-    pub organization_id: Uuid,
-    #[sea_orm(column_type = "Text")]
-    pub slug: String,
-    #[sea_orm(column_type = "Text")]
-    pub name: String,
-    #[sea_orm(column_type = "Text")]
-    pub description: String,
-    #[sea_orm(column_type = "Text", column_name = "type")]
-    pub kind: String,
-    pub version: i64,
-    #[sea_orm(column_type = "Text", nullable)]
-    pub version_name: Option<String>,
-    pub is_default: bool,
-    #[sea_orm(column_type = "Text")]
-    pub lifecycle_state: String,
-    pub created_at: i64,
-    pub created_by_id: Uuid,
-    #[sea_orm(column_type = "Text", nullable)]
-    pub created_by_name: Option<String>,
-    pub updated_at: i64,
-    pub updated_by_id: Uuid,
-    #[sea_orm(column_type = "Text", nullable)]
-    pub updated_by_name: Option<String>,
+resource_table! {
+    "licenses",
+    fixed [Slug, Version],
+    name: String,
+    description: String,
+    #[sea_orm(column_name = "type")]
+    kind: String,
+    version: i64,
+    version_name: Option<String>,
+    is_default: bool,
+    lifecycle_state: String,
 }
-
-#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}

@@ -2,6 +2,11 @@
 //!
 //! Times are microseconds ([`demae_event::Timestamp::as_micros`]); columns described as JSON hold JSON text.
 
+#![expect(
+    missing_docs,
+    reason = "the columns are described where they are created, in the migrations"
+)]
+
 pub mod api_token;
 pub mod application;
 pub mod attempt;
@@ -27,5 +32,6 @@ pub mod organization;
 pub mod rejected_event;
 pub mod release;
 pub mod release_component;
+pub mod resource;
 pub mod service_account;
 pub mod timer;

@@ -2,22 +2,20 @@
 
 use demae_event::OrganizationId;
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, JoinType, QueryFilter,
-    QueryOrder, QuerySelect, Select,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, JoinType, QueryFilter, QueryOrder,
+    QuerySelect, Select,
     sea_query::{Expr, ExprTrait as _, LockType},
 };
 use uuid::Uuid;
 
-use super::{
-    Listing, Page, insert_unless_taken,
-    resource::{self, Resource},
-};
+use super::{Listing, Page, resource};
 use crate::{
     StoreError, Transaction,
     entity::{
         customer, deployment_zone,
-        instance::{ActiveModel, Column, Entity, Model},
+        instance::{Column, Entity, Model},
         license,
+        resource::Named,
     },
 };
 
@@ -33,16 +31,6 @@ pub struct NamedInstance {
     pub license_slug: String,
     /// Of the zone it runs in, if it runs in one.
     pub deployment_zone_slug: Option<String>,
-}
-
-impl Resource for Entity {
-    const ORGANIZATION: Column = Column::OrganizationId;
-    const ID: Column = Column::Id;
-    const SLUG: Column = Column::Slug;
-
-    fn id(row: &Model) -> Uuid {
-        row.id
-    }
 }
 
 fn named(organization: OrganizationId) -> Select<Entity> {
@@ -69,11 +57,6 @@ fn named(organization: OrganizationId) -> Select<Entity> {
             refers(Column::DeploymentZoneId).equals((deployment_zone::Entity, deployment_zone::Column::Id)),
         );
     query
-}
-
-/// Writes a new instance; `false` if its slug is taken in its organization.
-pub async fn insert(transaction: &mut Transaction, instance: Model) -> Result<bool, StoreError> {
-    insert_unless_taken(transaction, ActiveModel::from(instance)).await
 }
 
 /// The instance with this slug.
@@ -114,34 +97,6 @@ pub async fn list(
     Ok(Listing::cut(rows, &page, |named| named.row.id))
 }
 
-/// Writes an instance as it is now.
-///
-/// # Errors
-///
-/// [`StoreError::Conflict`] if its slug is another one's.
-pub async fn update(transaction: &mut Transaction, instance: &Model) -> Result<bool, StoreError> {
-    let mut values = ActiveModel::from(instance.clone()).reset_all();
-    for constant in [Column::Id, Column::OrganizationId, Column::CreatedAt] {
-        values.not_set(constant);
-    }
-    let result = Entity::update_many()
-        .set(values)
-        .filter(Column::OrganizationId.eq(instance.organization_id))
-        .filter(Column::Id.eq(instance.id))
-        .exec(transaction.connection())
-        .await?;
-    Ok(result.rows_affected == 1)
-}
-
-/// Removes an instance, and with it what it used.
-pub async fn delete(
-    transaction: &mut Transaction,
-    organization: OrganizationId,
-    id: Uuid,
-) -> Result<bool, StoreError> {
-    resource::delete::<Entity>(transaction, organization, id).await
-}
-
 /// The slug of the customer with this id, which nobody deletes until the transaction ends.
 pub async fn hold_customer(
     transaction: &mut Transaction,
@@ -170,7 +125,7 @@ pub async fn hold_zone(
 }
 
 /// Locks as a foreign key does: whoever only changes the row is not in the way.
-async fn hold<R: Resource>(
+async fn hold<R: Named>(
     transaction: &mut Transaction,
     organization: OrganizationId,
     id: Uuid,

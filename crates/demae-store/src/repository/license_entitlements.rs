@@ -1,24 +1,17 @@
 //! What licenses grant.
 
 use demae_event::OrganizationId;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select, sea_query::Expr,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use uuid::Uuid;
 
-use super::{Listing, Page, insert_unless_taken};
+use super::{Listing, Page};
 use crate::{
     StoreError, Transaction,
     entity::{
         entitlement,
-        license_entitlement::{ActiveModel, Column, Entity, Model},
+        license_entitlement::{Column, Entity, Model},
     },
 };
-
-/// Writes a new grant; `false` if the license grants the entitlement already.
-pub async fn insert(transaction: &mut Transaction, grant: Model) -> Result<bool, StoreError> {
-    insert_unless_taken(transaction, ActiveModel::from(grant)).await
-}
 
 fn pair(organization: OrganizationId, license: Uuid, entitlement: Uuid) -> Select<Entity> {
     Entity::find()
@@ -89,36 +82,4 @@ impl sea_orm::Linked for Granted {
                 .into(),
         ]
     }
-}
-
-/// Writes what a replacement may change: value, overage, and who did it when.
-pub async fn update(transaction: &mut Transaction, grant: &Model) -> Result<bool, StoreError> {
-    let result = Entity::update_many()
-        .col_expr(Column::Value, Expr::value(grant.value.as_str()))
-        .col_expr(
-            Column::LimitCapExceededOveragePercent,
-            Expr::value(grant.limit_cap_exceeded_overage_percent),
-        )
-        .col_expr(Column::UpdatedAt, Expr::value(grant.updated_at))
-        .col_expr(Column::UpdatedById, Expr::value(grant.updated_by_id))
-        .col_expr(Column::UpdatedByName, Expr::value(grant.updated_by_name.clone()))
-        .filter(Column::OrganizationId.eq(grant.organization_id))
-        .filter(Column::Id.eq(grant.id))
-        .exec(transaction.connection())
-        .await?;
-    Ok(result.rows_affected == 1)
-}
-
-/// Removes a grant.
-pub async fn delete(
-    transaction: &mut Transaction,
-    organization: OrganizationId,
-    id: Uuid,
-) -> Result<bool, StoreError> {
-    let result = Entity::delete_many()
-        .filter(Column::OrganizationId.eq(organization.0))
-        .filter(Column::Id.eq(id))
-        .exec(transaction.connection())
-        .await?;
-    Ok(result.rows_affected == 1)
 }

@@ -6,33 +6,14 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{
-    Listing, Page, insert_unless_taken,
-    resource::{self, Resource},
-};
 use crate::{
     StoreError, Transaction,
     entity::{
         component, deployment, deployment_zone,
-        release::{ActiveModel, Column, Entity, Model},
+        release::{Column, Entity, Model},
         release_component,
     },
 };
-
-impl Resource for Entity {
-    const ORGANIZATION: Column = Column::OrganizationId;
-    const ID: Column = Column::Id;
-    const SLUG: Column = Column::Slug;
-
-    fn id(row: &Model) -> Uuid {
-        row.id
-    }
-}
-
-/// Writes a new release; `false` if its slug or its version is taken in its organization.
-pub async fn insert(transaction: &mut Transaction, release: Model) -> Result<bool, StoreError> {
-    insert_unless_taken(transaction, ActiveModel::from(release)).await
-}
 
 /// Says what a new release consists of, in this order.
 pub async fn insert_components(
@@ -57,34 +38,6 @@ pub async fn insert_components(
     Ok(())
 }
 
-/// The release with this slug.
-pub async fn find(
-    connection: &impl ConnectionTrait,
-    organization: OrganizationId,
-    slug: &str,
-) -> Result<Option<Model>, StoreError> {
-    resource::find::<Entity>(connection, organization, slug).await
-}
-
-/// The same, and nobody deploys it until the transaction ends.
-pub async fn find_for_update(
-    transaction: &mut Transaction,
-    organization: OrganizationId,
-    slug: &str,
-) -> Result<Option<Model>, StoreError> {
-    resource::find_for_update::<Entity>(transaction, organization, slug).await
-}
-
-/// The release with this id; nobody deletes it until the transaction ends.
-pub async fn find_shared(
-    transaction: &mut Transaction,
-    organization: OrganizationId,
-    id: Uuid,
-) -> Result<Option<Model>, StoreError> {
-    let mut rows = resource::find_all_shared::<Entity>(transaction, organization, &[id]).await?;
-    Ok(rows.pop())
-}
-
 /// Whether a release has this version.
 pub async fn is_version_taken(
     connection: &impl ConnectionTrait,
@@ -95,15 +48,6 @@ pub async fn is_version_taken(
         .filter(Column::OrganizationId.eq(organization.0))
         .filter(Column::Version.eq(version));
     Ok(query.one(connection).await?.is_some())
-}
-
-/// The releases of an organization, oldest first.
-pub async fn list(
-    connection: &impl ConnectionTrait,
-    organization: OrganizationId,
-    page: Page<Uuid>,
-) -> Result<Listing<Model, Uuid>, StoreError> {
-    resource::list::<Entity>(connection, organization, page).await
 }
 
 /// What these releases consist of: each component with the release that it is in, and those of one release in their order.
@@ -162,13 +106,4 @@ pub async fn zones_with(
         last = zone;
     }
     Ok(slugs)
-}
-
-/// Removes a release, which was never deployed, and what it says about its components.
-pub async fn delete(
-    transaction: &mut Transaction,
-    organization: OrganizationId,
-    id: Uuid,
-) -> Result<bool, StoreError> {
-    resource::delete::<Entity>(transaction, organization, id).await
 }

@@ -1,34 +1,35 @@
-//! What all tables of things that an organization owns and names by slug have in common.
+//! Queries that every table of an organization's things has.
 //!
-//! Each of them has a unique index on organization and slug, by which one is found, and an index on organization and id,
-//! along which they are listed: ids are ordered by time.
+//! Named ones have a unique index on organization and slug, by which one is found, and an index on organization and id,
+//! along which they are listed: ids are ordered by time. The files of the single tables hold what is unusual about them.
 
 use demae_event::OrganizationId;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait, ConnectionTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect, Select,
+};
 use uuid::Uuid;
 
-use super::{Listing, Page};
-use crate::{StoreError, Transaction};
+use super::{Listing, Page, insert_unless_taken};
+use crate::{
+    StoreError, Transaction,
+    entity::resource::{Named, Owned},
+};
 
-/// Such a table.
-pub(super) trait Resource: EntityTrait {
-    /// Whose it is.
-    const ORGANIZATION: Self::Column;
-    /// Its identity.
-    const ID: Self::Column;
-    /// Its name in URLs.
-    const SLUG: Self::Column;
-
-    /// The identity of a row.
-    fn id(row: &Self::Model) -> Uuid;
-}
-
-fn owned<R: Resource>(organization: OrganizationId) -> Select<R> {
+fn owned<R: Owned>(organization: OrganizationId) -> Select<R> {
     R::find().filter(R::ORGANIZATION.eq(organization.0))
 }
 
+/// Writes a new row; `false` if one of its unique values is taken in its organization.
+pub async fn insert<R: Owned>(transaction: &mut Transaction, row: R::Model) -> Result<bool, StoreError>
+where
+    R::Model: IntoActiveModel<R::ActiveModel>,
+{
+    insert_unless_taken(transaction, R::whole(row)).await
+}
+
 /// The one with this slug.
-pub(super) async fn find<R: Resource>(
+pub async fn find<R: Named>(
     connection: &impl ConnectionTrait,
     organization: OrganizationId,
     slug: &str,
@@ -38,7 +39,7 @@ pub(super) async fn find<R: Resource>(
 }
 
 /// The same, and nobody else changes it or refers to it until the transaction ends.
-pub(super) async fn find_for_update<R: Resource>(
+pub async fn find_for_update<R: Named>(
     transaction: &mut Transaction,
     organization: OrganizationId,
     slug: &str,
@@ -48,7 +49,7 @@ pub(super) async fn find_for_update<R: Resource>(
 }
 
 /// The same, and nobody changes or deletes it until the transaction ends.
-pub(super) async fn find_shared<R: Resource>(
+pub async fn find_shared<R: Named>(
     transaction: &mut Transaction,
     organization: OrganizationId,
     slug: &str,
@@ -58,7 +59,7 @@ pub(super) async fn find_shared<R: Resource>(
 }
 
 /// Those with these ids, in the order of their ids; nobody changes or deletes them until the transaction ends.
-pub(super) async fn find_all_shared<R: Resource>(
+pub async fn find_all_shared<R: Owned>(
     transaction: &mut Transaction,
     organization: OrganizationId,
     ids: &[Uuid],
@@ -71,7 +72,7 @@ pub(super) async fn find_all_shared<R: Resource>(
 }
 
 /// A page of an organization's, oldest first.
-pub(super) async fn list<R: Resource>(
+pub async fn list<R: Owned>(
     connection: &impl ConnectionTrait,
     organization: OrganizationId,
     page: Page<Uuid>,
@@ -81,11 +82,31 @@ pub(super) async fn list<R: Resource>(
         query = query.filter(R::ID.gt(after));
     }
     let rows = query.all(connection).await?;
-    Ok(Listing::cut(rows, &page, R::id))
+    Ok(Listing::cut(rows, &page, |row| R::key(row).1))
 }
 
-/// Removes one.
-pub(super) async fn delete<R: Resource>(
+/// Writes a row as it is now, but for what never changes.
+///
+/// # Errors
+///
+/// [`StoreError::Conflict`] if one of its unique values is another one's.
+pub async fn update<R: Owned>(transaction: &mut Transaction, row: &R::Model) -> Result<bool, StoreError> {
+    let (organization, id) = R::key(row);
+    let mut values = R::whole(row.clone());
+    for column in R::FIXED {
+        values.not_set(*column);
+    }
+    let result = R::update_many()
+        .set(values)
+        .filter(R::ORGANIZATION.eq(organization))
+        .filter(R::ID.eq(id))
+        .exec(transaction.connection())
+        .await?;
+    Ok(result.rows_affected == 1)
+}
+
+/// Removes one, and with it what the schema says belongs to it.
+pub async fn delete<R: Owned>(
     transaction: &mut Transaction,
     organization: OrganizationId,
     id: Uuid,

@@ -12,15 +12,17 @@ use std::{
 
 use demae_event::{AttemptId, EndpointId, EventId, JobId, OrganizationId};
 use demae_store::{
-    StoreError, inspect,
+    StoreError,
+    entity::{component, customer, deployment_zone, entitlement, feature_flag, license, release},
+    inspect,
     repository::{
         Page, api_tokens,
         audit::{self, AuditFilter},
-        components, customers, deployment_zones, endpoints, entitlements, event_types, feature_flags,
+        components, deployment_zones, endpoints, entitlements, event_types,
         history::{self, HistoryFilter, HistoryStatus},
         instances, jobs, license_entitlements, licenses,
         messages::{self, MessageCursor, MessageFilter},
-        organizations, rejected, releases, service_accounts, stats, timers, usages,
+        organizations, rejected, releases, resource, service_accounts, stats, timers, usages,
     },
 };
 use sea_orm::{
@@ -226,33 +228,37 @@ async fn resources_are_listed_along_their_indices(store: &TestStore) {
     for page in pages(SOME) {
         store
             .assert_indices(&["customers_page"], async |c| {
-                customers::list(c, mine, page).await
+                resource::list::<customer::Entity>(c, mine, page).await
             })
             .await;
         store
-            .assert_indices(&["licenses_page"], async |c| licenses::list(c, mine, page).await)
+            .assert_indices(&["licenses_page"], async |c| {
+                resource::list::<license::Entity>(c, mine, page).await
+            })
             .await;
         store
             .assert_indices(&["entitlements_page"], async |c| {
-                entitlements::list(c, mine, page).await
+                resource::list::<entitlement::Entity>(c, mine, page).await
             })
             .await;
         store
             .assert_indices(&["feature_flags_page"], async |c| {
-                feature_flags::list(c, mine, page).await
+                resource::list::<feature_flag::Entity>(c, mine, page).await
             })
             .await;
         store
             .assert_indices(&["deployment_zones_page"], async |c| {
-                deployment_zones::list(c, mine, page).await
+                resource::list::<deployment_zone::Entity>(c, mine, page).await
             })
             .await;
         store
-            .assert_indices(&["releases_page"], async |c| releases::list(c, mine, page).await)
+            .assert_indices(&["releases_page"], async |c| {
+                resource::list::<release::Entity>(c, mine, page).await
+            })
             .await;
         store
             .assert_indices(&["components_page"], async |c| {
-                components::list(c, mine, page).await
+                resource::list::<component::Entity>(c, mine, page).await
             })
             .await;
         let joined = [
@@ -533,7 +539,9 @@ async fn who_uses_something_is_found_by_index(store: &TestStore) {
 async fn single_things_are_found_by_index(store: &TestStore) {
     let scope = Two::organizations(store).await.mine;
     let mine = scope.organization;
-    let customer = store.plan(async |c| customers::find(c, mine, "a").await).await;
+    let customer = store
+        .plan(async |c| resource::find::<customer::Entity>(c, mine, "a").await)
+        .await;
     let instance = store.plan(async |c| instances::find(c, mine, "a").await).await;
     let usage = store.plan(async |c| usages::find(c, mine, "a", "b").await).await;
     let version = store

@@ -4,7 +4,7 @@ use demae_event::{OrganizationId, id::new_uuid};
 use demae_store::{
     entity::{api_token, customer, event_type, organization, service_account},
     repository::{
-        Page, api_tokens, api_tokens::Revoker, customers, event_types, organizations, service_accounts,
+        Page, api_tokens, api_tokens::Revoker, event_types, organizations, resource, service_accounts,
     },
 };
 
@@ -297,64 +297,81 @@ async fn customers_stay_in_their_organization(store: &TestStore) {
         customer(two.theirs.organization, "acme"),
     );
     let mut transaction = store.begin().await;
-    assert!(customers::insert(&mut transaction, mine.clone()).await.unwrap());
-    assert!(customers::insert(&mut transaction, theirs.clone()).await.unwrap());
+    assert!(
+        resource::insert::<customer::Entity>(&mut transaction, mine.clone())
+            .await
+            .unwrap()
+    );
+    assert!(
+        resource::insert::<customer::Entity>(&mut transaction, theirs.clone())
+            .await
+            .unwrap()
+    );
     let changed = customer::Model {
         name: "Acme".to_owned(),
         domain: Some("acme.test".to_owned()),
         ..mine.clone()
     };
-    assert!(customers::update(&mut transaction, &changed).await.unwrap());
+    assert!(
+        resource::update::<customer::Entity>(&mut transaction, &changed)
+            .await
+            .unwrap()
+    );
     let foreign = customer::Model {
         organization_id: two.theirs.organization.0,
         ..changed.clone()
     };
-    assert!(!customers::update(&mut transaction, &foreign).await.unwrap());
     assert!(
-        !customers::delete(&mut transaction, two.theirs.organization, mine.id)
+        !resource::update::<customer::Entity>(&mut transaction, &foreign)
             .await
             .unwrap()
     );
-    let locked = customers::find_for_update(&mut transaction, two.mine.organization, "acme")
-        .await
-        .unwrap();
+    assert!(
+        !resource::delete::<customer::Entity>(&mut transaction, two.theirs.organization, mine.id)
+            .await
+            .unwrap()
+    );
+    let locked =
+        resource::find_for_update::<customer::Entity>(&mut transaction, two.mine.organization, "acme")
+            .await
+            .unwrap();
     assert_eq!(locked, Some(changed.clone()));
     transaction.commit().await.unwrap();
 
     let reader = store.store.reader();
     assert_eq!(
-        customers::find(reader, two.mine.organization, "acme")
+        resource::find::<customer::Entity>(reader, two.mine.organization, "acme")
             .await
             .unwrap(),
         Some(changed)
     );
     assert_eq!(
-        customers::find(reader, two.theirs.organization, "acme")
+        resource::find::<customer::Entity>(reader, two.theirs.organization, "acme")
             .await
             .unwrap(),
         Some(theirs.clone())
     );
     let mut transaction = store.begin().await;
     assert!(
-        customers::delete(&mut transaction, two.mine.organization, mine.id)
+        resource::delete::<customer::Entity>(&mut transaction, two.mine.organization, mine.id)
             .await
             .unwrap()
     );
     assert!(
-        !customers::delete(&mut transaction, two.mine.organization, mine.id)
+        !resource::delete::<customer::Entity>(&mut transaction, two.mine.organization, mine.id)
             .await
             .unwrap()
     );
     transaction.commit().await.unwrap();
     assert_eq!(
-        customers::list(reader, two.mine.organization, Page::first(9))
+        resource::list::<customer::Entity>(reader, two.mine.organization, Page::first(9))
             .await
             .unwrap()
             .items,
         []
     );
     assert_eq!(
-        customers::list(reader, two.theirs.organization, Page::first(9))
+        resource::list::<customer::Entity>(reader, two.theirs.organization, Page::first(9))
             .await
             .unwrap()
             .items,
@@ -366,18 +383,27 @@ async fn a_taken_slug_does_not_spoil_the_transaction(store: &TestStore) {
     let two = Two::organizations(store).await;
     let mut transaction = store.begin().await;
     let first = customer(two.mine.organization, "acme");
-    assert!(customers::insert(&mut transaction, first.clone()).await.unwrap());
     assert!(
-        !customers::insert(&mut transaction, customer(two.mine.organization, "acme"))
+        resource::insert::<customer::Entity>(&mut transaction, first.clone())
+            .await
+            .unwrap()
+    );
+    assert!(
+        !resource::insert::<customer::Entity>(&mut transaction, customer(two.mine.organization, "acme"))
             .await
             .unwrap()
     );
     let second = customer(two.mine.organization, "acme-2");
-    assert!(customers::insert(&mut transaction, second.clone()).await.unwrap());
+    assert!(
+        resource::insert::<customer::Entity>(&mut transaction, second.clone())
+            .await
+            .unwrap()
+    );
     transaction.commit().await.unwrap();
-    let listed = customers::list(store.store.reader(), two.mine.organization, Page::first(9))
-        .await
-        .unwrap();
+    let listed =
+        resource::list::<customer::Entity>(store.store.reader(), two.mine.organization, Page::first(9))
+            .await
+            .unwrap();
     assert_eq!(listed.items, [first, second]);
 }
 
