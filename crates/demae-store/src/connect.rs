@@ -1,9 +1,11 @@
 //! Opening the database.
 //!
 //! SQLite gets one connection for writing and a few for reading: it has one writer at a time anyway, and a queue in
-//! this process is fairer and quicker than its busy handler. Postgres gets a pool for ordinary queries, one for
+//! this process is fairer and quicker than its busy handler. Few requests at a time stand in that queue, so that the engine
+//! writes between any two of them and does not wait for all. Postgres gets a pool for ordinary queries, one for
 //! the engine, whose sessions are told not to plan whole-table joins (see [`engine_session`]), and a small one for what
-//! processes tell each other.
+//! processes tell each other. On both, what the engine looks up beside its hot path has connections of its own
+//! ([`Store::apart`]): requests may take all of theirs.
 //!
 //! A database whose encoding is not UTF-8 is refused: one letter that it lacks would make every write fail that shares a
 //! commit with it. An SQLite file is created for its owner alone, and one that other users can read is refused.
@@ -18,6 +20,8 @@ use sea_orm::{
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
     },
 };
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     Backend, Engine, StoreError, Transaction, Vault, engine,
@@ -43,6 +47,10 @@ const SIGNAL_CONNECTIONS: u32 = 1;
 const SQLITE_WRITERS: u32 = 1;
 /// Read connections to SQLite.
 const SQLITE_READERS: u32 = 4;
+/// Requests that hold SQLite's writer or come next: with one, the writer would rest between two of them.
+const REQUESTS_AT_WRITER: usize = 2;
+/// Connections of [`Store::apart`], on SQLite for reading.
+const APART_CONNECTIONS: u32 = 4;
 /// Statements kept prepared per connection: the engine's multi-row statements come in about a dozen lengths each.
 const STATEMENT_CACHE: usize = 256;
 
@@ -82,8 +90,12 @@ pub struct Store {
     write: DatabaseConnection,
     read: DatabaseConnection,
     read_connections: u32,
+    apart: DatabaseConnection,
     engine: Arc<dyn Engine>,
     board: Arc<Board>,
+    /// On SQLite, where requests wait for the only writer: so few at a time come to it ([`REQUESTS_AT_WRITER`]) that the
+    /// engine, which does not wait here, soon gets it.
+    line: Option<Arc<Semaphore>>,
     /// How to open a session of one's own on Postgres.
     dedicated: Option<PgConnectOptions>,
     vault: Vault,
@@ -102,17 +114,19 @@ impl Store {
     pub async fn connect(options: StoreOptions) -> Result<Self, StoreError> {
         let board = Arc::new(Board::default());
         if options.url.starts_with("sqlite:") {
-            let (write, read) = open_sqlite(&options.url).await?;
+            let (write, [read, apart]) = open_sqlite(&options.url).await?;
             Ok(Self {
                 backend: Backend::Sqlite,
                 engine: Arc::new(engine::sqlite::SqliteEngine::new(
                     write.clone(),
-                    read.clone(),
+                    apart.clone(),
                     board.clone(),
                 )),
                 write: write.into(),
                 read: read.into(),
                 read_connections: SQLITE_READERS,
+                apart: apart.into(),
+                line: Some(Arc::new(Semaphore::new(REQUESTS_AT_WRITER))),
                 board,
                 dedicated: None,
                 vault: options.vault,
@@ -131,6 +145,8 @@ impl Store {
                 write: connection.clone(),
                 read: connection,
                 read_connections: options.connections,
+                apart: pools.apart.into(),
+                line: None,
                 board,
                 dedicated: Some(pools.dedicated),
                 vault: options.vault,
@@ -159,11 +175,29 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
+        let turn = match &self.line {
+            Some(line) => Some(turn(line).await?),
+            None => None,
+        };
         let inner = match self.backend {
             Backend::Sqlite => self.write.begin_with_options(options).await?,
             Backend::Postgres => self.write.begin().await?,
         };
-        Ok(Transaction::new(inner, self.board.clone()))
+        Ok(Transaction::new(inner, self.board.clone(), turn))
+    }
+
+    /// The same database over other connections, and past the line of requests: for what must go on while requests use all
+    /// that they may.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let mut apart = self.clone();
+        if self.backend == Backend::Postgres {
+            apart.write = self.apart.clone();
+        }
+        apart.line = None;
+        apart.read = self.apart.clone();
+        apart.read_connections = APART_CONNECTIONS;
+        apart
     }
 
     /// For queries outside a transaction.
@@ -215,6 +249,7 @@ impl Store {
             // An error here means that the connections are gone already, which is what was asked for.
             let _ = self.write.close_by_ref().await;
             let _ = self.read.close_by_ref().await;
+            let _ = self.apart.close_by_ref().await;
             self.engine.close().await;
         };
         if tokio::time::timeout(CLOSE_LIMIT, close).await.is_err() {
@@ -223,7 +258,18 @@ impl Store {
     }
 }
 
-async fn open_sqlite(url: &str) -> Result<(SqlitePool, SqlitePool), StoreError> {
+/// Waits as long for the turn as for a connection.
+async fn turn(line: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, line.clone().acquire_owned()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        // It is never closed.
+        Ok(Err(_)) => Err(sqlx::Error::PoolClosed.into()),
+        Err(_) => Err(sqlx::Error::PoolTimedOut.into()),
+    }
+}
+
+/// The writer, and two pools of readers: for requests, and apart from them.
+async fn open_sqlite(url: &str) -> Result<(SqlitePool, [SqlitePool; 2]), StoreError> {
     let named = SqliteConnectOptions::from_str(url)?;
     sqlite_file::prepare(named.get_filename())?;
     let options = named
@@ -248,18 +294,22 @@ async fn open_sqlite(url: &str) -> Result<(SqlitePool, SqlitePool), StoreError> 
         .await?;
     let encoding: String = sqlx::query_scalar("PRAGMA encoding").fetch_one(&write).await?;
     require_encoding(options.get_filename().display(), encoding)?;
-    let read = SqlitePoolOptions::new()
-        .max_connections(SQLITE_READERS)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        // Readers look rows up; the operating system caches the file for them.
-        .connect_lazy_with(options.pragma("cache_size", "-2000").pragma("query_only", "true"));
-    Ok((write, read))
+    // Readers look rows up; the operating system caches the file for them.
+    let reading = options.pragma("cache_size", "-2000").pragma("query_only", "true");
+    let readers = [SQLITE_READERS, APART_CONNECTIONS].map(|connections| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_lazy_with(reading.clone())
+    });
+    Ok((write, readers))
 }
 
 /// What is open on Postgres.
 struct PostgresPools {
     ordinary: PgPool,
+    apart: PgPool,
     engine: PgPool,
     signals: PgPool,
     dedicated: PgConnectOptions,
@@ -305,12 +355,14 @@ async fn open_postgres(options: &StoreOptions) -> Result<PostgresPools, StoreErr
     let ordinary = silence::watched(pool(options.connections))
         .connect_with(connect.clone())
         .await?;
+    let apart = silence::watched(pool(APART_CONNECTIONS)).connect_lazy_with(connect.clone());
     let engine =
         silence::lively(pool(options.engine_connections)).connect_lazy_with(engine_session(connect.clone()));
     // Nothing that is said there has to survive anything.
     let hints = connect.clone().options([("synchronous_commit", "off")]);
     Ok(PostgresPools {
         ordinary,
+        apart,
         engine,
         signals: silence::watched(pool(SIGNAL_CONNECTIONS)).connect_lazy_with(hints),
         dedicated: connect,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use demae_event::{EndpointId, Timestamp};
 use sea_orm::DatabaseTransaction;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{StoreError, signals::Board};
 
@@ -18,16 +19,23 @@ pub struct Transaction {
     wrote_event: bool,
     waiting: Vec<EndpointId>,
     timer: Option<Timestamp>,
+    /// In the line of requests, until its end.
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Transaction {
-    pub(crate) fn new(inner: DatabaseTransaction, board: Arc<Board>) -> Self {
+    pub(crate) fn new(
+        inner: DatabaseTransaction,
+        board: Arc<Board>,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         Self {
             inner,
             board,
             wrote_event: false,
             waiting: Vec::new(),
             timer: None,
+            _turn: turn,
         }
     }
 

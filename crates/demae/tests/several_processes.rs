@@ -50,8 +50,7 @@ async fn serve_a_bystander(database: Database, seed: u64) {
         length: Duration::from_secs(setting("DEMAE_CAMPAIGN_SECONDS").unwrap_or(HOSTILE_SECONDS)),
         seed,
         database,
-        // The order does not hold yet: docs/reliability.md, "The hostile campaign".
-        judged: Judged::Arrival,
+        judged: Judged::Order,
         only: None,
         tell: |line| println!("{line}"),
     };

@@ -25,6 +25,7 @@
 
 mod grants;
 mod health;
+mod intake;
 mod keeper;
 mod lane;
 mod lanes;

@@ -26,7 +26,8 @@ impl Relay {
         clock: Arc<dyn Clock>,
         sources: Vec<Box<dyn EventSource>>,
     ) -> Result<Self, StoreError> {
-        let directory = Arc::new(Directory::new(store.clone()));
+        // Requests use the other connections, also all of them.
+        let directory = Arc::new(Directory::new(store.apart()));
         directory.refresh().await?;
         let router = Arc::new(Router {
             engine: store.engine().clone(),

@@ -3,32 +3,37 @@
 //! The order of steps is the guarantee: read committed events, write messages and deliveries (durable, idempotent by
 //! event id), only then acknowledge. A crash between any two repeats the step before, and the second time nothing is
 //! written.
+//!
+//! What was read is written in parts of bounded size, to which the organizations contribute in turns ([`super::intake`]).
+//! While something is left, the router asks the source before each part for events of organizations that have nothing
+//! here: so an event waits for the part that is being written, not for the backlog of another organization.
 
 use std::{sync::Arc, time::Duration};
 
 use demae_event::{AttemptId, Clock, Event, EventId, catalogue};
 use demae_store::{
     Engine, StoreError,
-    engine::{LeaseGrant, LeasedDelivery, Message, NewDelivery, RoutedMessage, STATEMENT_BYTES},
+    engine::{LeaseGrant, LeasedDelivery, Message, NewDelivery, RoutedMessage},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     grants::Grants,
+    intake::Intake,
     lanes::Lanes,
     metric,
     places::{cost, cost_of},
     scheduler::DueNotes,
-    source::{EventSource, SourceError},
+    source::{BATCH_BYTES, EventSource, SourceError},
     supervise::caught,
 };
 use crate::directory::{Directory, Snapshot};
 
 /// Events read at once.
 const BATCH: u32 = 512;
-/// Deliveries written by one statement; a batch with a wide fan-out is written in parts.
-const FAN_OUT_LIMIT: usize = 4_096;
+/// So many parts of other organizations are written before the source is asked for the oldest events again.
+const PARTS_WITH_OTHERS: usize = 16;
 /// Wait before a failed step is repeated.
 const FAILURE_PAUSE: Duration = Duration::from_millis(250);
 
@@ -48,7 +53,7 @@ pub(super) struct HandOver {
 }
 
 impl Router {
-    /// Runs until `stopping`; a batch that was begun is finished, or left to be read again if the database is away.
+    /// Runs until `stopping`; a part that was begun is finished, or left to be read again if the database is away.
     pub(super) async fn run(self: Arc<Self>, mut source: Box<dyn EventSource>, stopping: CancellationToken) {
         while !stopping.is_cancelled() {
             let read = tokio::select! {
@@ -56,7 +61,7 @@ impl Router {
                 () = stopping.cancelled() => return,
             };
             let result = match read {
-                Some(Ok(events)) => caught("router", self.turn(source.as_mut(), events)).await,
+                Some(Ok(events)) => caught("router", self.turn(source.as_mut(), events, &stopping)).await,
                 Some(Err(error)) => Some(Err(error)),
                 None => None,
             };
@@ -72,27 +77,42 @@ impl Router {
         }
     }
 
-    async fn turn(&self, source: &mut dyn EventSource, events: Vec<Event>) -> Result<(), SourceError> {
-        let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
-        self.route(events).await?;
-        source.acknowledge(&ids).await
-    }
-
-    async fn route(&self, events: Vec<Event>) -> Result<(), StoreError> {
-        let directory = self.directory.refresh().await?;
-        let mut batch = Vec::new();
-        let (mut width, mut bytes) = (0, 0);
-        for event in events {
-            bytes += event.size();
-            let routed = self.fan_out(event, &directory);
-            width += routed.deliveries.len();
-            batch.push(routed);
-            if width >= FAN_OUT_LIMIT || bytes >= STATEMENT_BYTES {
-                self.write(std::mem::take(&mut batch)).await?;
-                (width, bytes) = (0, 0);
+    /// Routes a batch, and beside it what comes for other organizations meanwhile. What is left at the end comes again: it was
+    /// not acknowledged.
+    async fn turn(
+        &self,
+        source: &mut dyn EventSource,
+        events: Vec<Event>,
+        stopping: &CancellationToken,
+    ) -> Result<(), SourceError> {
+        let is_full = events.len() >= BATCH as usize || size_of(&events) >= BATCH_BYTES;
+        let mut intake = Intake::default();
+        intake.add(events);
+        if is_full {
+            intake.add(source.next_of_others(&intake.organizations()).await?);
+        }
+        let mut parts_with_others = 0;
+        loop {
+            let routed = self.route(&mut intake).await?;
+            source.acknowledge(&routed).await?;
+            if intake.is_empty() || stopping.is_cancelled() || parts_with_others == PARTS_WITH_OTHERS {
+                return Ok(());
+            }
+            if intake.has_room() {
+                let others = source.next_of_others(&intake.organizations()).await?;
+                parts_with_others += usize::from(!others.is_empty());
+                intake.add(others);
             }
         }
-        self.write(batch).await
+    }
+
+    /// Writes the next part; returns whose events are routed.
+    async fn route(&self, intake: &mut Intake) -> Result<Vec<EventId>, StoreError> {
+        let directory = self.directory.refresh().await?;
+        let part = intake.take(|event| self.fan_out(event, &directory));
+        let ids = part.iter().map(|routed| routed.message.event_id).collect();
+        self.write(part).await?;
+        Ok(ids)
     }
 
     /// Decides who gets the event, and whether each lane takes it at once.
@@ -256,6 +276,10 @@ impl HandOver {
             self.grants.doubt(grant);
         }
     }
+}
+
+fn size_of(events: &[Event]) -> usize {
+    events.iter().map(Event::size).sum()
 }
 
 fn note_failure(error: &SourceError) {

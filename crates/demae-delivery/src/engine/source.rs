@@ -1,9 +1,9 @@
 //! Where committed events come from.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use demae_event::{Event, EventId};
+use demae_event::{Event, EventId, OrganizationId};
 use demae_store::{Engine, StoreError};
 use tokio::time::timeout;
 
@@ -43,7 +43,17 @@ pub trait EventSource: Send + 'static {
     /// The next events, at most `limit`; waits until there are any. Cancel-safe: what was not acknowledged comes again.
     async fn next(&mut self, limit: u32) -> Result<Vec<Event>, SourceError>;
 
-    /// Says that these events are durably routed. Only what the last [`EventSource::next`] offered may be named.
+    /// Events of organizations other than `except`, as many as the source likes; does not wait for any. Asked for while
+    /// events of those in `except` are not routed yet, so that the others' do not wait for them.
+    ///
+    /// A source that is a stream has none: what it reads ahead, it offers in order, and an event waits for all before it in
+    /// the stream. Only where events lie in a table can another organization's be found behind them.
+    async fn next_of_others(&mut self, _except: &HashSet<OrganizationId>) -> Result<Vec<Event>, SourceError> {
+        Ok(Vec::new())
+    }
+
+    /// Says that these events are durably routed. Only what the last [`EventSource::next`] offered, and
+    /// [`EventSource::next_of_others`] since, may be named.
     async fn acknowledge(&mut self, events: &[EventId]) -> Result<(), SourceError>;
 }
 
@@ -76,6 +86,10 @@ impl EventSource for OutboxSource {
         }
     }
 
+    async fn next_of_others(&mut self, except: &HashSet<OrganizationId>) -> Result<Vec<Event>, SourceError> {
+        Ok(self.engine.read_outbox_of_others(except).await?)
+    }
+
     /// Nothing to say: routing took the rows out of the outbox, in the same transaction.
     async fn acknowledge(&mut self, _events: &[EventId]) -> Result<(), SourceError> {
         Ok(())
@@ -100,6 +114,10 @@ impl HandedOn {
 impl EventSource for HandedOn {
     async fn next(&mut self, limit: u32) -> Result<Vec<Event>, SourceError> {
         self.source.next(limit).await
+    }
+
+    async fn next_of_others(&mut self, except: &HashSet<OrganizationId>) -> Result<Vec<Event>, SourceError> {
+        self.source.next_of_others(except).await
     }
 
     async fn acknowledge(&mut self, events: &[EventId]) -> Result<(), SourceError> {

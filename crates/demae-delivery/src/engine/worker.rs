@@ -109,6 +109,8 @@ impl Worker {
         clock: Arc<dyn Clock>,
         sources: Vec<Box<dyn EventSource>>,
     ) -> Result<Self, StoreError> {
+        // Requests use the others, also all of them.
+        let store = store.apart();
         let id = demae_event::id::new_uuid(clock.now());
         let engine = store.engine().clone();
         let directory = Arc::new(Directory::new(store.clone()));

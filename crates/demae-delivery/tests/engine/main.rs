@@ -14,3 +14,4 @@ mod one_row;
 mod panics;
 mod relay;
 mod support;
+mod turns;

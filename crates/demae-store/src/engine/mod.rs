@@ -40,7 +40,7 @@ pub mod sqlite;
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
-use demae_event::{AttemptId, EndpointId, Event, EventId, Scope, Timestamp};
+use demae_event::{AttemptId, EndpointId, Event, EventId, OrganizationId, Scope, Timestamp};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -341,6 +341,15 @@ pub const PAYLOAD_LIMIT: usize = 16 * 1024 * 1024;
 /// Bytes of text after which a read of the outbox ends, with the row that reached it.
 pub const READ_LIMIT: usize = 4 * 1024 * 1024;
 
+/// Organizations that [`Engine::read_outbox_of_others`] reads at a time.
+pub const OTHERS: u32 = 64;
+/// Events of each of them.
+pub const EVENTS_OF_OTHER: u32 = 128;
+/// Events of all of them together.
+pub const EVENTS_OF_OTHERS: u32 = 512;
+/// Bytes of text after which such a read ends, with the row that reached it.
+pub const READ_LIMIT_OF_OTHERS: usize = 1024 * 1024;
+
 /// Counting stops here: an exact million is not worth reading a million rows.
 pub const BACKLOG_COUNT_LIMIT: u64 = 1_000_000;
 
@@ -381,6 +390,16 @@ pub trait Engine: Send + Sync + 'static {
     /// Rows that become visible late (a transaction that inserted early and committed late) appear in a later call: an
     /// event is never passed over, because it stays until [`Engine::route`] takes it out by its id.
     async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError>;
+
+    /// The oldest committed events that are not routed, of organizations other than `except`: for a reader that has not
+    /// routed everything that it read, so that an organization with much in the outbox does not hold up the others.
+    ///
+    /// At most [`EVENTS_OF_OTHER`] events of each of [`OTHERS`] organizations, [`EVENTS_OF_OTHERS`] in all, and no more after
+    /// [`READ_LIMIT_OF_OTHERS`] bytes; each organization's in the order in which they were inserted. Organizations that are
+    /// left out because there are more come first the next time. Rows that cannot be events are treated as
+    /// [`Engine::read_outbox`] treats them.
+    async fn read_outbox_of_others(&self, except: &HashSet<OrganizationId>)
+    -> Result<Vec<Event>, StoreError>;
 
     /// The rows among the oldest `limit` of the outbox that cannot be events: position and reason. Changes nothing; the
     /// next [`Engine::read_outbox`] sets them aside.

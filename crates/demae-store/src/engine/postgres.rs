@@ -7,8 +7,9 @@
 //!
 //! `position` is drawn when a row is inserted, not when it commits, so a reader that remembered "everything up to N is
 //! done" could pass over a row below N that commits later. This reader remembers nothing of the kind: a row stays in the
-//! table until it is taken out by its id, and every read takes the oldest rows that are there. Starting near the last
-//! position read ([`OutboxFloor`]) only saves index pages; a read from the very beginning follows at least every second.
+//! table until it is taken out by its id, and every read takes the oldest rows that are there. Starting near the first
+//! position of the last read ([`OutboxFloor`]) only saves index pages; a read from the very beginning follows at least every
+//! second.
 
 use std::{
     collections::HashSet,
@@ -17,7 +18,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use demae_event::{AttemptId, EndpointId, Event, EventId, Timestamp};
+use demae_event::{AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp};
 use sea_orm::sqlx::{
     self, Connection as _, PgConnection, PgPool, Postgres, Row,
     postgres::{PgArguments, PgRow},
@@ -28,8 +29,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, CLAIM_BYTES, Engine, LaneRequest, LeaseGrant,
-    LeasedDelivery, Message, PAYLOAD_LIMIT, READ_LIMIT, Release, RoutedMessage,
+    Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, CLAIM_BYTES, EVENTS_OF_OTHER, EVENTS_OF_OTHERS,
+    Engine, LaneRequest, LeaseGrant, LeasedDelivery, Message, OTHERS, PAYLOAD_LIMIT, READ_LIMIT,
+    READ_LIMIT_OF_OTHERS, Release, RoutedMessage,
     rows::{self, Claimed, DueRow, OutboxPage},
     set_aside::{DESCRIBED, Hopeless, OUTBOX, ROUTER, RejectedRow, UnreadableRow, record_apart},
 };
@@ -44,7 +46,7 @@ use crate::{
 mod plans;
 mod sql;
 
-/// How far behind the last position read the next read begins: more rows than commit between two reads.
+/// How far behind the first position of a read the next one begins: more rows than commit between two reads.
 const OUT_OF_ORDER_WINDOW: i64 = 20_000;
 /// How often a read begins at the very beginning.
 const FULL_READ_INTERVAL: Duration = Duration::from_secs(1);
@@ -56,6 +58,8 @@ pub struct PostgresEngine {
     board: Arc<Board>,
     herald: Herald,
     floor: Mutex<OutboxFloor>,
+    /// The organization at which the last read of others ended, if it left any out.
+    last_other: Mutex<Option<Uuid>>,
 }
 
 /// Where the next outbox read begins.
@@ -66,6 +70,11 @@ struct OutboxFloor {
 }
 
 impl OutboxFloor {
+    /// Like [`OutboxFloor::next`], for a read that passes over what is to be read next.
+    fn beside(&self) -> i64 {
+        self.position - OUT_OF_ORDER_WINDOW
+    }
+
     fn next(&mut self, now: Instant) -> i64 {
         if self
             .last_full_read
@@ -74,8 +83,22 @@ impl OutboxFloor {
             self.last_full_read = Some(now);
             return 0;
         }
-        self.position - OUT_OF_ORDER_WINDOW
+        self.beside()
     }
+}
+
+/// The ranges of organizations, both ends left out, that hold all but `except`: first what comes after `last`.
+fn gaps(except: &HashSet<OrganizationId>, last: Option<Uuid>) -> Vec<(Uuid, Uuid)> {
+    let mut ends: Vec<Uuid> = except.iter().map(|organization| organization.0).collect();
+    // Where it ended it is split, and one organization waits for the next read: it was served in this one.
+    ends.extend(last);
+    ends.extend([Uuid::nil(), Uuid::max()]);
+    ends.sort_unstable();
+    ends.dedup();
+    let mut gaps: Vec<(Uuid, Uuid)> = ends.windows(2).map(|pair| (pair[0], pair[1])).collect();
+    let split = gaps.partition_point(|(after, _)| last.is_some_and(|last| *after < last));
+    gaps.rotate_left(split);
+    gaps
 }
 
 /// One statement with its values.
@@ -93,6 +116,7 @@ impl PostgresEngine {
             board,
             herald,
             floor: Mutex::default(),
+            last_other: Mutex::default(),
         }
     }
 
@@ -174,6 +198,29 @@ impl PostgresEngine {
         Ok(page)
     }
 
+    /// The oldest rows of organizations other than `except`, decoded.
+    async fn others_page(&self, except: &HashSet<OrganizationId>) -> Result<OutboxPage, StoreError> {
+        let last = *self.last_other.lock().unwrap_or_else(PoisonError::into_inner);
+        let gaps = gaps(except, last);
+        let floor = self.floor.lock().unwrap_or_else(PoisonError::into_inner).beside();
+        let statement = sqlx::query(sql::READ_OUTBOX_OF_OTHERS)
+            .bind(column(&gaps, |(after, _)| *after))
+            .bind(column(&gaps, |(_, before)| *before))
+            .bind(PAYLOAD_LIMIT as i64)
+            .bind(floor)
+            .bind(i64::from(OTHERS))
+            .bind(i64::from(EVENTS_OF_OTHER))
+            .bind(i64::from(EVENTS_OF_OTHERS))
+            .bind(READ_LIMIT_OF_OTHERS as i64);
+        let mut session = Session::of(&self.pool).await?;
+        let rows = answer(statement.fetch_all(&mut *session)).await?;
+        let last = rows::left_out(&rows)?;
+        *self.last_other.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        let page = rows::outbox_page(rows::in_order(rows)?)?;
+        session.answered_with(page.events.iter().map(Event::size).sum());
+        Ok(page)
+    }
+
     /// Moves a row of the outbox to the rejected events, if it is still there.
     async fn set_aside(&self, unreadable: &UnreadableRow) -> Result<(), StoreError> {
         let mut session = Session::of(&self.pool).await?;
@@ -234,10 +281,24 @@ impl Engine for PostgresEngine {
                 .unwrap_or_else(PoisonError::into_inner)
                 .next(Instant::now());
             let page = self.outbox_page(floor, limit).await?;
-            {
-                let mut floor = self.floor.lock().unwrap_or_else(PoisonError::into_inner);
-                floor.position = floor.position.max(page.last);
+            if let Some(first) = page.first {
+                self.floor.lock().unwrap_or_else(PoisonError::into_inner).position = first;
             }
+            for row in &page.unreadable {
+                self.set_aside(row).await?;
+            }
+            if !page.events.is_empty() || page.unreadable.is_empty() {
+                return Ok(page.events);
+            }
+        }
+    }
+
+    async fn read_outbox_of_others(
+        &self,
+        except: &HashSet<OrganizationId>,
+    ) -> Result<Vec<Event>, StoreError> {
+        loop {
+            let page = self.others_page(except).await?;
             for row in &page.unreadable {
                 self.set_aside(row).await?;
             }

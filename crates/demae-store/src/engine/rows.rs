@@ -18,8 +18,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{
-    Appended, AttemptRecord, Backlog, DeliveryState, Disposition, LeaseGrant, LeasedDelivery, Message,
-    PAYLOAD_LIMIT, RoutedMessage,
+    Appended, AttemptRecord, Backlog, DeliveryState, Disposition, EVENTS_OF_OTHERS, LeaseGrant,
+    LeasedDelivery, Message, OTHERS, PAYLOAD_LIMIT, READ_LIMIT_OF_OTHERS, RoutedMessage,
     readable::Readable,
     set_aside::{Hopeless, UnreadableRow},
 };
@@ -138,8 +138,8 @@ impl OutboxRow {
 pub(super) struct OutboxPage {
     pub(super) events: Vec<Event>,
     pub(super) unreadable: Vec<UnreadableRow>,
-    /// The position of the last row, readable or not.
-    pub(super) last: i64,
+    /// The position of the first row, readable or not.
+    pub(super) first: Option<i64>,
 }
 
 impl OutboxPage {
@@ -166,7 +166,7 @@ where
     };
     for row in rows {
         let position = row.try_get("position")?;
-        page.last = page.last.max(position);
+        page.first.get_or_insert(position);
         match outbox_event(&row) {
             Ok(event) => page.events.push(event),
             Err(error) if error.is_unreadable() => page.unreadable.push(UnreadableRow {
@@ -177,6 +177,43 @@ where
         }
     }
     Ok(page)
+}
+
+/// The rows in the order of insertion: a join promises none.
+pub(super) fn in_order<R: Row>(rows: Vec<R>) -> Result<Vec<R>, StoreError>
+where
+    &'static str: ColumnIndex<R>,
+    for<'r> i64: Readable<'r, R::Database>,
+{
+    let mut placed = Vec::with_capacity(rows.len());
+    for row in rows {
+        placed.push((row.try_get::<i64, _>("position")?, row));
+    }
+    placed.sort_by_key(|(position, _)| *position);
+    Ok(placed.into_iter().map(|(_, row)| row).collect())
+}
+
+/// The organization of the last row of others, if its read ended at one of its bounds.
+pub(super) fn left_out<R: Row>(rows: &[R]) -> Result<Option<Uuid>, StoreError>
+where
+    &'static str: ColumnIndex<R>,
+    for<'r> Uuid: Readable<'r, R::Database>,
+    for<'r> i64: Readable<'r, R::Database>,
+{
+    let mut organizations = HashSet::new();
+    let mut bytes = 0;
+    let mut last = None;
+    for row in rows {
+        let organization: Uuid = need(row, "organization_id")?;
+        let size: i64 = row.try_get("size")?;
+        bytes += size;
+        organizations.insert(organization);
+        last = Some(organization);
+    }
+    let is_bounded = rows.len() >= EVENTS_OF_OTHERS as usize
+        || organizations.len() >= OTHERS as usize
+        || bytes >= READ_LIMIT_OF_OTHERS as i64;
+    Ok(last.filter(|_| is_bounded))
 }
 
 fn outbox_event<'r, R: Row>(row: &'r R) -> Result<Event, StoreError>

@@ -10,10 +10,13 @@
 //! rowids become visible in the order in which they were given: there is no late row below one that was read. And a row
 //! stays until it is taken out by its id, so nothing depends on a remembered position at all.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
-use demae_event::{AttemptId, EndpointId, Event, EventId, Timestamp};
+use demae_event::{AttemptId, EndpointId, Event, EventId, OrganizationId, Timestamp};
 use sea_orm::sqlx::{
     self, Row as _, Sqlite, SqliteConnection, SqlitePool,
     query::Query,
@@ -23,8 +26,9 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{
-    Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, CLAIM_BYTES, DeliveryState, Engine, LaneRequest,
-    LeaseGrant, LeasedDelivery, Message, NewDelivery, PAYLOAD_LIMIT, READ_LIMIT, Release, RoutedMessage,
+    Appended, AttemptRecord, BACKLOG_COUNT_LIMIT, Backlog, CLAIM_BYTES, DeliveryState, EVENTS_OF_OTHER,
+    EVENTS_OF_OTHERS, Engine, LaneRequest, LeaseGrant, LeasedDelivery, Message, NewDelivery, OTHERS,
+    PAYLOAD_LIMIT, READ_LIMIT, READ_LIMIT_OF_OTHERS, Release, RoutedMessage,
     rows::{self, Claimed, DueRow, OutboxPage},
     set_aside::{DESCRIBED, Hopeless, OUTBOX, ROUTER, RejectedRow, UnreadableRow, record_apart},
 };
@@ -43,11 +47,26 @@ pub struct SqliteEngine {
     write: SqlitePool,
     read: SqlitePool,
     board: Arc<Board>,
+    /// Where the last read of others ended, if it left any out.
+    last_other: Mutex<Option<Written>>,
+}
+
+/// An organization as it is written in a row of the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Written {
+    organization: Uuid,
+    /// Not as bytes.
+    is_text: bool,
 }
 
 impl SqliteEngine {
     pub(crate) fn new(write: SqlitePool, read: SqlitePool, board: Arc<Board>) -> Self {
-        Self { write, read, board }
+        Self {
+            write,
+            read,
+            board,
+            last_other: Mutex::default(),
+        }
     }
 
     async fn begin(&self) -> Result<sqlx::Transaction<'static, Sqlite>, StoreError> {
@@ -77,6 +96,84 @@ impl SqliteEngine {
             .bind(limit)
             .bind(READ_LIMIT as i64)
             .bind(PAYLOAD_LIMIT as i64)
+            .fetch_all(&self.read)
+            .await?;
+        rows::outbox_page(rows)
+    }
+
+    /// The oldest rows of organizations other than `except`, decoded.
+    async fn others_page(&self, except: &HashSet<OrganizationId>) -> Result<OutboxPage, StoreError> {
+        let mut page = OutboxPage::default();
+        let mut left_out = None;
+        let (others, has_more) = self.others(except).await?;
+        let (mut rows, mut bytes) = (0, 0);
+        let mut others = others.into_iter().peekable();
+        while let Some(other) = others.next() {
+            let of_other = self
+                .outbox_page_of(
+                    OrganizationId(other.organization),
+                    EVENTS_OF_OTHER.min(EVENTS_OF_OTHERS - rows),
+                    READ_LIMIT_OF_OTHERS - bytes,
+                )
+                .await?;
+            rows += (of_other.events.len() + of_other.unreadable.len()) as u32;
+            bytes += of_other.events.iter().map(Event::size).sum::<usize>();
+            page.events.extend(of_other.events);
+            page.unreadable.extend(of_other.unreadable);
+            let is_full = rows >= EVENTS_OF_OTHERS || bytes >= READ_LIMIT_OF_OTHERS;
+            if is_full || (has_more && others.peek().is_none()) {
+                left_out = Some(other);
+            }
+            if is_full {
+                break;
+            }
+        }
+        *self.last_other.lock().unwrap_or_else(PoisonError::into_inner) = left_out;
+        Ok(page)
+    }
+
+    /// Organizations in the outbox other than `except`, each once, and whether there are more.
+    async fn others(&self, except: &HashSet<OrganizationId>) -> Result<(Vec<Written>, bool), StoreError> {
+        let last = *self.last_other.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of each of those in `except` there may be two, as text and as bytes, and of the others.
+        let limit = 2 * (except.len() + OTHERS as usize);
+        let statement = sqlx::query(sql::WAITING_ORGANIZATIONS);
+        let statement = match last {
+            // Before every text and all bytes.
+            None => statement.bind(""),
+            Some(last) if last.is_text => statement.bind(last.organization.to_string()),
+            Some(last) => statement.bind(last.organization),
+        };
+        let rows = statement.bind(limit as i64).fetch_all(&self.read).await?;
+        let mut seen = except.clone();
+        let mut others = Vec::new();
+        for row in &rows {
+            let written = Written {
+                organization: row.try_get("id")?,
+                is_text: row.try_get("is_text")?,
+            };
+            if seen.insert(OrganizationId(written.organization)) {
+                others.push(written);
+            }
+        }
+        let has_more = rows.len() == limit || others.len() > OTHERS as usize;
+        others.truncate(OTHERS as usize);
+        Ok((others, has_more))
+    }
+
+    /// The oldest rows of an organization, decoded.
+    async fn outbox_page_of(
+        &self,
+        organization: OrganizationId,
+        limit: u32,
+        bytes: usize,
+    ) -> Result<OutboxPage, StoreError> {
+        let rows = sqlx::query(sql::READ_OUTBOX_OF)
+            .bind(limit)
+            .bind(bytes as i64)
+            .bind(PAYLOAD_LIMIT as i64)
+            .bind(organization.0)
+            .bind(organization.0.to_string())
             .fetch_all(&self.read)
             .await?;
         rows::outbox_page(rows)
@@ -170,6 +267,21 @@ impl Engine for SqliteEngine {
     async fn read_outbox(&self, limit: u32) -> Result<Vec<Event>, StoreError> {
         loop {
             let page = self.outbox_page(limit).await?;
+            for row in &page.unreadable {
+                self.set_aside(row).await?;
+            }
+            if !page.events.is_empty() || page.unreadable.is_empty() {
+                return Ok(page.events);
+            }
+        }
+    }
+
+    async fn read_outbox_of_others(
+        &self,
+        except: &HashSet<OrganizationId>,
+    ) -> Result<Vec<Event>, StoreError> {
+        loop {
+            let page = self.others_page(except).await?;
             for row in &page.unreadable {
                 self.set_aside(row).await?;
             }

@@ -93,6 +93,14 @@ async fn outbox(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     }
     manager
         .create_index(unique("outbox_events_id", "outbox_events", &["id"]))
+        .await?;
+    // While more waits than is read at once, organizations are read in turns.
+    manager
+        .create_index(index(
+            "outbox_events_organization",
+            "outbox_events",
+            &["organization_id", "position"],
+        ))
         .await
 }
 

@@ -1,8 +1,10 @@
 //! Transactions and the events written in them.
 
+use std::{pin::pin, sync::Mutex};
+
 use demae_event::Event;
-use demae_store::{StoreError, outbox};
-use futures::FutureExt;
+use demae_store::{Store, StoreError, outbox};
+use futures::{FutureExt, StreamExt as _, stream::FuturesUnordered};
 use sea_orm::ConnectionTrait;
 
 use crate::support::{TestStore, json, new_event};
@@ -31,6 +33,36 @@ async fn a_commit_makes_change_and_event_visible_and_wakes_the_reader(store: &Te
     store.engine().outbox_changed().await;
     assert_eq!(store.engine().endpoints_version().await.unwrap(), 1);
     assert_eq!(store.engine().read_outbox(10).await.unwrap()[0].id, event.id);
+}
+
+/// Twenty transactions of requests wait for the writer when the engine begins to write: it comes after two of them.
+#[tokio::test]
+async fn the_engine_writes_between_the_requests_on_sqlite() {
+    let store = TestStore::sqlite().await;
+    let apart = store.store.apart();
+    let wrote = Mutex::new(Vec::new());
+    let first = store.store.begin().await.unwrap();
+    let change = async |store: &Store, who: &'static str| {
+        let transaction = store.begin().await.unwrap();
+        transaction.connection().execute_unprepared(CHANGE).await.unwrap();
+        transaction.commit().await.unwrap();
+        wrote.lock().unwrap().push(who);
+    };
+    let append = async {
+        store.engine().append(&[new_event()]).await.unwrap();
+        wrote.lock().unwrap().push("engine");
+    };
+    let mut requests: FuturesUnordered<_> = (0..20).map(|_| change(&store.store, "request")).collect();
+    let mut beside = pin!(futures::future::join(append, change(&apart, "beside")));
+    // Each of them gets in line, in this order.
+    assert!(requests.next().now_or_never().is_none());
+    assert!(beside.as_mut().now_or_never().is_none());
+    first.commit().await.unwrap();
+    let requests = async { while requests.next().await.is_some() {} };
+    futures::join!(requests, beside);
+    let wrote = wrote.lock().unwrap();
+    assert_eq!(wrote[..3], ["request", "engine", "beside"], "{wrote:?}");
+    assert_eq!(wrote.len(), 22);
 }
 
 async fn neither_rollback_nor_drop_emits_anything(store: &TestStore) {

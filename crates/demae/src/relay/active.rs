@@ -1,8 +1,10 @@
 //! A source that only one of several processes reads at a time.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use demae_delivery::engine::{EventSource, SourceError};
-use demae_event::{Event, EventId};
+use demae_event::{Event, EventId, OrganizationId};
 use demae_store::leadership::Leadership;
 
 /// Gauge: 1 while this process reads the outbox, 0 while it stands by.
@@ -39,6 +41,10 @@ impl<S: EventSource> EventSource for WhileLeading<S> {
                 () = self.leadership.lost() => {}
             }
         }
+    }
+
+    async fn next_of_others(&mut self, except: &HashSet<OrganizationId>) -> Result<Vec<Event>, SourceError> {
+        self.source.next_of_others(except).await
     }
 
     async fn acknowledge(&mut self, events: &[EventId]) -> Result<(), SourceError> {

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use demae_delivery::engine::EventSource;
+use demae_delivery::engine::{BATCH_BYTES, EventSource, SourceError};
 use demae_event::{Event, EventId};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -107,7 +107,7 @@ impl<D: Destination> Forwarder<D> {
     async fn run(mut self, stopping: CancellationToken) {
         while !stopping.is_cancelled() {
             let read = tokio::select! {
-                read = self.source.next(BATCH) => read,
+                read = self.read() => read,
                 () = stopping.cancelled() => return,
             };
             match read {
@@ -122,6 +122,16 @@ impl<D: Destination> Forwarder<D> {
                 }
             }
         }
+    }
+
+    /// The next batch. Behind one that is full, which may be a backlog of one organization, what others have comes at once.
+    async fn read(&mut self) -> Result<Vec<Event>, SourceError> {
+        let mut events = self.source.next(BATCH).await?;
+        if events.len() >= BATCH as usize || events.iter().map(Event::size).sum::<usize>() >= BATCH_BYTES {
+            let here = events.iter().map(|event| event.scope.organization).collect();
+            events.extend(self.source.next_of_others(&here).await?);
+        }
+        Ok(events)
     }
 
     /// Hands over one batch and acknowledges it; gives up only when the process stops.
@@ -159,9 +169,11 @@ impl<D: Destination> Forwarder<D> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::{
+        collections::HashSet,
+        sync::{Arc, Mutex},
+    };
 
-    use demae_delivery::engine::SourceError;
     use demae_event::{OrganizationId, Scope, Timestamp, id::new_uuid};
     use serde_json::value::RawValue;
     use tokio::sync::Notify;
@@ -183,6 +195,17 @@ mod tests {
                 std::future::pending::<()>().await;
             }
             Ok(events.into_iter().take(limit as usize).collect())
+        }
+
+        async fn next_of_others(
+            &mut self,
+            except: &HashSet<OrganizationId>,
+        ) -> Result<Vec<Event>, SourceError> {
+            let events: Vec<Event> = self.events.lock().unwrap().clone();
+            Ok(events
+                .into_iter()
+                .filter(|event| !except.contains(&event.scope.organization))
+                .collect())
         }
 
         async fn acknowledge(&mut self, ids: &[EventId]) -> Result<(), SourceError> {
@@ -272,6 +295,37 @@ mod tests {
                 "{waits:?}"
             );
         }
+        forwarders.drain(Instant::now() + LONGEST_PAUSE).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_behind_another_organizations_backlog_is_carried_with_the_first_batch() {
+        let mut all = events(4 * BATCH as usize);
+        let busy = all[0].scope;
+        for event in &mut all {
+            event.scope = busy;
+        }
+        all.extend(events(1));
+        let ids: HashSet<EventId> = all.iter().map(|event| event.id).collect();
+        let last = all[4 * BATCH as usize].id;
+        let (pile, emptied) = (Arc::new(Mutex::new(all)), Arc::new(Notify::new()));
+        let kept = Arc::<Mutex<Vec<_>>>::default();
+        let forwarders = Forwarders::default();
+        let source = Pile {
+            events: pile,
+            emptied: emptied.clone(),
+        };
+        let keeper = Keeper {
+            failures: Vec::new(),
+            asked_at: Arc::default(),
+            kept: kept.clone(),
+        };
+        forwarders.start(Box::new(source), keeper);
+        emptied.notified().await;
+        let kept = kept.lock().unwrap().clone();
+        assert_eq!(kept[BATCH as usize], last);
+        assert_eq!(kept.len(), ids.len(), "each once");
+        assert_eq!(kept.into_iter().collect::<HashSet<_>>(), ids);
         forwarders.drain(Instant::now() + LONGEST_PAUSE).await;
     }
 

@@ -67,6 +67,8 @@ impl Flow {
         store: &Store,
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
+        // Requests use the other connections, also all of them.
+        let store = &store.apart();
         let rejections = Rejections::new(store.clone(), clock.clone());
         let organizations = Organizations::new(store.clone());
         let mut flow = Self {

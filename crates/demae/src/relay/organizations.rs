@@ -180,6 +180,20 @@ impl OfKnownOrganizations {
         }
     }
 
+    /// The events of scopes that exist; the others are set aside.
+    async fn known(&mut self, events: Vec<Event>) -> Result<Vec<Event>, SourceError> {
+        let scopes = events.iter().map(|event| event.scope);
+        let unknown = self.organizations.unknown(scopes).await?;
+        if unknown.is_empty() {
+            return Ok(events);
+        }
+        let (known, rejected): (Vec<_>, Vec<_>) = events
+            .into_iter()
+            .partition(|event| !unknown.contains(&event.scope));
+        self.set_aside(&rejected).await?;
+        Ok(known)
+    }
+
     /// Writes them down, and only then lets go of them.
     async fn set_aside(&mut self, events: &[Event]) -> Result<(), SourceError> {
         let rejected: Vec<_> = events
@@ -207,19 +221,16 @@ impl EventSource for OfKnownOrganizations {
     async fn next(&mut self, limit: u32) -> Result<Vec<Event>, SourceError> {
         loop {
             let events = self.source.next(limit).await?;
-            let scopes = events.iter().map(|event| event.scope);
-            let unknown = self.organizations.unknown(scopes).await?;
-            if unknown.is_empty() {
-                return Ok(events);
-            }
-            let (known, rejected): (Vec<_>, Vec<_>) = events
-                .into_iter()
-                .partition(|event| !unknown.contains(&event.scope));
-            self.set_aside(&rejected).await?;
+            let known = self.known(events).await?;
             if !known.is_empty() {
                 return Ok(known);
             }
         }
+    }
+
+    async fn next_of_others(&mut self, except: &HashSet<OrganizationId>) -> Result<Vec<Event>, SourceError> {
+        let events = self.source.next_of_others(except).await?;
+        self.known(events).await
     }
 
     async fn acknowledge(&mut self, events: &[EventId]) -> Result<(), SourceError> {

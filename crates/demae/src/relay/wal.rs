@@ -4,7 +4,7 @@
 //! comes behind it nor vanishes.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
@@ -15,7 +15,7 @@ use demae_cdc::{
     mapping::Ids,
 };
 use demae_delivery::engine::{EventSource, SourceError};
-use demae_event::{Clock, Event, EventId};
+use demae_event::{Clock, Event, EventId, OrganizationId};
 use demae_store::{Engine, Store};
 
 use super::{organizations::not_held, rejections::Rejections};
@@ -164,6 +164,15 @@ impl EventSource for WalSource {
             if !events.is_empty() {
                 return Ok(events);
             }
+        }
+    }
+
+    /// Of Demae's own outbox: its rows are in the table until they are routed, also those that the log has not come to. It
+    /// offers them once more when it does; their ids tell.
+    async fn next_of_others(&mut self, except: &HashSet<OrganizationId>) -> Result<Vec<Event>, SourceError> {
+        match &self.whose {
+            Whose::Own(outbox) => Ok(outbox.read_outbox_of_others(except).await?),
+            Whose::External => Ok(Vec::new()),
         }
     }
 

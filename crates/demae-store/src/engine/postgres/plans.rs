@@ -26,9 +26,10 @@ const FILL: &str = "
     INSERT INTO workers (id, started_at, heartbeat_at) VALUES (gen_random_uuid(), 1, 1);";
 
 /// Every hot statement with every index it uses.
-const STATEMENTS: [(&str, &[&str]); 11] = [
+const STATEMENTS: [(&str, &[&str]); 12] = [
     (sql::APPEND, &["messages_pkey"]),
     (sql::READ_OUTBOX, &["outbox_events_pkey"]),
+    (sql::READ_OUTBOX_OF_OTHERS, &["outbox_events_organization"]),
     (sql::ROUTE, &["outbox_events_id"]),
     (sql::TAKE_OUT, &["outbox_events_id"]),
     (sql::CLAIM, &["deliveries_waiting", "messages_pkey"]),
@@ -82,12 +83,13 @@ fn values<'a>(plan: &'a Value, key: &str) -> BTreeSet<&'a str> {
 }
 
 /// The columns of an index that finds one row.
-const KEYS: [(&str, &[&str]); 6] = [
+const KEYS: [(&str, &[&str]); 7] = [
     ("deliveries_pkey", &["endpoint_id", "event_id"]),
     ("messages_pkey", &["event_id"]),
     ("outbox_events_id", &["id"]),
     ("outbox_events_pkey", &["\"position\""]),
     ("workers_pkey", &["id"]),
+    ("outbox_events_organization", &["organization_id"]),
     // Of one endpoint: the order of the rest is the order in which they are taken.
     ("deliveries_waiting", &["endpoint_id"]),
 ];

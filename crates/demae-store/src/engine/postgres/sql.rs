@@ -29,20 +29,75 @@ pub(super) const APPEND: &str = "
     ON CONFLICT (id) DO NOTHING
     RETURNING id";
 
-/// `$2` rows or `$3` bytes, whichever ends first, but one row at least. Of a row of more than `$4` bytes nothing is read
-/// but its size. `size` is a stored column, so nothing large is unpacked to be counted.
-pub(super) const READ_OUTBOX: &str = "
-    SELECT position, size::bigint AS size, id, organization_id, application_id,
-           CASE WHEN size <= $4 THEN event_name END AS event_name,
-           CASE WHEN size <= $4 THEN event_type END AS event_type,
-           CASE WHEN size <= $4 THEN COALESCE(raw, payload::text) END AS payload,
-           CASE WHEN size <= $4 THEN COALESCE(raw_headers, headers::text) END AS headers,
-           CASE WHEN size <= $4 THEN traceparent END AS traceparent,
-           CASE WHEN created_at BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'
-                THEN (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint END AS created_at
-    FROM (SELECT *, SUM(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS bytes_before
-          FROM (SELECT * FROM outbox_events WHERE position > $1 ORDER BY position LIMIT $2) page) counted
-    WHERE bytes_before < $3";
+/// The columns of a row of the outbox. Of a row of more bytes than the parameter nothing is read but its size. `size` is a
+/// stored column, so nothing large is unpacked to be counted.
+macro_rules! outbox_columns {
+    ($limit:literal) => {
+        concat!(
+            "SELECT position, size::bigint AS size, id, organization_id, application_id,
+                    CASE WHEN size <= ",
+            $limit,
+            " THEN event_name END AS event_name,
+                    CASE WHEN size <= ",
+            $limit,
+            " THEN event_type END AS event_type,
+                    CASE WHEN size <= ",
+            $limit,
+            " THEN COALESCE(raw, payload::text) END AS payload,
+                    CASE WHEN size <= ",
+            $limit,
+            " THEN COALESCE(raw_headers, headers::text) END AS headers,
+                    CASE WHEN size <= ",
+            $limit,
+            " THEN traceparent END AS traceparent,
+                    CASE WHEN created_at BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'
+                         THEN (EXTRACT(EPOCH FROM created_at) * 1000000)::bigint END AS created_at "
+        )
+    };
+}
+
+/// `$2` rows or `$3` bytes, whichever ends first, but one row at least.
+pub(super) const READ_OUTBOX: &str = concat!(
+    outbox_columns!("$4"),
+    "FROM (SELECT *, SUM(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS bytes_before
+           FROM (SELECT * FROM outbox_events WHERE position > $1 ORDER BY position LIMIT $2) page) counted
+     WHERE bytes_before < $3"
+);
+
+/// `$6` rows of each of `$5` organizations, `$7` rows or `$8` bytes of all, one row at least, behind the position `$4`.
+///
+/// The organizations are those between `$1[n]` and `$2[n]`, both left out: a skip scan, one index probe for each that has
+/// anything waiting. One that is left out is not touched, nor are its dead rows, which may be many.
+pub(super) const READ_OUTBOX_OF_OTHERS: &str = concat!(
+    outbox_columns!("$3"),
+    "FROM (SELECT taken.*, SUM(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS bytes_before FROM (
+         SELECT o.* FROM (
+             SELECT waiting.organization_id
+             FROM UNNEST($1::uuid[], $2::uuid[]) AS gap (after, before) CROSS JOIN LATERAL (
+                 WITH RECURSIVE found AS (
+                     (SELECT organization_id FROM outbox_events
+                      WHERE organization_id > gap.after AND organization_id < gap.before
+                      ORDER BY organization_id, position LIMIT 1)
+                     UNION ALL
+                     SELECT n.organization_id FROM found f CROSS JOIN LATERAL (
+                         SELECT organization_id FROM outbox_events
+                         WHERE organization_id > f.organization_id AND organization_id < gap.before
+                         ORDER BY organization_id, position LIMIT 1
+                     ) n
+                 )
+                 SELECT organization_id FROM found
+             ) waiting
+             LIMIT $5
+         ) organization CROSS JOIN LATERAL (
+             SELECT * FROM outbox_events e
+             WHERE (e.organization_id, e.position) > (organization.organization_id, $4)
+               AND e.organization_id <= organization.organization_id
+             ORDER BY e.organization_id, e.position LIMIT $6
+         ) o
+         LIMIT $7
+     ) taken) counted
+     WHERE bytes_before < $8"
+);
 
 /// A row for people to look at, all of it as text, its long texts cut at `$3`; without payload and headers if it has more
 /// than `$2` bytes.

@@ -41,7 +41,11 @@ const MULTI_ROW: [(sql::MultiRow, &[&str]); 10] = [
 ];
 
 /// The others.
-const SINGLE: [(&str, &[&str]); 3] = [
+const SINGLE: [(&str, &[&str]); 4] = [
+    (
+        sql::WAITING_ORGANIZATIONS,
+        &["outbox_events_organization (organization_id>?)"],
+    ),
     (
         sql::CLAIM,
         &[
@@ -94,6 +98,14 @@ async fn assert_all(store: &Store) {
     for (statement, indices) in SINGLE {
         assert_uses(store, statement, indices).await;
     }
+    let read = plan(store, sql::READ_OUTBOX_OF).await;
+    assert!(!read.iter().any(|line| line.contains("TEMP B-TREE")), "{read:#?}");
+    assert!(
+        !read.iter().any(|line| line.starts_with("SCAN outbox_events")),
+        "{read:#?}"
+    );
+    let step = "SEARCH outbox_events USING INDEX outbox_events_organization (organization_id=?)";
+    assert_eq!(read.iter().filter(|line| *line == step).count(), 2, "{read:#?}");
     // Counted in the order of the rowid, which is the position; the limit ends it. Then each row by its position.
     let read = plan(store, sql::READ_OUTBOX).await;
     assert!(!read.iter().any(|line| line.contains("TEMP B-TREE")), "{read:#?}");

@@ -25,32 +25,63 @@ pub(super) const APPEND: MultiRow = (
      ON CONFLICT (id) DO NOTHING RETURNING id",
 );
 
+/// Rows of the outbox in the order of `position`, of which the text after it tells the first.
+macro_rules! read_outbox {
+    ($page:literal) => {
+        concat!(
+            "SELECT o.position, p.size,
+                    CASE typeof(id) WHEN 'blob' THEN id ELSE unhex(id, '-') END AS id,
+                    CASE typeof(organization_id) WHEN 'blob' THEN organization_id ELSE unhex(organization_id, '-') END
+                        AS organization_id,
+                    CASE typeof(application_id) WHEN 'text' THEN COALESCE(unhex(application_id, '-'), x'')
+                        ELSE application_id END AS application_id,
+                    CASE WHEN size <= ?3 THEN CAST(event_name AS TEXT) END AS event_name,
+                    CASE WHEN size <= ?3 THEN CAST(event_type AS TEXT) END AS event_type,
+                    CASE WHEN size <= ?3 THEN CAST(COALESCE(raw, payload) AS TEXT) END AS payload,
+                    CASE WHEN size <= ?3 THEN CAST(COALESCE(raw_headers, headers) AS TEXT) END AS headers,
+                    CASE WHEN size <= ?3 THEN CAST(traceparent AS TEXT) END AS traceparent,
+                    CAST(ROUND(unixepoch(created_at, 'subsec') * 1000) AS INTEGER) * 1000 AS created_at
+             FROM (SELECT position, size,
+                          SUM(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS bytes_before
+                   FROM (SELECT position,
+                                octet_length(event_name) + octet_length(event_type)
+                                + COALESCE(octet_length(traceparent), 0)
+                                + COALESCE(octet_length(raw), octet_length(payload), 0)
+                                + COALESCE(octet_length(raw_headers), octet_length(headers), 0) AS size
+                         FROM ",
+            $page,
+            " ORDER BY position LIMIT ?1)) p
+             CROSS JOIN outbox_events o ON o.position = p.position
+             WHERE p.bytes_before < ?2"
+        )
+    };
+}
+
 /// `?1` rows or `?2` bytes, whichever ends first, but one row at least. Of a row of more than `?3` bytes nothing is read
 /// but its size, which SQLite knows without reading the text.
 ///
 /// Other programs may write ids as text, where the reader wants bytes, and texts as bytes. A text that is no id must not
 /// become NULL, which names the default application.
-pub(super) const READ_OUTBOX: &str = "
-    SELECT o.position, p.size,
-           CASE typeof(id) WHEN 'blob' THEN id ELSE unhex(id, '-') END AS id,
-           CASE typeof(organization_id) WHEN 'blob' THEN organization_id ELSE unhex(organization_id, '-') END
-               AS organization_id,
-           CASE typeof(application_id) WHEN 'text' THEN COALESCE(unhex(application_id, '-'), x'') ELSE application_id END
-               AS application_id,
-           CASE WHEN size <= ?3 THEN CAST(event_name AS TEXT) END AS event_name,
-           CASE WHEN size <= ?3 THEN CAST(event_type AS TEXT) END AS event_type,
-           CASE WHEN size <= ?3 THEN CAST(COALESCE(raw, payload) AS TEXT) END AS payload,
-           CASE WHEN size <= ?3 THEN CAST(COALESCE(raw_headers, headers) AS TEXT) END AS headers,
-           CASE WHEN size <= ?3 THEN CAST(traceparent AS TEXT) END AS traceparent,
-           CAST(ROUND(unixepoch(created_at, 'subsec') * 1000) AS INTEGER) * 1000 AS created_at
-    FROM (SELECT position, size, SUM(size) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - size AS bytes_before
-          FROM (SELECT position,
-                       octet_length(event_name) + octet_length(event_type) + COALESCE(octet_length(traceparent), 0)
-                       + COALESCE(octet_length(raw), octet_length(payload), 0)
-                       + COALESCE(octet_length(raw_headers), octet_length(headers), 0) AS size
-                FROM outbox_events ORDER BY position LIMIT ?1)) p
-    CROSS JOIN outbox_events o ON o.position = p.position
-    WHERE p.bytes_before < ?2";
+pub(super) const READ_OUTBOX: &str = read_outbox!("outbox_events");
+
+/// The same of the organization with the bytes `?4`, or the text `?5`.
+pub(super) const READ_OUTBOX_OF: &str = read_outbox!(
+    "(SELECT * FROM outbox_events WHERE organization_id = ?4
+      UNION ALL SELECT * FROM outbox_events WHERE organization_id = ?5)"
+);
+
+/// The organizations in the outbox after `?1`, as they are written there, at most `?2`: a skip scan, one index probe for
+/// each. Texts come before bytes.
+pub(super) const WAITING_ORGANIZATIONS: &str = "
+    WITH RECURSIVE waiting (organization_id) AS (
+        SELECT * FROM (SELECT MIN(organization_id) FROM outbox_events WHERE organization_id > ?1)
+        UNION ALL
+        SELECT (SELECT MIN(organization_id) FROM outbox_events WHERE organization_id > w.organization_id)
+        FROM waiting w WHERE w.organization_id IS NOT NULL
+    )
+    SELECT typeof(organization_id) = 'text' AS is_text,
+           CASE typeof(organization_id) WHEN 'blob' THEN organization_id ELSE unhex(organization_id, '-') END AS id
+    FROM waiting WHERE organization_id IS NOT NULL LIMIT ?2";
 
 /// A row for people to look at, as bytes, its long texts cut at `?3`; without payload and headers if it has more than `?2`
 /// bytes.

@@ -1,7 +1,12 @@
 //! Reading committed events, and that routing takes them out.
 
+use std::collections::HashSet;
+
 use demae_event::{Event, EventId, OrganizationId, Scope, Timestamp};
-use demae_store::outbox;
+use demae_store::{
+    engine::{EVENTS_OF_OTHER, EVENTS_OF_OTHERS, OTHERS, READ_LIMIT_OF_OTHERS},
+    outbox,
+};
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
@@ -14,6 +19,9 @@ on_both_databases!(
     what_a_broker_keeps_is_taken_out_by_its_id,
     rows_of_other_programs_are_read,
     uncommitted_events_are_not_read,
+    other_organizations_are_read_behind_a_backlog,
+    other_organizations_are_read_in_turns,
+    reads_of_other_organizations_end_at_their_bytes,
 );
 
 fn ids(events: &[Event]) -> Vec<EventId> {
@@ -123,6 +131,109 @@ async fn uncommitted_events_are_not_read(store: &TestStore) {
     assert!(read(store, 10).await.is_empty());
     transaction.commit().await.unwrap();
     assert_eq!(read(store, 10).await, [event.id]);
+}
+
+async fn read_others(store: &TestStore, except: &[OrganizationId]) -> Vec<Event> {
+    let except: HashSet<OrganizationId> = except.iter().copied().collect();
+    store.engine().read_outbox_of_others(&except).await.unwrap()
+}
+
+/// Commits events of an organization.
+async fn append_of(store: &TestStore, organization_id: OrganizationId, count: u32) -> Vec<EventId> {
+    let events: Vec<Event> = new_events(count as usize)
+        .into_iter()
+        .map(|event| Event {
+            scope: Scope::default_of(organization_id),
+            ..event
+        })
+        .collect();
+    store.engine().append(&events).await.unwrap();
+    ids(&events)
+}
+
+/// Of one organization the events come in their order, also if some programs write its id as text.
+async fn other_organizations_are_read_behind_a_backlog(store: &TestStore) {
+    let [busy, calm, large] = [1, 2, 3].map(|number| OrganizationId(Uuid::from_u128(number)));
+    let backlog = append_of(store, busy, 1_000).await;
+    let first = append_of(store, calm, 1).await;
+    let many = append_of(store, large, EVENTS_OF_OTHER + 1).await;
+    store
+        .execute(&format!(
+            "INSERT INTO outbox_events (organization_id, event_name, event_type, payload)
+             VALUES ('{calm}', 'in between', 'b', '{{}}')"
+        ))
+        .await
+        .unwrap();
+    let last = append_of(store, calm, 1).await;
+
+    let others = read_others(store, &[busy]).await;
+    let (calms, larges): (Vec<Event>, Vec<Event>) = others
+        .into_iter()
+        .partition(|event| event.scope.organization == calm);
+    assert_eq!(ids(&larges), many[..EVENTS_OF_OTHER as usize]);
+    assert_eq!((calms[0].id, calms[2].id, calms.len()), (first[0], last[0], 3));
+    assert_eq!(calms[1].name, "in between");
+
+    assert_eq!(read_others(store, &[calm, busy, large]).await.len(), 0);
+    let others = read_others(store, &[calm, large]).await;
+    assert_eq!(ids(&others), backlog[..EVENTS_OF_OTHER as usize]);
+    route_to_nobody(store, &backlog[..5]).await;
+    let others = read_others(store, &[calm, large]).await;
+    assert_eq!(ids(&others), backlog[5..5 + EVENTS_OF_OTHER as usize]);
+}
+
+/// More organizations than are read at a time, none of whose events is routed: all of them come within few reads.
+async fn other_organizations_are_read_in_turns(store: &TestStore) {
+    let organizations: HashSet<OrganizationId> = (1..=u128::from(OTHERS) + 30)
+        .map(|number| OrganizationId(Uuid::from_u128(number * 1_000)))
+        .collect();
+    for organization in &organizations {
+        append_of(store, *organization, 2).await;
+    }
+    let seen_of = |events: &[Event]| -> HashSet<OrganizationId> {
+        events.iter().map(|event| event.scope.organization).collect()
+    };
+    let first = read_others(store, &[]).await;
+    assert_eq!(first.len() as u32, 2 * OTHERS);
+    let mut seen = seen_of(&first);
+    assert_eq!(seen.len() as u32, OTHERS);
+    seen.extend(seen_of(&read_others(store, &[]).await));
+    assert_eq!(seen, organizations);
+
+    // Those that have much end a read, and do not come again before the others.
+    for organization in &organizations {
+        append_of(store, *organization, EVENTS_OF_OTHER).await;
+    }
+    let at_a_time = (EVENTS_OF_OTHERS / EVENTS_OF_OTHER) as usize;
+    let mut seen = HashSet::new();
+    for _ in 0..=organizations.len().div_ceil(at_a_time) {
+        let events = read_others(store, &[]).await;
+        assert!(events.len() <= EVENTS_OF_OTHERS as usize);
+        seen.extend(seen_of(&events));
+    }
+    assert_eq!(seen, organizations);
+}
+
+async fn reads_of_other_organizations_end_at_their_bytes(store: &TestStore) {
+    let organizations = [1, 2, 3].map(|number| OrganizationId(Uuid::from_u128(number)));
+    for organization_id in organizations {
+        let text = "x".repeat(READ_LIMIT_OF_OTHERS * 2 / 3);
+        let event = Event {
+            scope: Scope::default_of(organization_id),
+            data: crate::support::json(&format!(r#"{{"text": "{text}"}}"#)),
+            ..new_event()
+        };
+        store.engine().append(&[event]).await.unwrap();
+    }
+    let of = |events: &[Event]| -> Vec<OrganizationId> {
+        events.iter().map(|event| event.scope.organization).collect()
+    };
+    assert_eq!(of(&read_others(store, &[]).await), organizations[..2]);
+    assert_eq!(
+        of(&read_others(store, &organizations[..1]).await)[0],
+        organizations[2],
+        "the one that was left out comes first"
+    );
 }
 
 /// Positions are drawn when a row is inserted, so a transaction that began early and commits late appears below what

@@ -16,6 +16,7 @@ use crate::support::{
 
 on_both_databases!(
     rows_that_cannot_be_events_are_rejected_and_those_behind_them_are_read,
+    rows_of_other_organizations_that_cannot_be_events_are_rejected,
     a_read_of_the_outbox_ends_after_so_many_bytes,
     payloads_are_kept_byte_for_byte,
     a_delivery_whose_message_cannot_be_read_fails_and_the_others_are_leased,
@@ -169,6 +170,39 @@ async fn rows_that_cannot_be_events_are_rejected_and_those_behind_them_are_read(
     }
     let left = store.engine().backlog(NOW).await.unwrap();
     assert_eq!(left.unrouted, 1);
+}
+
+async fn rows_of_other_organizations_that_cannot_be_events_are_rejected(store: &TestStore) {
+    let backlog = new_event();
+    store
+        .engine()
+        .append(std::slice::from_ref(&backlog))
+        .await
+        .unwrap();
+    let columns = "event_name, event_type, payload";
+    for values in ["'A', 'a', '[1]'", "'A', 'a', '{}'", "'', 'a', '{}'"] {
+        insert(store, columns, values).await;
+    }
+    let except = [backlog.scope.organization].into();
+    for rejections in [2, 3] {
+        let read = store.engine().read_outbox_of_others(&except).await.unwrap();
+        assert_eq!(read.len(), 1);
+        assert_eq!(rejected(store).await.len(), rejections);
+        store.engine().take_out(&[read[0].id]).await.unwrap();
+        // One behind which there is nothing, and one behind which there is.
+        insert(store, columns, "'A', 'a', '7'").await;
+        if rejections == 3 {
+            break;
+        }
+        let read = store.engine().read_outbox_of_others(&except).await.unwrap();
+        assert!(read.is_empty() && rejected(store).await.len() == 3);
+        insert(store, columns, "'A', 'a', '{}'").await;
+    }
+    assert_eq!(
+        store.engine().read_outbox(10).await.unwrap()[0].id,
+        backlog.id,
+        "the backlog was not touched"
+    );
 }
 
 /// JSON text that a program bound as bytes is no reason to refuse an event.

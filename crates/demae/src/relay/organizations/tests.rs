@@ -1,16 +1,17 @@
 use std::time::Duration;
 
-use demae_delivery::engine::OutboxSource;
+use demae_delivery::engine::{HandedOn, OutboxSource};
 use demae_event::{ApplicationId, Clock as _, SystemClock, Timestamp, id::new_uuid};
 use demae_store::{
     StoreOptions, Vault,
     entity::{application, organization},
+    leadership::{Leadership, Task},
     repository::{Page, organizations, rejected},
 };
 use demae_testkit::sqlite::SqliteFile;
 use serde_json::value::RawValue;
 
-use super::*;
+use super::{super::active::WhileLeading, *};
 
 struct Fixture {
     store: Store,
@@ -180,6 +181,28 @@ async fn a_deleted_application_is_remembered_for_a_minute_only() {
     tokio::time::resume();
     assert!(!organizations.exists(mine).await.unwrap());
     assert!(organizations.exists(fixture.known).await.unwrap());
+}
+
+/// Behind another organization's backlog.
+#[tokio::test]
+async fn the_own_outbox_offers_others_events_without_those_of_nobody() {
+    let fixture = fixture().await;
+    let engine = fixture.store.engine();
+    let [busy, nobody] = [(); 2].map(|()| Scope::default_of(OrganizationId::new(SystemClock.now())));
+    let events = [event(busy), event(nobody), event(fixture.known)];
+    engine.append(&events).await.unwrap();
+
+    let outbox = OutboxSource::new(engine.clone(), Duration::from_millis(10));
+    let outbox = WhileLeading::new(outbox, Leadership::stand(&fixture.store, Task::Outbox));
+    let organizations = Organizations::new(fixture.store.clone());
+    let rejections = fixture.rejections.clone();
+    let source = OfKnownOrganizations::new(Box::new(outbox), "outbox", organizations, rejections);
+    let mut source = HandedOn::new(Box::new(source.out_of(engine.clone())), engine.clone());
+    let others = source.next_of_others(&[busy.organization].into()).await.unwrap();
+    assert_eq!(ids(&others), [events[2].id]);
+    assert_eq!(fixture.rejected().await.len(), 1);
+    source.acknowledge(&ids(&others)).await.unwrap();
+    assert_eq!(ids(&engine.read_outbox(10).await.unwrap()), [events[0].id]);
 }
 
 /// A source that offers the same events until they are acknowledged.
