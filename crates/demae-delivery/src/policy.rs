@@ -10,9 +10,9 @@ use demae_store::engine::DeliveryState;
 
 use crate::client::ErrorKind;
 
-/// Waits are varied by this share in both directions (design, section 6).
+/// Waits are varied by this share in both directions (docs/receiving.md).
 const JITTER: f64 = 0.2;
-/// `Retry-After` may stretch a wait to this multiple of the planned one (design, section 6).
+/// `Retry-After` may stretch a wait to this multiple of the planned one (docs/receiving.md).
 const RETRY_AFTER_STRETCH: u32 = 2;
 /// The most waits a schedule may have.
 pub const MAX_STEPS: usize = 20;

@@ -12,7 +12,7 @@ use crate::{
     row::Row,
 };
 
-/// Of the delivery stage alone (design, section 8).
+/// Of the delivery stage alone.
 const TARGET: (&str, f64) = ("≥ 20,000/s", 20_000.0);
 
 pub(super) async fn measure(lab: &Lab, store: StoreKind) -> Result<Vec<Figure>> {

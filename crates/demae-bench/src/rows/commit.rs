@@ -28,7 +28,7 @@ use crate::{
     row::Row,
 };
 
-/// Design, section 8, in milliseconds.
+/// Target in milliseconds: docs/benchmarks.md.
 const TARGET: (&str, f64) = ("p50 ≤ 5 ms", 5.0);
 const RATE: f64 = 200.0;
 /// Writers: enough at a fixed rate that none waits for another, and as many at saturation.

@@ -28,7 +28,7 @@ const NOBODY: &str = "http://127.0.0.1:1/";
 const LATE_ENDPOINTS: usize = 100;
 /// The other organization's events per second, each to all of its endpoints.
 const LATE_RATE: f64 = 4.0;
-/// Design, section 8.
+/// Target: docs/benchmarks.md.
 const TARGET: (&str, f64) = ("p99 < 1.5 × that with none", 1.5);
 
 /// What stands beside the healthy endpoints.

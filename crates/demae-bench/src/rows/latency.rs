@@ -11,11 +11,11 @@ use crate::{
     row::Row,
 };
 
-/// Requests per second (design, section 8).
+/// Requests per second.
 const RATE: f64 = 200.0;
 /// Enough that a stall of the server does not keep requests from being sent.
 const CONNECTIONS: usize = 32;
-/// Design, section 8, in milliseconds.
+/// Target in milliseconds: docs/benchmarks.md.
 const TARGET: (&str, f64, f64) = ("p50 ≤ 2 ms, p99 ≤ 5 ms", 2.0, 5.0);
 
 pub(super) async fn measure(lab: &Lab, store: StoreKind) -> Result<Vec<Figure>> {

@@ -14,9 +14,9 @@ use crate::{
     row::Row,
 };
 
-/// Ten times what the Svix server does on such a machine (design, section 8).
+/// Ten times what the Svix server does on such a machine.
 const TARGET: (&str, f64) = ("≥ 9,300/s", 9_300.0);
-/// Design, section 8.
+/// Target: docs/benchmarks.md.
 const MEMORY_TARGET: (&str, f64) = ("≤ 100 MiB", 100.0);
 
 struct Case {

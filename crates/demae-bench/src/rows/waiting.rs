@@ -11,9 +11,9 @@ use crate::{
     usage::Memory,
 };
 
-/// Design, section 8.
+/// Target: docs/benchmarks.md.
 const TARGET: (&str, f64) = ("within 10 %", 1.10);
-/// Design, section 8.
+/// Target: docs/benchmarks.md.
 const MEMORY_TARGET: (&str, f64) = ("≤ 250 MiB", 250.0);
 
 pub(super) async fn measure(lab: &Lab, store: StoreKind) -> Result<Vec<Figure>> {

@@ -17,7 +17,7 @@ use crate::{
     row::Row,
 };
 
-/// Design, section 8.
+/// Target: docs/benchmarks.md.
 const TARGET: (&str, f64) = ("≥ 50,000/s", 50_000.0);
 const ROUTED: &str = "demae_events_routed_total";
 /// A second slot, for the ceiling.

@@ -22,7 +22,7 @@ use crate::{
 pub struct HealthPolicy {
     /// Its owner is told when a delivery has failed so often.
     pub notify_after_attempts: u32,
-    /// It is disabled after so long of nothing but failure (design, section 6: 5 days).
+    /// Time without a success after which Demae disables an endpoint; 5 days by default.
     pub disable_after: Duration,
 }
 

@@ -36,7 +36,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// The application's side of the contract (design, section 5): anybody may insert here, in any language.
+/// The application's side of the contract (docs/publishing.md): anybody may insert here, in any language.
 async fn outbox(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let postgres = manager.get_database_backend() == DbBackend::Postgres;
     let new_id = if postgres {
