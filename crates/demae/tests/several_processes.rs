@@ -12,7 +12,7 @@ use demae_testkit::campaign::{
 };
 
 /// Of each of the two hostile campaigns.
-const HOSTILE_SECONDS: u64 = 30;
+const HOSTILE_SECONDS: u64 = 60;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_any_of_several_processes_and_servers_fails() {
